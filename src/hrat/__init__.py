@@ -1,0 +1,47 @@
+"""hrat trains PyTorch networks so that they work, as trained, on memristor crossbars.
+
+    spec -> prepare -> fit -> deploy -> program -> simulate -> report
+
+Each function takes what the one before it returned. The README has a first example.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, load
+from hrat.errors import HratError
+from hrat.mapping import deploy
+from hrat.nn import PreparedModel, calibrate, prepare, use_chip
+from hrat.programming import program
+from hrat.simulation import simulate
+from hrat.spec import Array, Device, HardwareSpec, Periphery, Programming, load_spec
+from hrat.training import fit
+
+try:
+    __version__ = version("hrat")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "Array",
+    "Deployment",
+    "Device",
+    "HardwareSpec",
+    "HratError",
+    "Periphery",
+    "PreparedModel",
+    "ProgrammedChip",
+    "Programming",
+    "SimulationResult",
+    "calibrate",
+    "deploy",
+    "export_csv",
+    "fit",
+    "load",
+    "load_spec",
+    "prepare",
+    "program",
+    "simulate",
+    "use_chip",
+]

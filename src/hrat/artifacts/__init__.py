@@ -1,0 +1,35 @@
+"""Plain data that the stages hand to each other, and its files."""
+
+from __future__ import annotations
+
+import os
+
+from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
+from hrat.artifacts.comparison import Comparison, ComparisonRow
+from hrat.artifacts.deployment import DeployedLayer, Deployment
+from hrat.artifacts.results import SimulationResult
+from hrat.artifacts.storage import SCHEMA_VERSION, kind_of
+from hrat.artifacts.tables import export_csv
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Comparison",
+    "ComparisonRow",
+    "DeployedLayer",
+    "Deployment",
+    "ProgrammedChip",
+    "ProgrammedLayer",
+    "SimulationResult",
+    "export_csv",
+    "load",
+]
+
+
+def load(path: str | os.PathLike[str]) -> Deployment | ProgrammedChip:
+    """Read a saved deployment or programmed chip, whichever the file holds.
+
+    Raises:
+        FileNotFoundError: nothing stands at `path`.
+        ArtifactError: the file is damaged, foreign, or of another version.
+    """
+    return Deployment.load(path) if kind_of(path) == Deployment.KIND else ProgrammedChip.load(path)

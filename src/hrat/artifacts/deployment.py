@@ -1,0 +1,173 @@
+"""Deployment: all that a lab needs to build and program the chip, and nothing of how it was trained."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts.graph import OpNode, decode_node, encode_node
+from hrat.artifacts.storage import read_artifact, write_artifact
+from hrat.encoding import Geometry, Tile, tile_grid
+from hrat.errors import ArtifactError
+from hrat.physics import converter_step_V
+from hrat.spec import HardwareSpec
+
+__all__ = ["DeployedLayer", "Deployment"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployedLayer:
+    """What one layer asks of the hardware."""
+
+    name: str
+    geometry: Geometry
+    g_pos_S: Tensor
+    """Target conductances of the positive partners, `(groups, rows, cols)`, S."""
+    g_neg_S: Tensor
+    """Target conductances of the negative partners, `(groups, rows, cols)`, S."""
+    r_f_ohm: float
+    """Feedback resistance of the layer's transimpedance amplifiers."""
+    bias_V: Tensor | None
+    """What is added to each output, `(out,)`, V, as the DAC yields it; None where nothing is."""
+    bias_codes: Tensor | None
+    """Codes of the bias DAC, `(out,)`, int32; None without a bias or with that restriction off."""
+
+    def weight(self, g_pos_S: Tensor, g_neg_S: Tensor) -> Tensor:
+        """The gain `R_f (G+ - G-)` of conductances `(groups, rows, cols)`, in the layout of a PyTorch weight."""
+        return self.geometry.from_matrix(self.r_f_ohm * (g_pos_S - g_neg_S))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """Target conductances on tiles, feedback resistances, DAC codes, and the graph of operations."""
+
+    spec: HardwareSpec
+    layers: dict[str, DeployedLayer]
+    graph: tuple[OpNode, ...]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """Scales of converters and readers, and the numbers of digital islands, by the keys that the graph names."""
+
+    KIND = "deployment"
+
+    @property
+    def n_devices(self) -> int:
+        """Memristors of the chip."""
+        return sum(2 * layer.g_pos_S.numel() for layer in self.layers.values())
+
+    def tiles(self, layer: str) -> list[Tile]:
+        """The arrays that hold a layer; `layer.g_pos_S[tile.index]` is what one of them holds."""
+        return tile_grid(self.layers[layer].geometry.matrix_shape, self.spec.array)
+
+    @property
+    def n_tiles(self) -> int:
+        """Arrays of the chip."""
+        return sum(len(self.tiles(name)) for name in self.layers)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one file, whole or not at all.
+
+        Raises:
+            OSError: the folder cannot be written or the disk is full.
+        """
+        return write_artifact(path, self.KIND, *self.to_parts())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Deployment:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: nothing stands at `path`.
+            ArtifactError: the file is damaged, foreign, or of another version.
+        """
+        return cls.from_parts(*read_artifact(path, cls.KIND))
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """JSON data and arrays."""
+        tensors = {f"graph/{key}": value for key, value in self.tensors.items()}
+        layers = []
+        for layer in self.layers.values():
+            layers.append({"name": layer.name, "geometry": layer.geometry.to_dict(), "r_f_ohm": layer.r_f_ohm})
+            for key in ("g_pos_S", "g_neg_S", "bias_V", "bias_codes"):
+                value = getattr(layer, key)
+                if value is not None:
+                    tensors[f"layer/{layer.name}/{key}"] = value
+        content = {
+            "spec": self.spec.to_dict(),
+            "layers": layers,
+            "graph": [encode_node(node) for node in self.graph],
+        }
+        return content, tensors
+
+    @classmethod
+    def from_parts(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> Deployment:
+        """The inverse of `to_parts`.
+
+        Raises:
+            ArtifactError: something that the content names is missing or does not fit.
+        """
+        try:
+            layers = {}
+            for data in content["layers"]:
+                prefix = f"layer/{data['name']}/"
+                layers[data["name"]] = DeployedLayer(
+                    name=data["name"],
+                    geometry=Geometry.from_dict(data["geometry"]),
+                    g_pos_S=tensors[prefix + "g_pos_S"],
+                    g_neg_S=tensors[prefix + "g_neg_S"],
+                    r_f_ohm=float(data["r_f_ohm"]),
+                    bias_V=tensors.get(prefix + "bias_V"),
+                    bias_codes=tensors.get(prefix + "bias_codes"),
+                )
+            deployment = cls(
+                spec=HardwareSpec.from_dict(content["spec"]),
+                layers=layers,
+                graph=tuple(decode_node(node) for node in content["graph"]),
+                tensors={
+                    key.removeprefix("graph/"): value for key, value in tensors.items() if key.startswith("graph/")
+                },
+            )
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"the file lacks or garbles {error}; expected what Deployment.save writes") from error
+        deployment._check()
+        return deployment
+
+    def _check(self) -> None:
+        for layer in self.layers.values():
+            shape = layer.geometry.matrix_shape
+            for name, value in (("g_pos_S", layer.g_pos_S), ("g_neg_S", layer.g_neg_S)):
+                if tuple(value.shape) != shape:
+                    raise ArtifactError(
+                        f"layer '{layer.name}': {name} has shape {tuple(value.shape)}, expected {shape}"
+                    )
+                if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
+                    raise ArtifactError(f"layer '{layer.name}': {name} has values that are negative or not finite")
+
+    def bias_step_V(self) -> float | None:
+        """Size of one step of the bias DAC, V."""
+        periphery = self.spec.periphery
+        if not periphery.limit_bias_dac or periphery.bias_dac_bits is None:
+            return None
+        return converter_step_V(periphery.bias_dac_bits, periphery.v_bias_V)
+
+    def __str__(self) -> str:
+        """A table of the layers."""
+        lines = [
+            f"Deployment for '{self.spec.name}': {len(self.layers)} layers, {self.n_tiles} tiles of "
+            f"{self.spec.array.rows}x{self.spec.array.cols}, {self.n_devices:,} memristors",
+            f"  {'layer':<16} {'rows x cols':>13} {'groups':>6} {'tiles':>5} {'R_f':>12} {'bias codes':>10}",
+        ]
+        for layer in self.layers.values():
+            groups, rows, cols = layer.geometry.matrix_shape
+            codes = "-" if layer.bias_codes is None else str(layer.bias_codes.numel())
+            lines.append(
+                f"  {layer.name:<16} {f'{rows} x {cols}':>13} {groups:>6} {len(self.tiles(layer.name)):>5} "
+                f"{layer.r_f_ohm:>8.4g} ohm {codes:>10}"
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__

@@ -1,0 +1,124 @@
+"""One file for one artefact: arrays as safetensors, all else as JSON in the file's header. No pickle.
+
+The header's metadata has one entry, `hrat`: JSON with `kind`, `schema_version`, `hrat_version`, `content`, and
+`digest`, a SHA-256 over the content and all arrays, so that a file that was cut or changed is refused and never half
+believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hrat.errors import ArtifactError
+from hrat.files import atomic_path
+
+__all__ = ["SCHEMA_VERSION", "kind_of", "read_artifact", "write_artifact"]
+
+SCHEMA_VERSION = 1
+"""Raised when files of an older version can no longer be read as they are."""
+
+
+def _hrat_version() -> str:
+    try:
+        return version("hrat")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _digest(kind: str, content: str, tensors: dict[str, Tensor]) -> str:
+    total = hashlib.sha256(f"{kind}\n{content}\n".encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def write_artifact(
+    path: str | os.PathLike[str], kind: str, content: dict[str, Any], tensors: dict[str, Tensor]
+) -> Path:
+    """Write an artefact whole or not at all, and return its path.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; what stood at `path` before is untouched.
+    """
+    text = json.dumps(content, allow_nan=False)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {
+        "kind": kind,
+        "schema_version": SCHEMA_VERSION,
+        "hrat_version": _hrat_version(),
+        "digest": _digest(kind, text, tensors),
+        "content": text,
+    }
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={"hrat": json.dumps(header)})
+        except SafetensorError as error:  # safetensors hides the OSError of a full disk
+            raise OSError(f"{path} could not be written ({error}); is the disk full?") from error
+    return Path(path)
+
+
+def read_artifact(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read an artefact of a kind, checked.
+
+    Returns:
+        `(content, tensors)`.
+
+    Raises:
+        FileNotFoundError: nothing stands at `path`.
+        ArtifactError: the file is truncated, altered, foreign, of another kind or of another schema version.
+    """
+    header, tensors = _read(path)
+    if header["kind"] != kind:
+        raise ArtifactError(f"{path} holds a {header['kind']}; expected a {kind}")
+    if header["digest"] != _digest(kind, header["content"], tensors):
+        raise ArtifactError(f"{path} was changed after hrat wrote it, or is damaged: its check-sum does not hold")
+    content = json.loads(header["content"])
+    assert isinstance(content, dict)
+    return content, tensors
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """Which kind of artefact a file holds; raises as `read_artifact` does."""
+    header, _ = _read(path, header_only=True)
+    return str(header["kind"])
+
+
+def _read(path: str | os.PathLike[str], header_only: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if "hrat" not in metadata:
+                raise ArtifactError(
+                    f"{path} is a safetensors file, but none that hrat wrote; expected the output of deploy or program"
+                )
+            header = json.loads(metadata["hrat"])
+            _check_version(path, header)
+            tensors = {} if header_only else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is truncated, damaged or not an hrat file: {error}") from error
+    return header, tensors
+
+
+def _check_version(path: str | os.PathLike[str], header: Any) -> None:
+    fields = ("kind", "schema_version", "hrat_version", "digest", "content")
+    if not isinstance(header, dict) or any(name not in header for name in fields):
+        raise ArtifactError(f"{path} has an incomplete hrat header; expected {', '.join(fields)}")
+    if header["schema_version"] != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {header['schema_version']} (written by hrat {header['hrat_version']}), this "
+            f"hrat {_hrat_version()} reads version {SCHEMA_VERSION}; make the file again, or use the hrat that wrote it"
+        )

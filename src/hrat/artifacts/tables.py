@@ -1,0 +1,115 @@
+"""Plain tables (CSV) of an artefact, for a lab that programs a real chip with its own tools.
+
+`layers.csv`
+    layer, kind, groups, rows, cols, r_f_ohm, readout
+`conductances/<layer>.csv`
+    chip, group, tile, row, col, g_pos_S, g_neg_S, and for targets tolerance_pos_S, tolerance_neg_S, the one standard
+    deviation of the programming error that training counted on. `row` and `col` count within the tile, whose name
+    gives its place in the grid.
+`bias.csv`
+    layer, output, code, voltage_V
+`converters.csv`
+    converter, kind, channel, alpha_V: volts per unit of a digital value
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts.chip import ProgrammedChip
+from hrat.artifacts.deployment import Deployment
+from hrat.artifacts.graph import TensorKey
+from hrat.encoding import Tile
+from hrat.files import atomic_path, write_atomic
+from hrat.physics import sigma_S
+
+__all__ = ["export_csv"]
+
+
+def export_csv(artifact: Deployment | ProgrammedChip, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write the tables of a deployment (targets) or of programmed chips (achieved conductances).
+
+    Returns:
+        The files written.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; each file is whole or absent.
+    """
+    root = Path(folder)
+    deployment = artifact.deployment if isinstance(artifact, ProgrammedChip) else artifact
+    written = [
+        write_atomic(root / "layers.csv", _layers(deployment)),
+        write_atomic(root / "bias.csv", _biases(deployment)),
+        write_atomic(root / "converters.csv", _converters(deployment)),
+    ]
+    written += [_conductances(artifact, deployment, name, root) for name in deployment.layers]
+    return written
+
+
+def _layers(deployment: Deployment) -> str:
+    rows = ["layer,kind,groups,rows,cols,r_f_ohm,readout"]
+    for layer in deployment.layers.values():
+        groups, n_rows, n_cols = layer.geometry.matrix_shape
+        readout = deployment.spec.periphery.readout
+        rows.append(f"{layer.name},{layer.geometry.kind},{groups},{n_rows},{n_cols},{layer.r_f_ohm!r},{readout}")
+    return "\n".join(rows) + "\n"
+
+
+def _biases(deployment: Deployment) -> str:
+    rows = ["layer,output,code,voltage_V"]
+    for layer in deployment.layers.values():
+        if layer.bias_V is None:
+            continue
+        codes = [""] * len(layer.bias_V) if layer.bias_codes is None else layer.bias_codes.tolist()
+        for output, (code, voltage) in enumerate(zip(codes, layer.bias_V.tolist(), strict=True)):
+            rows.append(f"{layer.name},{output},{code},{voltage!r}")
+    return "\n".join(rows) + "\n"
+
+
+def _converters(deployment: Deployment) -> str:
+    rows = ["converter,kind,channel,alpha_V"]
+    for node in deployment.graph:
+        if node.op not in ("dac", "adc", "reader"):
+            continue
+        key = node.args[1]
+        assert isinstance(key, TensorKey)
+        for channel, alpha in enumerate(deployment.tensors[key.key].reshape(-1).tolist()):
+            rows.append(f"{node.name},{node.op},{channel},{alpha!r}")
+    return "\n".join(rows) + "\n"
+
+
+def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment, name: str, root: Path) -> Path:
+    path = root / "conductances" / f"{name}.csv"
+    target = deployment.layers[name]
+    columns = ["chip", "group", "tile", "row", "col", "g_pos_S", "g_neg_S"]
+    if isinstance(artifact, ProgrammedChip):
+        layer = artifact.layers[name]
+        chips = [(str(seed), [layer.g_pos_S[k], layer.g_neg_S[k]]) for k, seed in enumerate(artifact.seeds)]
+    else:
+        columns += ["tolerance_pos_S", "tolerance_neg_S"]
+        spreads = [_spread(g_S, deployment) for g_S in (target.g_pos_S, target.g_neg_S)]
+        chips = [("target", [target.g_pos_S, target.g_neg_S, *spreads])]
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(",".join(columns) + "\n")
+        for chip, arrays in chips:
+            for tile in deployment.tiles(name):
+                file.writelines(_cells(chip, tile, arrays))
+    return path
+
+
+def _cells(chip: str, tile: Tile, arrays: list[Tensor]) -> list[str]:
+    parts = [array[tile.index] for array in arrays]
+    n_cols = parts[0].shape[1]
+    values = zip(*(part.flatten().tolist() for part in parts), strict=True)
+    start = f"{chip},{tile.group},tile{tile.grid_row}_{tile.grid_col}"
+    return [
+        f"{start},{cell // n_cols},{cell % n_cols},{','.join(map(repr, cells))}\n" for cell, cells in enumerate(values)
+    ]
+
+
+def _spread(g_S: Tensor, deployment: Deployment) -> Tensor:
+    return torch.as_tensor(sigma_S(g_S, deployment.spec), dtype=g_S.dtype).expand_as(g_S)

@@ -1,0 +1,34 @@
+"""`hrat demo`: the whole way on data that needs no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrat.cli.output import examples, show
+
+__all__ = ["EXAMPLES", "demo"]
+
+EXAMPLES = examples("hrat demo", "hrat demo --quick -o first-look")
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where runs, table and picture go.")
+    ] = Path("hrat-demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Train for two epochs only: shows that all works, not what it can do.")
+    ] = False,
+) -> None:
+    """Train a small network in several ways for a poor device, put each on 20 chips, and compare them."""
+    from hrat.recipes import demo as run_demo
+    from hrat.reports import comparison_table
+
+    comparison = run_demo(output, quick=quick, progress=True)
+    show(comparison_table(comparison))
+    typer.echo(f"picture: {output / 'comparison.png'}")
+    typer.echo("next: hrat recipes             other networks and data")
+    typer.echo("      hrat spec list           other hardware, or a spec of your own")
+    typer.echo(f"      hrat deploy {output / 'run-hrat'}   the chip of the network that HRAT trained")

@@ -1,0 +1,131 @@
+"""Telling what stands at a path."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hrat.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from hrat.artifacts import Comparison, Deployment, ProgrammedChip
+
+__all__ = ["Found", "found"]
+
+KNOWN = "a deployment, chips, a comparison or results (.json), or the folder of a run or comparison"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What stands at a path."""
+
+    what: str
+    table: RenderableType
+    artifact: Deployment | ProgrammedChip | Comparison | None = None
+
+
+def found(path: Path) -> Found:
+    """Look at a file or folder.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ArtifactError: it is damaged, or nothing that hrat wrote.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix == ".json":
+        return _json(path)
+    if path.suffix == ".toml":
+        raise ArtifactError(
+            f"{path} is a TOML file: `hrat spec show {path}` shows it if it is a spec; expected {KNOWN}"
+        )
+    from hrat.artifacts import ProgrammedChip, load
+    from hrat.reports import artifact_table
+
+    artifact = load(path)
+    what = "programmed chips" if isinstance(artifact, ProgrammedChip) else "deployment"
+    return Found(what, artifact_table(artifact), artifact)
+
+
+def _folder(path: Path) -> Found:
+    if (path / "comparison.json").is_file():
+        return _json(path / "comparison.json")
+    if (path / "run.json").is_file():
+        return _run(path)
+    raise ArtifactError(f"{path} is a folder with neither run.json nor comparison.json; expected {KNOWN}")
+
+
+def _json(path: Path) -> Found:
+    data = _read(path)
+    if "rows" in data:
+        from hrat.artifacts import Comparison
+        from hrat.reports import comparison_table
+
+        comparison = Comparison.from_dict(data)
+        return Found("comparison of methods", comparison_table(comparison), comparison)
+    if "solver" in data and "accuracies" in data:
+        return Found(f"results of a simulation ({data['solver']})", _results(data))
+    if "recipe" in data and "method" in data:
+        return _run(path.parent)
+    raise ArtifactError(f"{path} is JSON, but nothing that hrat wrote; expected {KNOWN}")
+
+
+def _run(folder: Path) -> Found:
+    from hrat.reports.words import duration, percent
+
+    run = _read(folder / "run.json")
+    try:
+        facts = {
+            "recipe": run["recipe"]["name"],
+            "network": run["recipe"]["network"],
+            "data": run["recipe"]["data"],
+            "hardware": run["spec"]["name"],
+            "method": run["method"],
+            "seed": run["seed"],
+            "epochs": run["recipe"]["fit"]["epochs"],
+        }
+        finished = "software" in run
+        if finished:
+            facts |= {"software accuracy": percent(run["software"]), "trained in": duration(run["seconds"])}
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{folder / 'run.json'} lacks or garbles {error}; expected what hrat train writes"
+        ) from error
+    return Found("run, finished" if finished else "run, not finished: hrat train goes on with it", _grid(facts))
+
+
+def _results(data: dict[str, Any]) -> Table:
+    from hrat.reports.words import percent
+
+    facts = {"images": data.get("n_images"), "chips": len(data.get("seeds") or ())}
+    if data["accuracies"]:
+        facts |= {"mean accuracy": percent(data["mean"]), "worst chip": percent(data["worst"])}
+    return _grid(facts)
+
+
+def _grid(facts: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    from hrat.reports.words import safe_markup
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column()
+    for name, value in facts.items():
+        grid.add_row(name, safe_markup(str(value)))
+    return grid
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is damaged or no JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ArtifactError(f"{path} is JSON, but nothing that hrat wrote; expected {KNOWN}")
+    return data

@@ -1,0 +1,72 @@
+"""What a user sees when something goes wrong: one message, no traceback, and an exit code that scripts can rely on.
+
+2 stands for a mistake that the user can mend, 130 for Ctrl-C (as shells have it), 1 for a fault of hrat itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from hrat.errors import HratError
+
+__all__ = ["Verbs", "explain"]
+
+MISTAKE, INTERRUPTED = 2, 130
+
+ORDER = ("demo", "recipes", "spec", "train", "deploy", "program", "simulate", "compare", "inspect")
+
+# Verbs whose runs are in a folder, where the same command finds them again.
+RESUMED = ("train", "compare", "demo")
+
+
+class Verbs(TyperGroup):
+    """The group of all verbs, with the one place where errors become messages."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs as they are used one after another; typer would put groups last."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `--debug` wherever it stands: it is wanted after a failed command, at that command's end."""
+        if "--debug" in args:
+            args = ["--debug", *(arg for arg in args if arg != "--debug")]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `hrat spec show x | head`: typer knows how to end quietly
+            raise
+        except KeyboardInterrupt as error:
+            typer.echo(f"\nhrat: {_after_interrupt(ctx.invoked_subcommand)}", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+        except (HratError, OSError) as error:
+            if ctx.params.get("debug"):
+                typer.echo(traceback.format_exc(), err=True)
+            typer.secho("hrat: error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
+            typer.echo(explain(error), err=True)
+            raise typer.Exit(MISTAKE) from error
+
+
+def explain(error: Exception) -> str:
+    """An error as a sentence; those of hrat are sentences already."""
+    if isinstance(error, HratError) or not isinstance(error, OSError) or error.strerror is None:
+        return str(error) or type(error).__name__
+    # Where a file takes the place of another, the second one is the one that the user named.
+    place = error.filename2 or error.filename
+    text = f"{place}: {error.strerror}" if place else error.strerror
+    if error.errno == errno.ENOSPC:
+        return f"{text}; free some space and run the same command again (no file was left half written)"
+    return text
+
+
+def _after_interrupt(verb: str | None) -> str:
+    if verb in RESUMED:
+        return "stopped; the same command (without --fresh) goes on from where it was"
+    return "stopped; no file was left half written"

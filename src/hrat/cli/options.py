@@ -1,0 +1,102 @@
+"""Options that several verbs share, and what becomes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hrat.errors import HratError
+
+if TYPE_CHECKING:
+    from hrat.recipes import Recipe
+    from hrat.spec import HardwareSpec
+
+__all__ = [
+    "CsvOption",
+    "DataOption",
+    "EpochsOption",
+    "LrOption",
+    "RecipeArgument",
+    "SetOption",
+    "SpecOption",
+    "TrainingSeedOption",
+    "changed_recipe",
+    "chosen_spec",
+    "known_device",
+    "spec_with",
+]
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="Name of a recipe (see hrat recipes), or a TOML file.")
+]
+SpecOption = Annotated[
+    str | None,
+    typer.Option("--spec", metavar="NAME|FILE", help="Hardware in place of the recipe's: a preset or a TOML file."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a value of the hardware, as device.weight_bits=3; repeatable."
+    ),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="NAME", help="Data set: mnist5k (no download), mnist, fashion-mnist, cifar10, cifar100."
+    ),
+]
+EpochsOption = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Passes over the data, in place of the recipe's.")
+]
+LrOption = Annotated[float | None, typer.Option("--lr", help="Peak learning rate, in place of the recipe's.")]
+TrainingSeedOption = Annotated[
+    int, typer.Option("--seed", help="Of first weights, order of images, and errors in training.")
+]
+CsvOption = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="FOLDER", help="Write plain tables too: conductances, DAC codes, resistances."),
+]
+
+
+def changed_recipe(name: str, *, data: str | None = None, epochs: int | None = None, lr: float | None = None) -> Recipe:
+    """A recipe with what the command line gives in place of its own."""
+    from hrat.recipes import load_recipe
+
+    recipe = load_recipe(name)
+    fit = {key: value for key, value in (("epochs", epochs), ("lr", lr)) if value is not None}
+    if fit:
+        recipe = dataclasses.replace(recipe, fit=recipe.fit.replace(**fit))
+    return recipe if data is None else dataclasses.replace(recipe, data=data)
+
+
+def chosen_spec(recipe: Recipe, name: str | None, settings: list[str] | None) -> HardwareSpec:
+    """The hardware of a recipe, or the one named in its place, with single values changed."""
+    return spec_with(recipe.spec if name is None else name, settings)
+
+
+def spec_with(name: str, settings: list[str] | None) -> HardwareSpec:
+    """A preset or a file, with `key=value` settings on top; of a key that is given twice the last one counts."""
+    from hrat.spec import load_spec, parse_assignment
+
+    return load_spec(name, dict(parse_assignment(text) for text in settings or ()))
+
+
+def known_device(name: str | None) -> str | None:
+    """The name of a torch device that is there.
+
+    Raises:
+        HratError: torch does not know it, or this machine lacks it.
+    """
+    if name is None:
+        return None
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise HratError(f"--device {name} cannot be used: {reason}; take cpu, or leave --device out") from error
+    return name

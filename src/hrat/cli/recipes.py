@@ -1,0 +1,28 @@
+"""`hrat recipes`: which experiments come with hrat."""
+
+from __future__ import annotations
+
+from hrat.cli.output import examples, show
+
+__all__ = ["EXAMPLES", "recipes"]
+
+EXAMPLES = examples("hrat recipes")
+
+
+def recipes() -> None:
+    """List the recipes: network, data, hardware and training of an experiment."""
+    from rich import box
+    from rich.table import Table
+
+    from hrat.recipes import load_recipe, recipe_names
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("recipe", no_wrap=True, style="bold")
+    for heading in ("network", "data", "hardware"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("epochs", justify="right")
+    table.add_column("what it is")
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        table.add_row(name, recipe.network, recipe.data, recipe.spec, str(recipe.fit.epochs), recipe.description)
+    show(table)

@@ -1,0 +1,9 @@
+"""Weight <-> conductance, and matrix <-> tiles: the only door between the two worlds."""
+
+from __future__ import annotations
+
+from hrat.encoding.geometry import Geometry
+from hrat.encoding.pairs import encode_pair, has_window, quantise_fraction, state_steps
+from hrat.encoding.tiles import Tile, tile_grid
+
+__all__ = ["Geometry", "Tile", "encode_pair", "has_window", "quantise_fraction", "state_steps", "tile_grid"]

@@ -1,0 +1,45 @@
+"""Errors that hrat raises. Each message says what was expected, what was got, where, and how to mend it.
+
+Every one of them is a `HratError`, so that a program can catch all of hrat's refusals at once; those that stand for a
+wrong value are a `ValueError` too.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactError",
+    "ConversionError",
+    "DataError",
+    "HratError",
+    "MissingDependencyError",
+    "SpecError",
+    "TrainingError",
+]
+
+
+class HratError(Exception):
+    """Base of every error that hrat raises on purpose."""
+
+
+class SpecError(HratError, ValueError):
+    """A hardware spec that contradicts itself, lacks a value or has an unknown key."""
+
+
+class ConversionError(HratError, ValueError):
+    """A model, or a part of it, that cannot be put on crossbars."""
+
+
+class ArtifactError(HratError, ValueError):
+    """A saved file that is damaged, foreign, or of another schema version."""
+
+
+class DataError(HratError, ValueError):
+    """A data set that is missing, incomplete or not what it should be."""
+
+
+class TrainingError(HratError, RuntimeError):
+    """A training run that cannot go on, such as one whose loss is no longer a number."""
+
+
+class MissingDependencyError(HratError, ImportError):
+    """An optional package that is not installed; the message names the command that installs it."""

@@ -1,0 +1,169 @@
+"""`deploy`: read from a prepared model what the chip has to be. Nothing is fitted or tuned here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from hrat.artifacts import DeployedLayer, Deployment
+from hrat.artifacts.graph import OpNode, Ref, TensorKey, map_nested
+from hrat.artifacts.ops import op_of
+from hrat.encoding import encode_pair, quantise_fraction
+from hrat.errors import ConversionError
+from hrat.nn import CrossbarLayer, PreparedModel, Scale
+from hrat.nn.convert import SharedError, scale_value
+from hrat.nn.signals import InputDac, IslandAdc, Reader, SwingClamp
+from hrat.nn.trace import DROPOUT_MODULES
+from hrat.physics import convert, converter_codes
+
+__all__ = ["deploy"]
+
+_BORDERS = {InputDac: "dac", IslandAdc: "adc", Reader: "reader"}
+
+
+@torch.no_grad()
+def deploy(model: PreparedModel) -> Deployment:
+    """The chip that computes what `model` computes in eval mode.
+
+    Args:
+        model: what `hrat.prepare` returned, trained.
+
+    Returns:
+        Target conductances in siemens, feedback resistances, DAC codes and the graph of operations.
+
+    Raises:
+        ConversionError: `model` is not a prepared one, or has weights that are not finite.
+    """
+    if not isinstance(model, PreparedModel):
+        raise ConversionError(
+            f"expected a model that hrat.prepare returned, got {type(model).__name__}; call "
+            "hrat.prepare(model, spec, example_input) first, and train what it returns"
+        )
+    return _Walk(model).run()
+
+
+class _Walk:
+    """Turns each node of the model's graph into one of the chip's."""
+
+    def __init__(self, model: PreparedModel) -> None:
+        self.model = model
+        self.graph = model.graph
+        self.layers: dict[str, DeployedLayer] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.nodes: list[OpNode] = []
+        self.stands_for: dict[str, str] = {}
+        """Nodes that vanish (dropout) -> the node whose result they pass on."""
+
+    def run(self) -> Deployment:
+        for node in self.graph.graph.nodes:
+            made = self._node(node)
+            if made is not None:
+                self.nodes.append(made)
+        return Deployment(spec=self.model.spec, layers=self.layers, graph=tuple(self.nodes), tensors=self.tensors)
+
+    def _node(self, node: fx.Node) -> OpNode | None:
+        if node.op == "placeholder":
+            return OpNode(node.name, "input", (str(node.target), *self._values(node.args)))
+        if node.op == "get_attr":
+            key = str(node.target)
+            value = self.graph
+            for part in key.split("."):
+                value = getattr(value, part)
+            return OpNode(node.name, "constant", (self._keep(key, value),))  # type: ignore[arg-type]
+        if node.op == "output":
+            return OpNode(node.name, "output", self._values(node.args))
+        if node.op == "call_module":
+            return self._module(node)
+        if node.target is torch.repeat_interleave:
+            return None  # a scale for each channel, spread over positions: part of the layers' weights by now
+        op = op_of(node.target)
+        assert op is not None  # prepare refuses all others
+        return OpNode(node.name, op.name, self._values(node.args), tuple(self._values(dict(node.kwargs)).items()))
+
+    def _module(self, node: fx.Node) -> OpNode | None:
+        module = self.graph.get_submodule(str(node.target))
+        if isinstance(module, Scale | SharedError):
+            return None
+        source = self._values(node.args[:1])
+        if isinstance(module, CrossbarLayer):
+            self._layer(str(node.target), module, node)
+            return OpNode(node.name, "crossbar", (*source, str(node.target)))
+        if isinstance(module, SwingClamp):
+            return OpNode(node.name, "clamp_swing", source)
+        if isinstance(module, DROPOUT_MODULES):
+            self.stands_for[node.name] = source[0].name
+            return None
+        if isinstance(module, _BatchNorm):
+            return self._batch_norm(node, module)
+        kind = _BORDERS[type(module)]
+        scale = node.args[1]
+        assert isinstance(scale, fx.Node)
+        return OpNode(node.name, kind, (*source, self._keep(f"scale.{node.name}", scale_value(self.model, scale))))
+
+    def _batch_norm(self, node: fx.Node, bn: _BatchNorm) -> OpNode:
+        args: list[Any] = []
+        for part in ("running_mean", "running_var", "weight", "bias"):
+            value = getattr(bn, part)
+            args.append(None if value is None else self._keep(f"{node.target}.{part}", value))
+        return OpNode(
+            node.name, "batch_norm", (*self._values(node.args), *args), (("training", False), ("eps", bn.eps))
+        )
+
+    def _layer(self, name: str, layer: CrossbarLayer, node: fx.Node) -> None:
+        if name in self.layers:
+            return
+        spec = self.model.spec
+        alpha_in, alpha_out = (scale_value(self.model, arg) for arg in node.args[1:3])  # type: ignore[arg-type]
+        fused = layer.fused(alpha_in, alpha_out)
+        for what, value in (("weights", fused.weight), ("bias", fused.bias_V)):
+            if value is not None and not bool(torch.isfinite(value).all()):
+                raise ConversionError(
+                    f"layer '{name}': its {what}, with batch norm and scales, are not finite; nothing was deployed. "
+                    "Did training diverge?"
+                )
+        fraction = quantise_fraction(layer.geometry.to_matrix(fused.weight / fused.range), spec.device)
+        g_pos_S, g_neg_S = encode_pair(fraction, spec.device)
+        bias_V, codes = fused.bias_V, None
+        periphery = spec.periphery
+        if bias_V is not None and periphery.limit_bias_dac and periphery.bias_dac_bits is not None:
+            converter = (periphery.bias_dac_bits, periphery.v_bias_V)
+            codes = converter_codes(bias_V, *converter).to(torch.int32).cpu()
+            bias_V = convert(bias_V, *converter)
+        self.layers[name] = DeployedLayer(
+            name=name,
+            geometry=layer.geometry,
+            g_pos_S=g_pos_S.cpu().contiguous(),
+            g_neg_S=g_neg_S.cpu().contiguous(),
+            r_f_ohm=float(fused.range) / spec.device.g_range_S,
+            bias_V=None if bias_V is None else bias_V.cpu().clone(),
+            bias_codes=codes,
+        )
+
+    def _keep(self, key: str, value: Tensor) -> TensorKey:
+        self.tensors[key] = value.detach().cpu().clone()
+        return TensorKey(key)
+
+    def _values(self, nested: Any) -> Any:
+        def change(value: Any) -> Any:
+            if isinstance(value, fx.Node):
+                name = value.name
+                while name in self.stands_for:
+                    name = self.stands_for[name]
+                return Ref(name)
+            return value
+
+        # fx keeps lists and dicts as its own immutable types.
+        return map_nested(_plain(nested), change)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_plain(part) for part in value)
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return value

@@ -1,0 +1,29 @@
+"""Layers, straight-through gradients, batch-norm fusing, and the conversion of a network (`prepare`)."""
+
+from __future__ import annotations
+
+from hrat.nn.calibration import calibrate, calibrate_ranges
+from hrat.nn.convert import PreparedModel, ScaleMode, crossbar_layers, prepare, restrictions
+from hrat.nn.layers import BATCH_NORM_FORMS, BatchNormForm, CrossbarLayer
+from hrat.nn.report import ConversionReport
+from hrat.nn.signals import Scale
+from hrat.nn.state import freeze_batch_norm, sampled_chip, set_noise_strength, use_chip
+
+__all__ = [
+    "BATCH_NORM_FORMS",
+    "BatchNormForm",
+    "ConversionReport",
+    "CrossbarLayer",
+    "PreparedModel",
+    "Scale",
+    "ScaleMode",
+    "calibrate",
+    "calibrate_ranges",
+    "crossbar_layers",
+    "freeze_batch_norm",
+    "prepare",
+    "restrictions",
+    "sampled_chip",
+    "set_noise_strength",
+    "use_chip",
+]

@@ -1,0 +1,109 @@
+"""What `prepare` did, as a table that a person reads."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["ConversionReport", "IslandRow", "LayerRow"]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer on crossbars."""
+
+    name: str
+    kind: str
+    groups: int
+    rows: int
+    cols: int
+    tiles: int
+    batch_norm: str
+    """Names of the batch norms fused, or an empty text."""
+    bias: bool
+    scale_in: str
+    scale_out: str
+    calls: int
+    """How often the model calls it in one forward pass."""
+
+    @property
+    def devices(self) -> int:
+        """Memristors: two for each weight."""
+        return 2 * self.groups * self.rows * self.cols
+
+
+@dataclass(frozen=True)
+class IslandRow:
+    """One operation that runs in a digital island."""
+
+    node: str
+    operation: str
+    why: str
+    adc_bits: int | None
+    dac_bits: int | None
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """The layers, the digital islands and the scales of a prepared model."""
+
+    layers: list[LayerRow]
+    islands: list[IslandRow]
+    scales: dict[str, int | None]
+    """Name of each learned scale -> number of channels, or None for one value."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def devices(self) -> int:
+        """Memristors of the whole chip."""
+        return sum(row.devices for row in self.layers)
+
+    def __str__(self) -> str:
+        """The table as text, 120 columns wide at most."""
+        layers = Table(title="Layers on crossbars", title_justify="left")
+        for heading in (
+            "layer",
+            "kind",
+            "rows x cols",
+            "tiles",
+            "devices",
+            "batch norm fused",
+            "bias",
+            "scales in -> out",
+        ):
+            numeric = heading in ("tiles", "devices")
+            layers.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        for row in self.layers:
+            size = f"{row.rows} x {row.cols}" + (f" ({row.groups} groups)" if row.groups > 1 else "")
+            layers.add_row(
+                row.name + (f" ({row.calls} calls)" if row.calls > 1 else ""),
+                row.kind,
+                size,
+                str(row.tiles),
+                f"{row.devices:,}",
+                row.batch_norm or "-",
+                "DAC" if row.bias else "-",
+                f"{row.scale_in} -> {row.scale_out}",
+            )
+        islands = Table(title="Digital islands", title_justify="left")
+        for heading in ("node", "operation", "why", "ADC bits", "DAC bits"):
+            islands.add_column(heading, overflow="fold")
+        for island in self.islands:
+            bits = [str(b) if b is not None else "-" for b in (island.adc_bits, island.dac_bits)]
+            islands.add_row(island.node, island.operation, island.why, *bits)
+        out = io.StringIO()
+        console = Console(file=out, width=120, force_terminal=False)
+        console.print(layers)
+        if self.islands:
+            console.print(islands)
+        for note in self.notes:
+            console.print(f"note: {note}", highlight=False, markup=False)
+        console.print(
+            f"{len(self.layers)} layers, {sum(row.tiles for row in self.layers)} tiles, {self.devices:,} memristors, "
+            f"{len(self.scales)} learned scales, {len(self.islands)} operations in digital islands",
+            highlight=False,
+        )
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

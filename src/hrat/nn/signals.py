@@ -1,0 +1,95 @@
+"""Modules on the borders of the analog world: scales, converters, the swing of a summing amplifier, the reader."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hrat.nn.functional import convert_ste
+from hrat.physics import clamp_to
+from hrat.spec import HardwareSpec
+
+__all__ = ["InputDac", "IslandAdc", "Reader", "Scale", "SwingClamp", "broadcast_scale"]
+
+
+class Scale(nn.Module):
+    """The learned positive scale of a signal, `alpha = exp(log_alpha)`, in volts per unit of the normal-scale signal.
+
+    Nothing on the chip implements it: it vanishes into the weights and biases on both sides of the signal.
+    """
+
+    def __init__(self, alpha_V: float, channels: int | None = None) -> None:
+        """Start at `alpha_V`; one value for the signal, or one for each of its `channels`."""
+        super().__init__()
+        shape = () if channels is None else (channels,)
+        self.log_alpha = nn.Parameter(torch.full(shape, math.log(alpha_V)))
+
+    def forward(self) -> Tensor:
+        """`()` or `(channels,)`, V per unit."""
+        return self.log_alpha.exp()
+
+    @torch.no_grad()
+    def set(self, alpha_V: Tensor | float) -> None:
+        """Put the scale at `alpha_V` (broadcast over channels)."""
+        value = torch.as_tensor(alpha_V, dtype=self.log_alpha.dtype, device=self.log_alpha.device)
+        self.log_alpha.copy_(value.log().expand_as(self.log_alpha))
+
+
+def broadcast_scale(alpha: Tensor, like: Tensor) -> Tensor:
+    """A scalar as it is; a scale for each channel in a shape that broadcasts along dimension 1 of `like`."""
+    return alpha if alpha.ndim == 0 else alpha.view(-1, *(1,) * (like.ndim - 2))
+
+
+class InputDac(nn.Module):
+    """Digital values become word-line voltages: `v = DAC(clamp_read(alpha * x))`, V."""
+
+    def __init__(self, spec: HardwareSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, x: Tensor, alpha: Tensor) -> Tensor:
+        """`x` in normal scale, any shape -> V."""
+        voltage = alpha * x
+        if self.spec.periphery.limit_input_dac and self.spec.periphery.input_dac_bits is not None:
+            return convert_ste(voltage, self.spec.periphery.input_dac_bits, self.spec.device.v_read_V)
+        if self.spec.device.limit_read_voltage:
+            return clamp_to(voltage, self.spec.device.v_read_V)
+        return voltage
+
+
+class IslandAdc(nn.Module):
+    """A voltage becomes a digital value in front of a digital island: `x = ADC(clamp_swing(v)) / alpha`."""
+
+    def __init__(self, spec: HardwareSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
+        """V, any shape -> normal scale."""
+        periphery = self.spec.periphery
+        if periphery.limit_adc and periphery.adc_bits is not None:
+            voltage = convert_ste(voltage, periphery.adc_bits, periphery.v_swing_V)
+        return voltage / broadcast_scale(alpha, voltage)
+
+
+class Reader(nn.Module):
+    """Whoever reads the chip's outputs undoes the last scale: `x = v / alpha`. Not a circuit."""
+
+    def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
+        """V, any shape -> normal scale."""
+        return voltage / broadcast_scale(alpha, voltage)
+
+
+class SwingClamp(nn.Module):
+    """Output swing of the amplifier that adds signals."""
+
+    def __init__(self, spec: HardwareSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, voltage: Tensor) -> Tensor:
+        """V -> V."""
+        periphery = self.spec.periphery
+        return clamp_to(voltage, periphery.v_swing_V) if periphery.limit_swing else voltage

@@ -1,0 +1,18 @@
+"""Memoryless formulas with units: conductance states, programming error, converters and amplifiers."""
+
+from __future__ import annotations
+
+from hrat.physics.errors import achieved_conductance, clipping_is_possible, sigma_S
+from hrat.physics.levels import nearest_state
+from hrat.physics.periphery import clamp_to, convert, converter_codes, converter_step_V
+
+__all__ = [
+    "achieved_conductance",
+    "clamp_to",
+    "clipping_is_possible",
+    "convert",
+    "converter_codes",
+    "converter_step_V",
+    "nearest_state",
+    "sigma_S",
+]

@@ -1,0 +1,37 @@
+"""Converters and amplifiers around a crossbar.
+
+A converter (DAC or ADC) of `bits` over `+-full_scale_V` is symmetric and has a code for exactly zero volts: codes run
+from `-(2^(bits-1) - 1)` to `+(2^(bits-1) - 1)`, one step is `full_scale_V / (2^(bits-1) - 1)`, and what lies beyond the
+full scale saturates. Limits: no offset, no gain error, no differential nonlinearity.
+
+An amplifier is linear up to its output swing and flat beyond it. Limits: no finite gain, no offset, and the soft knee
+of a real output stage near its rails is taken as sharp (Karki, TI SLOA011B: keep to the linear swing, not the
+saturated one).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["clamp_to", "convert", "converter_codes", "converter_step_V"]
+
+
+def converter_step_V(bits: int, full_scale_V: float) -> float:
+    """Size of one step in volts."""
+    return full_scale_V / ((1 << (bits - 1)) - 1)
+
+
+def converter_codes(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
+    """The signed code nearest to each voltage, saturating; a whole number in the type of `voltage_V`."""
+    top = (1 << (bits - 1)) - 1
+    return (voltage_V / converter_step_V(bits, full_scale_V)).clamp(-top, top).round()
+
+
+def convert(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
+    """The voltage that the nearest code stands for, in volts."""
+    return converter_codes(voltage_V, bits, full_scale_V) * converter_step_V(bits, full_scale_V)
+
+
+def clamp_to(voltage_V: Tensor, limit_V: float) -> Tensor:
+    """A voltage held within `[-limit_V, +limit_V]`: an amplifier's output swing or a device's read threshold."""
+    return voltage_V.clamp(-limit_V, limit_V)

@@ -1,0 +1,111 @@
+"""Recipes: an experiment as data, in TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hrat.errors import HratError
+from hrat.recipes.networks import NETWORKS
+from hrat.training import FitOptions
+from hrat.training.data import DATASET_NAMES
+
+__all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names"]
+
+
+class RecipeError(HratError, ValueError):
+    """A recipe that lacks something or names what does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Network, data, hardware and training of an experiment."""
+
+    name: str
+    description: str = ""
+    network: str
+    """One of `hrat.recipes.NETWORKS`."""
+    data: str
+    """Name of a data set."""
+    spec: str = "generic-4bit"
+    """Hardware preset."""
+    batch_size: int = 128
+    chips: int = 20
+    """Chips to program."""
+    scales: str = "signal"
+    batch_norm: str = "two_pass"
+    fit: FitOptions = field(default_factory=FitOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse names that do not exist.
+
+        Raises:
+            RecipeError: unknown network or data set, or a number that makes no sense.
+        """
+        for what, value, known in (("network", self.network, NETWORKS), ("data", self.data, DATASET_NAMES)):
+            if value not in known:
+                raise RecipeError(f"recipe '{self.name}': unknown {what} '{value}'; expected one of {', '.join(known)}")
+        if self.batch_size < 2 or self.chips < 1:
+            raise RecipeError(
+                f"recipe '{self.name}': expected batch_size >= 2 and chips >= 1, got {self.batch_size} and {self.chips}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """From plain data.
+
+        Raises:
+            RecipeError: unknown or missing keys.
+            TrainingError: unknown training options.
+        """
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        for key in data:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                raise RecipeError(f"unknown key '{key}' in a recipe" + (f"; did you mean '{near[0]}'?" if near else ""))
+        missing = [key for key in ("name", "network", "data") if key not in data]
+        if missing:
+            raise RecipeError(f"a recipe lacks {', '.join(missing)}")
+        values = dict(data)
+        values["fit"] = FitOptions.from_dict(values.get("fit") or {})
+        return cls(**values)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with hrat."""
+    folder = resources.files("hrat.recipes")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str | Path | Recipe) -> Recipe:
+    """A recipe by its name, or from a TOML file.
+
+    Raises:
+        RecipeError: there is none of that name, the file is missing or not a recipe.
+    """
+    if isinstance(name, Recipe):
+        return name
+    text: str
+    if str(name) in recipe_names():
+        text = resources.files("hrat.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    elif str(name).endswith(".toml") and Path(name).is_file():
+        text = Path(name).read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(str(name), recipe_names(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise RecipeError(f"no recipe '{name}'{hint}; expected a .toml file or one of {', '.join(recipe_names())}")
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name} is not valid TOML: {error}") from error
+    return Recipe.from_dict({"name": Path(str(name)).stem, **data})

@@ -1,0 +1,162 @@
+"""Runs: a recipe trained by one method, in a folder that can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrat.errors import ArtifactError, HratError
+from hrat.files import write_atomic
+from hrat.nn import PreparedModel, restrictions
+from hrat.recipes.methods import METHODS, mapped, prepared_for, trainable
+from hrat.recipes.networks import build_network
+from hrat.recipes.recipe import Recipe, load_recipe
+from hrat.spec import HardwareSpec, load_spec
+from hrat.training import DataSplits, accuracy, fit, load_data, load_weights, make_loader
+from hrat.training.checkpoint import save_state
+
+__all__ = ["Run", "load_run", "train"]
+
+TEST_BATCH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A trained network and how it came about."""
+
+    folder: Path
+    model: PreparedModel
+    recipe: Recipe
+    spec: HardwareSpec
+    method: str
+    seed: int
+    software: float
+    """Test accuracy of the network with all restrictions off."""
+    seconds: float
+    """Time that training took, of this call and those that it went on from."""
+
+
+def train(
+    recipe: Recipe | str | Path,
+    folder: str | os.PathLike[str],
+    *,
+    method: str = "hrat",
+    spec: HardwareSpec | str | None = None,
+    seed: int = 0,
+    resume: bool = True,
+    device: torch.device | str | None = None,
+    tensorboard: bool = False,
+    progress: bool = True,
+    data: DataSplits | None = None,
+) -> Run:
+    """Train a recipe and leave the result in `folder`: `run.json`, `model.pt`, `last.pt`, `metrics.csv`.
+
+    Args:
+        recipe: a recipe, its name, or a TOML file.
+        folder: where the run lives; a run that was interrupted goes on from there.
+        method: one of `METHODS`.
+        spec: the hardware, in place of the recipe's.
+        seed: of the network's first weights, the order of the images and the errors.
+        resume: False to begin anew.
+        device: where to train.
+        tensorboard: write TensorBoard logs.
+        progress: show a progress bar.
+        data: the data, where it is loaded already.
+
+    Raises:
+        HratError: unknown recipe, method or data; a folder that holds another run; training that diverged.
+    """
+    recipe = load_recipe(recipe)
+    chosen = load_spec(recipe.spec if spec is None else spec)
+    if method not in METHODS:
+        raise HratError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
+    data = load_data(recipe.data) if data is None else data
+    root = Path(folder)
+    identity = {"recipe": recipe.to_dict(), "spec": chosen.to_dict(), "method": method, "seed": seed}
+    before = _read(root) if resume and (root / "run.json").is_file() else {}
+    if before and {key: before.get(key) for key in identity} != json.loads(json.dumps(identity)):
+        changed = [key for key in identity if before.get(key) != json.loads(json.dumps(identity[key]))]
+        raise HratError(
+            f"{root} holds a run with another {' and '.join(changed)}; expected the same to go on with it. Give "
+            "another folder, or begin anew (--fresh)"
+        )
+    if "software" in before and (root / "model.pt").is_file():
+        return load_run(root, data=data)
+    write_atomic(root / "run.json", json.dumps(identity, indent=2) + "\n")
+    start = time.perf_counter()
+    torch.manual_seed(seed)
+    module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
+    loader = make_loader(data.train, recipe.batch_size, shuffle=True, seed=seed, drop_last=True)
+    fit(
+        module,
+        loader,
+        options=recipe.fit,
+        folder=root,
+        resume=resume,
+        device=device,
+        tensorboard=tensorboard,
+        progress=progress,
+        title=METHODS[method].label,
+    )
+    model = mapped(METHODS[method], module.cpu(), recipe, chosen, data.train).cpu().eval()
+    with restrictions(model, chosen.ideal()):
+        software = accuracy(model, make_loader(data.test, TEST_BATCH))
+    seconds = time.perf_counter() - start
+    save_state(root / "model.pt", {"model": model.state_dict()})
+    write_atomic(root / "run.json", json.dumps({**identity, "software": software, "seconds": seconds}, indent=2) + "\n")
+    return Run(
+        folder=root,
+        model=model,
+        recipe=recipe,
+        spec=chosen,
+        method=method,
+        seed=seed,
+        software=software,
+        seconds=seconds,
+    )
+
+
+def load_run(folder: str | os.PathLike[str], *, data: DataSplits | None = None) -> Run:
+    """A finished run, its model ready to be deployed.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ArtifactError: the run is not finished, or its files are damaged.
+    """
+    root = Path(folder)
+    info = _read(root)
+    if "software" not in info or not (root / "model.pt").is_file():
+        raise ArtifactError(f"the run in {root} is not finished; train it to the end with the same command first")
+    recipe, spec = Recipe.from_dict(info["recipe"]), HardwareSpec.from_dict(info["spec"])
+    data = load_data(recipe.data) if data is None else data
+    model = prepared_for(METHODS[info["method"]], build_network(recipe.network), recipe, spec, data.train).eval()
+    load_weights(model, root / "model.pt")
+    return Run(
+        folder=root,
+        model=model,
+        recipe=recipe,
+        spec=spec,
+        method=info["method"],
+        seed=info["seed"],
+        software=info["software"],
+        seconds=info["seconds"],
+    )
+
+
+def _read(root: Path) -> dict[str, Any]:
+    path = root / "run.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{root} holds no run (no run.json); expected the folder that `hrat train -o` wrote")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        assert isinstance(info, dict)
+        _ = info["recipe"], info["spec"], info["method"], info["seed"]
+    except (json.JSONDecodeError, UnicodeDecodeError, AssertionError, KeyError) as error:
+        raise ArtifactError(f"{path} is damaged or not written by hrat: {error}") from error
+    return info

@@ -1,0 +1,17 @@
+"""Tables and figures for people; they read artefacts and nothing else."""
+
+from __future__ import annotations
+
+from hrat.reports.artifact_tables import artifact_table, simulation_table
+from hrat.reports.chip_figure import chip_figure
+from hrat.reports.comparison_figure import comparison_figure
+from hrat.reports.comparison_tables import comparison_markdown, comparison_table
+
+__all__ = [
+    "artifact_table",
+    "chip_figure",
+    "comparison_figure",
+    "comparison_markdown",
+    "comparison_table",
+    "simulation_table",
+]

@@ -1,0 +1,100 @@
+"""What a file holds, as tables for the terminal."""
+
+from __future__ import annotations
+
+import torch
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult
+from hrat.encoding import Geometry
+from hrat.reports.words import count, percent, safe_markup
+from hrat.spec import HardwareSpec
+
+__all__ = ["artifact_table", "simulation_table"]
+
+
+def artifact_table(artifact: Deployment | ProgrammedChip) -> RenderableType:
+    """Facts about a deployment or programmed chips, and a table of their layers."""
+    chip = artifact if isinstance(artifact, ProgrammedChip) else None
+    deployment = artifact.deployment if isinstance(artifact, ProgrammedChip) else artifact
+    return Group(_facts(deployment, chip), _layers(deployment, chip))
+
+
+def simulation_table(result: SimulationResult) -> Table:
+    """The accuracy of each chip of a simulation, and why a chip has none."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("chip (seed)", justify="right")
+    table.add_column("accuracy", justify="right")
+    accuracies = list(result.accuracies or ())
+    worst = min(accuracies, default=None)
+    solved = [seed for seed in result.seeds if seed not in result.failures]
+    for seed, accuracy in zip(solved, accuracies, strict=False):
+        mark = " [red]worst[/]" if accuracy == worst and len(accuracies) > 1 else ""
+        table.add_row(str(seed), percent(accuracy) + mark)
+    for seed, why in result.failures.items():
+        table.add_row(str(seed), f"[red]failed: {safe_markup(why)}[/]")
+    return table
+
+
+def _facts(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    spec = deployment.spec
+    if chip is None:
+        facts.add_row("what", "deployment: targets for a chip")
+    else:
+        first, last = chip.seeds[0], chip.seeds[-1]
+        seeds = f"seed {first}" if chip.n_chips == 1 else f"seeds {first} to {last}"
+        facts.add_row("what", f"{count(chip.n_chips, 'programmed chip')}, {seeds}, scheme {safe_markup(chip.scheme)}")
+    facts.add_row("hardware", safe_markup(f"{spec.name} {_states(spec)}"))
+    off = [name for name, on in spec.restrictions().items() if not on]
+    if off:
+        facts.add_row("switched off", ", ".join(off))
+    each = " a chip" if chip is not None and chip.n_chips > 1 else ""
+    facts.add_row("size", f"{count(deployment.n_devices, 'device')} on {count(deployment.n_tiles, 'tile')}{each}")
+    inputs = [str(node.args[0]) for node in deployment.graph if node.op == "input"]
+    facts.add_row("inputs", safe_markup(", ".join(inputs)) or "-")
+    return facts
+
+
+def _states(spec: HardwareSpec) -> str:
+    device = spec.device
+    states = f"{device.n_states} states" if device.n_states else "continuous"
+    return f"({states}, {device.g_min_S * 1e6:g} to {device.g_max_S * 1e6:g} uS)"
+
+
+def _layers(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("layer", overflow="fold")
+    table.add_column("kind")
+    for heading in ("rows x cols", "tiles", "devices", "R_f kohm", "bias"):
+        table.add_column(heading, justify="right")
+    if chip is not None:
+        table.add_column("rms error", justify="right", no_wrap=True)
+    for name, layer in deployment.layers.items():
+        cells = [
+            safe_markup(name),
+            layer.geometry.kind,
+            _shape(layer.geometry),
+            str(len(deployment.tiles(name))),
+            f"{2 * layer.g_pos_S.numel():,}",
+            f"{layer.r_f_ohm / 1e3:.4g}",
+            "-" if layer.bias_V is None else "DAC" if layer.bias_codes is not None else "analog",
+        ]
+        table.add_row(*cells, *([] if chip is None else [_error(chip, name)]))
+    return table
+
+
+def _shape(geometry: Geometry) -> str:
+    groups, rows, cols = geometry.matrix_shape
+    return f"{rows} x {cols}" if groups == 1 else f"{groups} of {rows} x {cols}"
+
+
+def _error(chip: ProgrammedChip, name: str) -> str:
+    error_S = torch.cat([part.flatten() for part in chip.errors_S(name)]).double()
+    rms_S = float(error_S.square().mean().sqrt())
+    share = rms_S / chip.deployment.spec.device.g_range_S
+    return f"{rms_S * 1e6:.2f} uS ({percent(share, 1)})"

@@ -1,0 +1,57 @@
+"""What all figures share: the canvas, the colours, the way to disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrat.errors import HratError
+from hrat.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["BLUE", "GREY", "INK", "LINE", "VERMILION", "figure_format", "new_figure", "save_figure"]
+
+# Okabe and Ito's palette: told apart by people with any colour vision.
+BLUE, VERMILION = "#0072B2", "#D55E00"
+INK, GREY, LINE = "#1a1a1a", "#767676", "#d9d9d9"
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def figure_format(path: str | os.PathLike[str]) -> str:
+    """The picture's format, by the suffix of its path.
+
+    Raises:
+        HratError: another suffix, or none.
+    """
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        expected = ", ".join(f".{name}" for name in FORMATS)
+        raise HratError(f"{path}: expected a picture that ends in one of {expected}, got {Path(path).suffix!r}")
+    return suffix
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """An empty figure of its own: neither pyplot's global state nor a display is touched."""
+    # Here, since it takes half a second that tables need not wait for.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), dpi=150, facecolor="white")
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write the picture whole or not at all.
+
+    Raises:
+        HratError: a suffix that stands for no picture.
+        OSError: the folder cannot be written or the disk is full.
+    """
+    chosen = figure_format(path)
+    # No date inside, so that the same result gives the same file.
+    metadata = {"png": {"Software": "hrat"}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[chosen]
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=chosen, metadata=metadata)
+    return Path(path)

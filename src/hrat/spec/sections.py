@@ -1,0 +1,211 @@
+"""The sections of a hardware spec: device, programming, array, periphery.
+
+SI units, named in each field. The defaults are those of the preset `generic-4bit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from hrat.errors import SpecError
+from hrat.spec.base import Part
+
+__all__ = ["RESTRICTIONS", "SECTIONS", "Array", "Device", "Periphery", "Programming"]
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+ConverterBits = Annotated[int, Field(ge=2, le=16)]
+# Lists stand for tuples in TOML and JSON, so that only these fields are not strict about the container.
+Values = Annotated[tuple[float, ...], Field(strict=False)]
+
+
+class Device(Part):
+    """The memristor."""
+
+    clears: ClassVar[Mapping[str, tuple[str, ...]]] = {"weight_bits": ("levels_S",), "levels_S": ("weight_bits",)}
+
+    name: str = "memristor"
+    """What the device is made of, or is called."""
+    g_min_S: Positive = 50e-6
+    """Lowest conductance of the window, S."""
+    g_max_S: Positive = 200e-6
+    """Highest conductance of the window, S."""
+    weight_bits: Annotated[int, Field(ge=1, le=8)] | None = 4
+    """The device has 2**weight_bits states, evenly spaced over the window; excludes levels_S."""
+    levels_S: Values | None = None
+    """Measured states, ascending, within the window, S; excludes weight_bits."""
+    limit_states: bool = True
+    """Restriction: conductances are rounded to the device's states."""
+    v_read_V: Positive = 0.3
+    """Largest word-line voltage, of either sign, that leaves the state untouched, V."""
+    limit_read_voltage: bool = True
+    """Restriction: word-line voltages are clamped to +-v_read_V."""
+
+    @property
+    def g_range_S(self) -> float:
+        """Width of the conductance window, S."""
+        return self.g_max_S - self.g_min_S
+
+    @property
+    def n_states(self) -> int | None:
+        """Number of states in force; None where the conductance is continuous (none given, or limit_states off)."""
+        if not self.limit_states:
+            return None
+        if self.levels_S is not None:
+            return len(self.levels_S)
+        return None if self.weight_bits is None else 2**self.weight_bits
+
+    @property
+    def states_S(self) -> tuple[float, ...]:
+        """The states in force, ascending, S; the two ends of the window where the conductance is continuous."""
+        if self.limit_states and self.levels_S is not None:
+            return self.levels_S
+        top = (self.n_states or 2) - 1
+        # A weighted mean of the ends, so that both ends are met exactly.
+        return tuple(self.g_min_S * ((top - i) / top) + self.g_max_S * (i / top) for i in range(top + 1))
+
+    @model_validator(mode="after")
+    def _check(self) -> Device:
+        if self.g_min_S >= self.g_max_S:
+            raise SpecError(
+                f"device: expected g_min_S < g_max_S, got g_min_S = {self.g_min_S:g} and g_max_S = {self.g_max_S:g} S"
+            )
+        if self.levels_S is not None:
+            self._check_levels(self.levels_S)
+        if self.limit_states and self.weight_bits is None and self.levels_S is None:
+            raise SpecError(
+                "device: limit_states is on, but neither weight_bits nor levels_S is given; "
+                "give one of them, or set limit_states to false for a continuous conductance"
+            )
+        return self
+
+    def _check_levels(self, levels_S: tuple[float, ...]) -> None:
+        if self.weight_bits is not None:
+            raise SpecError(
+                f"device: expected weight_bits or levels_S, got both ({self.weight_bits} bits and {len(levels_S)} "
+                "levels); remove one of them"
+            )
+        if len(levels_S) < 2:
+            raise SpecError(f"device.levels_S: expected at least 2 states, got {len(levels_S)}")
+        for i, (lower, upper) in enumerate(pairwise(levels_S)):
+            if upper <= lower:
+                fault = "a duplicate" if upper == lower else "a step down"
+                raise SpecError(
+                    f"device.levels_S: expected ascending states, got {fault} at position {i + 1} "
+                    f"({lower:g} S, then {upper:g} S); sort the list and remove duplicates"
+                )
+        for level in (levels_S[0], levels_S[-1]):
+            if not self.g_min_S <= level <= self.g_max_S:
+                raise SpecError(
+                    f"device.levels_S: expected states within [g_min_S, g_max_S] = [{self.g_min_S:g}, "
+                    f"{self.g_max_S:g}] S, got {level:g} S; widen the window, or check the unit (siemens)"
+                )
+
+
+class Programming(Part):
+    """How near to its target a conductance ends."""
+
+    clears: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "sigma_rel": ("sigma_poly_S", "sigma_poly_ref_S"),
+        # The reference too: coefficients mean nothing beside the reference of other ones.
+        "sigma_poly_S": ("sigma_rel", "sigma_poly_ref_S"),
+    }
+
+    sigma_rel: Annotated[float, Field(ge=0, le=1)] | None = 0.035
+    """Standard deviation of one device's programming error, relative to g_max_S - g_min_S; excludes sigma_poly_S."""
+    sigma_poly_S: Values | None = None
+    """State-dependent standard deviation, sigma(G) = sum_k c_k (G / ref)^k: c_0, c_1, ... in S; excludes sigma_rel."""
+    sigma_poly_ref_S: Positive | None = None
+    """The reference conductance of sigma_poly_S, S."""
+    limit_error: bool = True
+    """Restriction: conductances miss their targets by a Gaussian error, cut off at zero conductance."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Programming:
+        if self.sigma_rel is not None and self.sigma_poly_S is not None:
+            raise SpecError("programming: expected sigma_rel or sigma_poly_S, got both; remove one of them")
+        if self.sigma_poly_S is not None and self.sigma_poly_ref_S is None:
+            raise SpecError(
+                "programming: sigma_poly_S is given without sigma_poly_ref_S, the conductance (S) by which G is "
+                "divided; give the reference that was used in the fit"
+            )
+        if self.sigma_poly_S is None and self.sigma_poly_ref_S is not None:
+            raise SpecError(
+                "programming: sigma_poly_ref_S has no effect without sigma_poly_S; give the coefficients too, or "
+                "remove it"
+            )
+        if self.sigma_poly_S is not None and not self.sigma_poly_S:
+            raise SpecError("programming.sigma_poly_S: expected at least one coefficient, got an empty list")
+        if self.limit_error and self.sigma_rel is None and self.sigma_poly_S is None:
+            raise SpecError(
+                "programming: limit_error is on, but neither sigma_rel nor sigma_poly_S is given; "
+                "give one of them, or set limit_error to false"
+            )
+        return self
+
+
+class Array(Part):
+    """One crossbar tile. A cell is one differential pair of devices."""
+
+    rows: Count = 128
+    """Word lines of a tile (inputs)."""
+    cols: Count = 128
+    """Bit lines of a tile (outputs)."""
+
+
+class Periphery(Part):
+    """Amplifiers and converters around the array."""
+
+    v_swing_V: Positive = 1.0
+    """Largest linear output voltage of an amplifier, of either sign, V."""
+    limit_swing: bool = True
+    """Restriction: amplifier outputs are clamped to +-v_swing_V."""
+    readout: Literal["dual_rail", "two_stage"] = "dual_rail"
+    """dual_rail: rows also driven inverted, one amplifier per column; two_stage: I- has its own, which saturates."""
+    bias_dac_bits: ConverterBits | None = 6
+    """Resolution of the bias DAC, bits."""
+    v_bias_V: Positive = 1.0
+    """Full scale of the bias DAC, of either sign, V."""
+    limit_bias_dac: bool = True
+    """Restriction: biases are rounded to the steps of the bias DAC and saturate at +-v_bias_V."""
+    input_dac_bits: ConverterBits | None = 8
+    """Resolution of the DACs that drive the first layer, bits over +-v_read_V."""
+    limit_input_dac: bool = True
+    """Restriction: the network's inputs are rounded to the steps of the input DAC."""
+    adc_bits: ConverterBits | None = 8
+    """Resolution of the ADC in front of a digital part, bits over +-v_swing_V."""
+    limit_adc: bool = True
+    """Restriction: voltages that leave for a digital part are rounded to the steps of the ADC."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Periphery:
+        for converter in ("bias_dac", "input_dac", "adc"):
+            if getattr(self, f"limit_{converter}") and getattr(self, f"{converter}_bits") is None:
+                raise SpecError(
+                    f"periphery: limit_{converter} is on, but {converter}_bits is not given; "
+                    f"give it, or set limit_{converter} to false"
+                )
+        return self
+
+
+SECTIONS: dict[str, type[Part]] = {
+    "device": Device,
+    "array": Array,
+    "periphery": Periphery,
+    "programming": Programming,
+}
+
+# Short name of a restriction -> (section, switch).
+RESTRICTIONS: dict[str, tuple[str, str]] = {
+    "states": ("device", "limit_states"),
+    "read_voltage": ("device", "limit_read_voltage"),
+    "error": ("programming", "limit_error"),
+    "swing": ("periphery", "limit_swing"),
+    "bias_dac": ("periphery", "limit_bias_dac"),
+    "input_dac": ("periphery", "limit_input_dac"),
+    "adc": ("periphery", "limit_adc"),
+}

@@ -1,0 +1,72 @@
+"""Spec tables as TOML text and back.
+
+TOML has no null. A setting that is None is left out where None is what its absence means, and written as "none" where
+the default is a number; "none" is read so for every setting that may be None.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import tomli_w
+
+from hrat.errors import SpecError
+from hrat.spec.base import Part
+from hrat.spec.sections import SECTIONS
+
+__all__ = ["dump_toml", "parse_toml"]
+
+
+def dump_toml(table: Mapping[str, Any]) -> str:
+    """TOML text of a spec's plain data."""
+    out = dict(table)
+    for name, part in SECTIONS.items():
+        out[name] = _without_none(table[name], part)
+    sources: dict[str, dict[str, str]] = {}
+    for key, source in table["sources"].items():
+        section, field = key.split(".")
+        sources.setdefault(section, {})[field] = source
+    if sources:
+        out["sources"] = sources
+    else:
+        del out["sources"]
+    return tomli_w.dumps(out)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Nested table of a TOML text, with sources by `section.field` and None where it says "none".
+
+    Raises:
+        SpecError: text that is not TOML, with the line.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"not valid TOML: {error}") from None
+    for name, part in SECTIONS.items():
+        values = table.get(name)
+        if isinstance(values, dict):
+            optional = part.optional_fields()
+            table[name] = {key: None if key in optional and value == "none" else value for key, value in values.items()}
+    if isinstance(table.get("sources"), dict):
+        table["sources"] = _flat(table["sources"])
+    return table
+
+
+def _without_none(values: Mapping[str, Any], part: type[Part]) -> dict[str, Any]:
+    # What the other settings clear need not be said: with levels_S given, weight_bits is None anyway.
+    said = {key: value for key, value in values.items() if value is not None}
+    absent = {key: field.default for key, field in part.model_fields.items()} | part.with_cleared(said)
+    return said | {key: "none" for key, value in values.items() if value is None and absent[key] is not None}
+
+
+def _flat(sources: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in sources.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{field}": source for field, source in value.items()})
+        else:
+            flat[key] = value
+    return flat

@@ -1,0 +1,44 @@
+"""Parameter groups for a prepared model, or for any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from hrat.nn import CrossbarLayer, Scale
+
+__all__ = ["parameter_groups"]
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float, weight_decay: float = 0.0, scale_lr: float | None = None
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimiser: weights decay; biases, batch norm and learned scales do not.
+
+    A learned scale or weight range is a logarithm: pulling it towards zero would pull it towards one volt per unit, or
+    a window of one RMS, which means nothing.
+
+    Args:
+        model: any module.
+        lr: learning rate of weights, biases and batch norm.
+        weight_decay: of the weights.
+        scale_lr: learning rate of scales and weight ranges; `lr` where none is given.
+    """
+    logs: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        if isinstance(module, Scale):
+            logs[id(module.log_alpha)] = module.log_alpha
+        elif isinstance(module, CrossbarLayer):
+            logs[id(module.log_range)] = module.log_range
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in logs]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.ndim >= 2], "lr": lr, "weight_decay": weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "lr": lr, "weight_decay": 0.0},
+        {
+            "params": [p for p in logs.values() if p.requires_grad],
+            "lr": lr if scale_lr is None else scale_lr,
+            "weight_decay": 0.0,
+        },
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,151 @@
+"""The spec as a whole: checks across sections, switches, changes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hrat.errors import SpecError
+from hrat.spec import RESTRICTIONS, Device, HardwareSpec, Periphery, Programming, load_spec
+
+
+def test_a_spread_that_is_negative_within_the_window_is_refused() -> None:
+    poly = Programming(sigma_poly_S=(1e-6, -2e-6), sigma_poly_ref_S=200e-6)
+    with pytest.raises(SpecError, match=r"sigma\(G\) >= 0.*got -1e-06 S at G = 0\.0002 S.*units"):
+        HardwareSpec(programming=poly)
+    # The same line is no fault in a window where it stays positive.
+    HardwareSpec(device=Device(g_min_S=10e-6, g_max_S=90e-6), programming=poly)
+
+
+def test_a_dip_between_the_ends_is_found_and_an_overflow_is_refused() -> None:
+    # (x - 0.6)^2 - 0.01 is positive at both ends and negative around x = 0.6.
+    with pytest.raises(SpecError, match="got -"):
+        HardwareSpec(programming=Programming(sigma_poly_S=(0.35e-6, -1.2e-6, 1e-6), sigma_poly_ref_S=200e-6))
+    with pytest.raises(SpecError, match="sigma_poly_S"):
+        HardwareSpec(programming=Programming(sigma_poly_S=(1e300, -1e300, 1e300), sigma_poly_ref_S=1e-300))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"sources": {"device.g_mn_S": "paper"}}, r"no field 'device\.g_mn_S'; did you mean 'device\.g_min_S'"),
+        ({"sources": {"paper": "x"}}, r"no field 'paper'; expected section\.field"),
+        ({"sources": {"device.g_min_S": 3}}, r"sources\.device\.g_min_S: expected a valid string"),
+        ({"device": 3}, r"device: expected a table of settings, got 3"),
+        ({"sources": "paper"}, r"sources: expected a table"),
+        ({"devise": {}}, r"unknown key 'devise' in the spec; did you mean 'device'"),
+        ({"weight_bits": 3}, r"unknown key 'weight_bits'.*belongs to the section 'device'"),
+        ({"self": 3}, r"unknown key 'self'"),
+        ([1], r"expected a table of sections"),
+    ],
+)
+def test_wrong_tables_are_refused(table: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        HardwareSpec.from_dict(table)
+
+
+def test_switches_can_be_set_one_by_one_together_and_all_at_once() -> None:
+    spec = HardwareSpec()
+    assert list(spec.restrictions()) == list(RESTRICTIONS) and all(spec.restrictions().values())
+    without = spec.without("swing", "error")
+    assert {name for name, on in without.restrictions().items() if not on} == {"swing", "error"}
+    assert not without.periphery.limit_swing and not without.programming.limit_error
+    assert {name for name, on in spec.only("states").restrictions().items() if on} == {"states"}
+    assert not any(spec.ideal().restrictions().values())
+    assert all(spec.restrictions().values())  # the spec itself is as it was
+    assert spec.without() == spec
+
+
+def test_only_switches_nothing_on() -> None:
+    assert not any(load_spec("ideal").only("states", "error").restrictions().values())
+
+
+@pytest.mark.parametrize("method", ["without", "only"])
+def test_unknown_restrictions_are_refused(method: str) -> None:
+    with pytest.raises(SpecError, match=r"no restriction 'swings'; did you mean 'swing'\?; known ones: states"):
+        getattr(HardwareSpec(), method)("states", "swings")
+
+
+def test_fields_are_replaced_by_bare_and_dotted_name() -> None:
+    spec = HardwareSpec()
+    assert spec.replace(weight_bits=3, v_swing_V=2.0) == spec.replace({"device.weight_bits": 3, "v_swing_V": 2.0})
+    assert spec.replace(name="mine").name == "mine" and spec.replace(name="mine").device.name == spec.device.name
+    assert spec.replace({"device.name": "TaOx"}).device.name == "TaOx"
+    device = Device(g_min_S=1e-6, weight_bits=2)
+    assert spec.replace(device=device).device == device
+    assert spec.replace({"sources.device.g_min_S": "lab"}).sources == {"device.g_min_S": "lab"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"weigth_bits": 3}, r"no field 'weigth_bits'; did you mean 'weight_bits'"),
+        ({"device.weigth_bits": 3}, r"unknown key 'weigth_bits' in \[device\]; did you mean 'weight_bits'"),
+        ({"devise.weight_bits": 3}, r"no field 'devise\.weight_bits'; did you mean 'device\.weight_bits'"),
+        ({"device.weight_bits": 3, "weight_bits": 4}, r"given twice"),
+        ({"qqq": 3}, r"no field 'qqq'; expected section\.field"),
+        ({"weight_bits": None}, r"neither weight_bits nor levels_S"),
+        ({"device": 3, "device.weight_bits": 4}, r"give one of them"),
+        ({3: 3}, r"expected the name of a field, got 3"),
+        ({"g_min_S": 1.0}, r"g_min_S < g_max_S"),
+    ],
+)
+def test_wrong_overrides_are_refused(overrides: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        HardwareSpec().replace(overrides)
+
+
+def test_the_given_one_of_two_forms_replaces_the_other() -> None:
+    levels = load_spec("yao2020", levels_S=[2e-6, 5e-6, 20e-6])
+    assert levels.device.weight_bits is None and levels.device.n_states == 3
+    assert levels.replace(weight_bits=2).device.levels_S is None
+    flat = load_spec("milo2021", sigma_rel=0.02)
+    assert flat.programming.sigma_poly_S is None and flat.programming.sigma_poly_ref_S is None
+    bent = load_spec("yao2020", sigma_poly_S=[1e-7], sigma_poly_ref_S=20e-6)
+    assert bent.programming.sigma_rel is None
+
+
+def test_new_coefficients_are_not_read_against_an_old_reference() -> None:
+    with pytest.raises(SpecError, match="without sigma_poly_ref_S"):
+        load_spec("milo2021", sigma_poly_S=[1e-6])
+
+
+def test_a_source_does_not_outlive_its_number() -> None:
+    preset = load_spec("yao2020")
+    changed = preset.replace(weight_bits=4, v_read_V=preset.device.v_read_V)
+    assert changed.sources["device.weight_bits"] == "overridden"
+    assert changed.sources["device.v_read_V"] == preset.sources["device.v_read_V"]
+    assert "device.weight_bits" not in preset.replace(levels_S=[2e-6, 20e-6]).sources
+    own = preset.replace(weight_bits=4, sources={"device.weight_bits": "our lab"})
+    assert own.sources["device.weight_bits"] == "our lab"
+    assert own.sources["device.g_min_S"] == preset.sources["device.g_min_S"]
+
+
+def test_odd_settings_are_told_in_words() -> None:
+    assert HardwareSpec().warnings() == []
+    [spacing] = HardwareSpec().replace(weight_bits=6).warnings()
+    assert "fewer states" in spacing
+    [clipped] = HardwareSpec().replace(sigma_rel=0.15, weight_bits=2).warnings()
+    # g_min 50 uS at a sigma of 22.5 uS: 2.2 sigma, of which a Gaussian leaves 1.3 % beyond.
+    assert "2.2 sigma" in clipped and "1.3%" in clipped
+    [read] = HardwareSpec(device=Device(v_read_V=1.5)).warnings()
+    assert "v_read_V = 1.5 V is above v_swing_V = 1 V" in read
+    [bias] = HardwareSpec(periphery=Periphery(v_bias_V=2.0)).warnings()
+    assert "v_bias_V" in bias
+
+
+def test_what_is_switched_off_is_not_odd() -> None:
+    odd = HardwareSpec().replace(weight_bits=8, sigma_rel=0.5, v_read_V=3.0, v_bias_V=3.0)
+    assert len(odd.warnings()) == 4
+    assert odd.ideal().warnings() == []
+    assert len(odd.without("swing").warnings()) == 2
+    assert len(odd.without("states").warnings()) == 3
+
+
+def test_specs_can_be_compared_hashed_and_put_into_json() -> None:
+    spec = load_spec("wan2022")
+    assert {spec: 1}[load_spec("wan2022")] == 1
+    assert spec != spec.replace(weight_bits=3)
+    assert HardwareSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
