@@ -7,16 +7,19 @@ Each function takes what the one before it returned. The README has a first exam
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
-from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, load
-from hrat.errors import HratError
-from hrat.mapping import deploy
-from hrat.nn import PreparedModel, calibrate, prepare, use_chip
-from hrat.programming import program
-from hrat.simulation import simulate
-from hrat.spec import Array, Device, HardwareSpec, Periphery, Programming, load_spec
-from hrat.training import fit
+if TYPE_CHECKING:
+    from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, load
+    from hrat.errors import HratError
+    from hrat.mapping import deploy
+    from hrat.nn import PreparedModel, calibrate, prepare, use_chip
+    from hrat.programming import program
+    from hrat.simulation import simulate
+    from hrat.spec import Array, Device, HardwareSpec, Periphery, Programming, load_spec
+    from hrat.training import fit
 
 try:
     __version__ = version("hrat")
@@ -45,3 +48,28 @@ __all__ = [
     "simulate",
     "use_chip",
 ]
+
+_ROOMS = {
+    "artifacts": ("Deployment", "ProgrammedChip", "SimulationResult", "export_csv", "load"),
+    "errors": ("HratError",),
+    "mapping": ("deploy",),
+    "nn": ("PreparedModel", "calibrate", "prepare", "use_chip"),
+    "programming": ("program",),
+    "simulation": ("simulate",),
+    "spec": ("Array", "Device", "HardwareSpec", "Periphery", "Programming", "load_spec"),
+    "training": ("fit",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name's room when it is first asked for: `hrat --help` and `hrat spec` need no torch (PEP 562)."""
+    for room, names in _ROOMS.items():
+        if name in names:
+            value = getattr(import_module(f"hrat.{room}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'hrat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 from hypothesis import given, settings
-from laws.checks import assert_patches_are_the_operation
-from laws.strategies import layers
 from torch import Tensor, nn
 
 import hrat
 from hrat.encoding import Geometry
+from laws.checks import assert_patches_are_the_operation
+from laws.strategies import layers
 
 
 def geometry_of(layer: nn.Module, x: Tensor) -> Geometry:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from laws.networks import SPECS
 
 from hrat.encoding import encode_pair, has_window, quantise_fraction, state_steps
 from hrat.spec import Device
+from laws.networks import SPECS
 
 LEVELS_S = (6e-5, 7e-5, 9.5e-5, 1.2e-4, 1.21e-4, 1.9e-4)
 MEASURED = Device(weight_bits=None, levels_S=LEVELS_S, g_min_S=5e-5, g_max_S=2e-4)

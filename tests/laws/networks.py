@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ def _rand(*shape: int) -> Tensor:
 def fc4() -> tuple[nn.Module, Any]:
     sizes = (20, 16, 12, 8)
     parts: list[nn.Module] = [nn.Flatten()]
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         parts += [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU(), nn.Dropout(0.2)]
     return nn.Sequential(*parts, nn.Linear(sizes[-1], 5)), _rand(6, 4, 5)
 
@@ -140,7 +141,9 @@ class Nested(nn.Module):
         super().__init__()
         inner = nn.Sequential(OrderedDict(conv=nn.Conv1d(4, 4, 3, groups=2, padding="same"), bn=nn.BatchNorm1d(4)))
         self.blocks = nn.ModuleList([nn.Sequential(inner, nn.ReLU()), nn.Sequential(nn.Sequential(nn.Conv1d(4, 6, 2)))])
-        self.heads = nn.ModuleDict({"up": nn.ConvTranspose1d(6, 3, 3, stride=2, output_padding=1), "bn": nn.BatchNorm1d(3)})
+        self.heads = nn.ModuleDict(
+            {"up": nn.ConvTranspose1d(6, 3, 3, stride=2, output_padding=1), "bn": nn.BatchNorm1d(3)}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:

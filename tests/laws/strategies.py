@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
-from laws.networks import SPECS, as_trained
 from torch import Tensor, nn
+
+from laws.networks import SPECS, as_trained
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

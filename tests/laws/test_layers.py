@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws.checks import assert_law1, assert_law2, assert_law3, assert_laws, assert_patches_are_the_operation
-from laws.networks import SPECS, as_trained
-from laws.strategies import blocks, convolutions, hardware, layers, linear_layers, scale_modes, transposed_convolutions
 from torch import Tensor, nn
 
 import hrat
 from hrat.spec import HardwareSpec
+from laws.checks import assert_law1, assert_law2, assert_law3, assert_laws, assert_patches_are_the_operation
+from laws.networks import SPECS, as_trained
+from laws.strategies import blocks, convolutions, hardware, layers, linear_layers, scale_modes, transposed_convolutions
 
 Case = tuple[nn.Module, Tensor]
 
@@ -91,12 +91,7 @@ def test_the_form_of_batch_norm_is_of_training_only(name: str, batch_norm: str) 
         nn.Linear(3, 4),
         nn.Conv2d(3, 4, 2),
         nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"),
-        pytest.param(
-            nn.ConvTranspose2d(3, 4, 2, stride=2),
-            marks=pytest.mark.xfail(
-                strict=True, reason="a transposed convolution that is the whole model is traced into, and refused"
-            ),
-        ),
+        nn.ConvTranspose2d(3, 4, 2, stride=2),
     ],
 )
 def test_a_model_that_is_one_layer(layer: nn.Module) -> None:

@@ -9,14 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from laws.checks import (
-    assert_law1,
-    assert_law2,
-    assert_law3,
-    assert_model_is_chip,
-    assert_patches_are_the_operation,
-)
-from laws.networks import SPECS, as_trained
 from torch import Tensor, nn
 
 import hrat
@@ -25,6 +17,14 @@ from hrat.encoding import Geometry
 from hrat.nn import signals
 from hrat.nn.functional import BatchNormTerms
 from hrat.simulation import BehaviouralSolver
+from laws.checks import (
+    assert_law1,
+    assert_law2,
+    assert_law3,
+    assert_model_is_chip,
+    assert_patches_are_the_operation,
+)
+from laws.networks import SPECS, as_trained
 
 SPEC = SPECS["harsh"]
 deploy_module = import_module("hrat.mapping.deploy")  # by name: `hrat.mapping.deploy` is the function
@@ -272,7 +272,8 @@ def test_law_1_notices_a_restriction_that_only_training_knows(limit: str) -> Non
     prepared = hrat.prepare(model, SPEC, x)
     for module in prepared.modules():
         if isinstance(module, hrat.nn.Scale):
-            module.set(10 * module())  # everything clips
+            module.set(10 * module())  # every word line clips
+    prepared.graph.get_submodule("scales.1").set(100.0)  # and every amplifier of the last layer
     if limit in ("bias_dac", "states"):  # these are in what is deployed, the others in how it runs
         with hrat.nn.restrictions(prepared, SPEC.without(limit)):
             deployment = replace(hrat.deploy(prepared), spec=SPEC)

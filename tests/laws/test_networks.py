@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from laws.checks import assert_law1, assert_laws, assert_model_is_chip, call, change_scales
-from laws.networks import NETWORKS, SPECS, as_trained, network
 from torch import Tensor, nn
 
 import hrat
+from laws.checks import assert_law1, assert_laws, assert_model_is_chip, call, change_scales
+from laws.networks import NETWORKS, SPECS, as_trained, network
 
 
 @pytest.mark.parametrize("scales", ["signal", "channel"])
@@ -106,23 +106,16 @@ class _Maxout(nn.Module):
         return self.b(F.max_pool1d(self.a(x), 2))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="F.relu_ and its like are not made functional: readers of the old name see another value"
-)
 @pytest.mark.parametrize("kind", [_OverwrittenByFunction, _ResultThrownAway])
 def test_functions_that_overwrite_their_input(kind: type[nn.Module]) -> None:
     assert_laws(as_trained(kind()), torch.randn(6, 5, dtype=torch.float64), SPECS["harsh"])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="scales='channel': a linear layer behind a convolution takes its scales for those of positions"
-)
 @pytest.mark.parametrize("positions", [4, 8, 5])
 def test_a_linear_layer_over_positions_with_scales_for_each_channel(positions: int) -> None:
     x = torch.randn(3, 3, positions, dtype=torch.float64)
     assert_laws(as_trained(_MixesPositions(positions)), x, SPECS["harsh"], scales="channel")
 
 
-@pytest.mark.xfail(strict=True, reason="scales='channel': a pool over features changes how many there are")
 def test_pooling_over_features_with_scales_for_each_channel() -> None:
     assert_laws(as_trained(_Maxout()), torch.randn(6, 5, dtype=torch.float64), SPECS["harsh"], scales="channel")

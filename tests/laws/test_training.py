@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
-from laws.checks import assert_law1, assert_law2, assert_law3, assert_model_is_chip
-from laws.networks import SPECS, network, small_network
 from torch import Tensor, nn
 
 import hrat
 from hrat.nn import Scale, crossbar_layers, restrictions
+from laws.checks import assert_law1, assert_law2, assert_law3, assert_model_is_chip
+from laws.networks import SPECS, network, small_network
 
 FORMS = ("two_pass", "slice", "one_pass", "unfused")
 

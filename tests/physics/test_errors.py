@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from laws.networks import SPECS
 
 from hrat.physics import achieved_conductance, clipping_is_possible, sigma_S
+from laws.networks import SPECS
 
 N = 100_000
 

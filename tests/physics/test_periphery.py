@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -54,7 +56,7 @@ def test_saturation_is_the_full_scale() -> None:
 def test_more_bits_convert_better() -> None:
     volts = torch.linspace(-1, 1, 1001, dtype=torch.float64)
     errors = [float((convert(volts, bits, 1.0) - volts).abs().max()) for bits in range(2, 13)]
-    assert all(b < 0.6 * a for a, b in zip(errors[:-1], errors[1:], strict=True))
+    assert all(b < 0.6 * a for a, b in pairwise(errors))
 
 
 @given(volts=voltages)

@@ -128,7 +128,7 @@ def test_a_weight_of_the_network_becomes_the_pair_at_row_input_column_output() -
     for j in range(5):
         for i in range(4):
             g_pos, g_neg = float(layer.g_pos_S[0, j, i]), float(layer.g_neg_S[0, j, i])
-            weight = float(model.weight[i, j])
+            weight = model.weight[i, j].item()
             assert layer.r_f_ohm * (g_pos - g_neg) == pytest.approx(0.5 / 0.3 * weight, rel=1e-12)
             assert min(g_pos, g_neg) == 50e-6
             assert (g_pos > g_neg) == (weight > 0)

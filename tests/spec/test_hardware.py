@@ -48,10 +48,12 @@ def test_wrong_tables_are_refused(table: Any, message: str) -> None:
 
 def test_switches_can_be_set_one_by_one_together_and_all_at_once() -> None:
     spec = HardwareSpec()
-    assert list(spec.restrictions()) == list(RESTRICTIONS) and all(spec.restrictions().values())
+    assert list(spec.restrictions()) == list(RESTRICTIONS)
+    assert all(spec.restrictions().values())
     without = spec.without("swing", "error")
     assert {name for name, on in without.restrictions().items() if not on} == {"swing", "error"}
-    assert not without.periphery.limit_swing and not without.programming.limit_error
+    assert not without.periphery.limit_swing
+    assert not without.programming.limit_error
     assert {name for name, on in spec.only("states").restrictions().items() if on} == {"states"}
     assert not any(spec.ideal().restrictions().values())
     assert all(spec.restrictions().values())  # the spec itself is as it was
@@ -71,7 +73,8 @@ def test_unknown_restrictions_are_refused(method: str) -> None:
 def test_fields_are_replaced_by_bare_and_dotted_name() -> None:
     spec = HardwareSpec()
     assert spec.replace(weight_bits=3, v_swing_V=2.0) == spec.replace({"device.weight_bits": 3, "v_swing_V": 2.0})
-    assert spec.replace(name="mine").name == "mine" and spec.replace(name="mine").device.name == spec.device.name
+    assert spec.replace(name="mine").name == "mine"
+    assert spec.replace(name="mine").device.name == spec.device.name
     assert spec.replace({"device.name": "TaOx"}).device.name == "TaOx"
     device = Device(g_min_S=1e-6, weight_bits=2)
     assert spec.replace(device=device).device == device
@@ -99,10 +102,12 @@ def test_wrong_overrides_are_refused(overrides: Any, message: str) -> None:
 
 def test_the_given_one_of_two_forms_replaces_the_other() -> None:
     levels = load_spec("yao2020", levels_S=[2e-6, 5e-6, 20e-6])
-    assert levels.device.weight_bits is None and levels.device.n_states == 3
+    assert levels.device.weight_bits is None
+    assert levels.device.n_states == 3
     assert levels.replace(weight_bits=2).device.levels_S is None
     flat = load_spec("milo2021", sigma_rel=0.02)
-    assert flat.programming.sigma_poly_S is None and flat.programming.sigma_poly_ref_S is None
+    assert flat.programming.sigma_poly_S is None
+    assert flat.programming.sigma_poly_ref_S is None
     bent = load_spec("yao2020", sigma_poly_S=[1e-7], sigma_poly_ref_S=20e-6)
     assert bent.programming.sigma_rel is None
 
@@ -129,7 +134,8 @@ def test_odd_settings_are_told_in_words() -> None:
     assert "fewer states" in spacing
     [clipped] = HardwareSpec().replace(sigma_rel=0.15, weight_bits=2).warnings()
     # g_min 50 uS at a sigma of 22.5 uS: 2.2 sigma, of which a Gaussian leaves 1.3 % beyond.
-    assert "2.2 sigma" in clipped and "1.3%" in clipped
+    assert "2.2 sigma" in clipped
+    assert "1.3%" in clipped
     [read] = HardwareSpec(device=Device(v_read_V=1.5)).warnings()
     assert "v_read_V = 1.5 V is above v_swing_V = 1 V" in read
     [bias] = HardwareSpec(periphery=Periphery(v_bias_V=2.0)).warnings()

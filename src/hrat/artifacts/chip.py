@@ -87,8 +87,14 @@ class ProgrammedChip:
         deployment = Deployment.from_parts(
             content["deployment"], {key: value for key, value in tensors.items() if not key.startswith("chip/")}
         )
+        try:
+            seeds, scheme = tuple(int(seed) for seed in content["seeds"]), str(content["scheme"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"the file lacks or garbles {error}; expected what ProgrammedChip.save writes"
+            ) from error
         layers = {}
-        for name in deployment.layers:
+        for name, target in deployment.layers.items():
             try:
                 layer = ProgrammedLayer(
                     g_pos_S=tensors[f"chip/{name}/g_pos_S"], g_neg_S=tensors[f"chip/{name}/g_neg_S"]
@@ -96,11 +102,16 @@ class ProgrammedChip:
             except KeyError as error:
                 raise ArtifactError(f"the file lacks {error}; expected what ProgrammedChip.save writes") from error
             for value in (layer.g_pos_S, layer.g_neg_S):
+                expected = (len(seeds), *target.geometry.matrix_shape)
+                if tuple(value.shape) != expected:
+                    raise ArtifactError(
+                        f"layer '{name}': conductances of shape {tuple(value.shape)}, expected {expected} "
+                        "(one chip for each seed, groups, rows, cols)"
+                    )
                 if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
                     raise ArtifactError(f"layer '{name}' has conductances that are negative or not finite")
             layers[name] = layer
-        seeds = tuple(int(seed) for seed in content["seeds"])
-        return cls(deployment=deployment, layers=layers, seeds=seeds, scheme=str(content["scheme"]))
+        return cls(deployment=deployment, layers=layers, seeds=seeds, scheme=scheme)
 
     def __str__(self) -> str:
         """How far the devices ended from their targets."""

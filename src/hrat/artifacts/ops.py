@@ -177,7 +177,7 @@ _BY_TARGET: dict[Any, Op] = {}
 
 def _register(op: Op, targets: list[Any]) -> None:
     OPS[op.name] = op
-    _BY_TARGET.update(dict.fromkeys(targets, op))
+    _BY_TARGET.update(dict.fromkeys([*targets, op.function], op))
 
 
 for _name, _function, _targets in _CHANNELWISE:

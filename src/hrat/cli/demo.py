@@ -28,6 +28,8 @@ def demo(
 
     comparison = run_demo(output, quick=quick, progress=True)
     show(comparison_table(comparison))
+    if quick:
+        typer.echo("two epochs show that all works, not what the methods can do: hrat demo trains them for longer")
     typer.echo(f"picture: {output / 'comparison.png'}")
     typer.echo("next: hrat recipes             other networks and data")
     typer.echo("      hrat spec list           other hardware, or a spec of your own")

@@ -15,7 +15,7 @@ from hrat.encoding import encode_pair, quantise_fraction
 from hrat.errors import ConversionError
 from hrat.nn import CrossbarLayer, PreparedModel, Scale
 from hrat.nn.convert import SharedError, scale_value
-from hrat.nn.signals import InputDac, IslandAdc, Reader, SwingClamp
+from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, SwingClamp
 from hrat.nn.trace import DROPOUT_MODULES
 from hrat.physics import convert, converter_codes
 
@@ -96,8 +96,8 @@ class _Walk:
         if isinstance(module, DROPOUT_MODULES):
             self.stands_for[node.name] = source[0].name
             return None
-        if isinstance(module, _BatchNorm):
-            return self._batch_norm(node, module)
+        if isinstance(module, IslandBatchNorm):
+            return self._batch_norm(node, module.batch_norm)
         kind = _BORDERS[type(module)]
         scale = node.args[1]
         assert isinstance(scale, fx.Node)
@@ -118,7 +118,7 @@ class _Walk:
         spec = self.model.spec
         alpha_in, alpha_out = (scale_value(self.model, arg) for arg in node.args[1:3])  # type: ignore[arg-type]
         fused = layer.fused(alpha_in, alpha_out)
-        for what, value in (("weights", fused.weight), ("bias", fused.bias_V)):
+        for what, value in (("weights", fused.weight), ("window", fused.range), ("bias", fused.bias_V)):
             if value is not None and not bool(torch.isfinite(value).all()):
                 raise ConversionError(
                     f"layer '{name}': its {what}, with batch norm and scales, are not finite; nothing was deployed. "
@@ -143,6 +143,8 @@ class _Walk:
         )
 
     def _keep(self, key: str, value: Tensor) -> TensorKey:
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ConversionError(f"'{key}' is not finite; nothing was deployed. Did training diverge?")
         self.tensors[key] = value.detach().cpu().clone()
         return TensorKey(key)
 

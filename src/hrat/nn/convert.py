@@ -27,8 +27,17 @@ from hrat.encoding import Geometry, tile_grid
 from hrat.errors import ConversionError
 from hrat.nn.layers import BATCH_NORM_FORMS, BatchNormForm, CrossbarLayer, NoiseSource
 from hrat.nn.report import ConversionReport, IslandRow, LayerRow
-from hrat.nn.signals import InputDac, IslandAdc, Reader, Scale, SwingClamp
-from hrat.nn.trace import DROPOUT_MODULES, LINEAR_MODULES, Seen, clone_for_conversion, describe, example_args, trace
+from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, Scale, SwingClamp
+from hrat.nn.trace import (
+    DROPOUT_MODULES,
+    LINEAR_MODULES,
+    Seen,
+    clone_for_conversion,
+    describe,
+    example_args,
+    refuse_parametrised,
+    trace,
+)
 from hrat.spec import HardwareSpec, load_spec
 
 __all__ = [
@@ -43,8 +52,8 @@ __all__ = [
 
 ScaleMode = Literal["signal", "channel"]
 
-PEAK_TO_LIMIT = 1.0
-"""A new scale puts the example's peak at the limit of the voltage that carries it."""
+OUTPUT_PEAK = 10.0
+"""Logits of a trained classifier are about so large."""
 SIGMAS_OF_BATCH_NORM = 3.0
 """Where batch norm fixes the size of a signal, its peak is taken this many standard deviations out."""
 
@@ -78,7 +87,8 @@ def prepare(
     example_input: Any,
     *,
     scales: ScaleMode = "signal",
-    batch_norm: BatchNormForm = "one_pass",
+    batch_norm: BatchNormForm = "two_pass",
+    output_peak: float = OUTPUT_PEAK,
     generator: torch.Generator | None = None,
 ) -> PreparedModel:
     """Convert `model` into one whose forward pass is that of a crossbar chip. The original is left as it is.
@@ -90,6 +100,9 @@ def prepare(
             them; a batch of two or more real inputs gives the scales a good start. The batch size stays free.
         scales: one learned scale per `"signal"`, or one for each `"channel"` where that can vanish into the weights.
         batch_norm: how batch statistics are had in training, see `hrat.nn.BatchNormForm`.
+        output_peak: magnitude that the outputs shall at least be able to reach at the start, in normal scale. An
+            untrained classifier's outputs are far smaller than those that cross entropy will ask for. Give a smaller
+            one for a regression whose outputs stay small, or call `hrat.calibrate` afterwards.
         generator: source of the programming errors in training; torch's default one where none is given.
 
     Returns:
@@ -104,11 +117,14 @@ def prepare(
         raise ConversionError(f"expected scales='signal' or 'channel', got {scales!r}")
     if batch_norm not in BATCH_NORM_FORMS:
         raise ConversionError(f"expected batch_norm to be one of {', '.join(BATCH_NORM_FORMS)}, got {batch_norm!r}")
+    refuse_parametrised(model)
     _refuse_bad_weights(model)
     args, kwargs = example_args(example_input)
     original = clone_for_conversion(model)
     module = trace(original, args, kwargs)
-    conversion = _Conversion(module, spec, scales, batch_norm, NoiseSource(generator))
+    if not output_peak > 0:
+        raise ConversionError(f"expected a positive output_peak, got {output_peak}")
+    conversion = _Conversion(module, spec, scales, batch_norm, output_peak, NoiseSource(generator))
     prepared = conversion.run()
     _check_nothing_is_lost(prepared, original, args, kwargs)
     return prepared.train(model.training)
@@ -249,6 +265,7 @@ class _Conversion:
         spec: HardwareSpec,
         scales: ScaleMode,
         form: BatchNormForm,
+        output_peak: float,
         noise: NoiseSource,
     ) -> None:
         self.module = module
@@ -256,6 +273,7 @@ class _Conversion:
         self.spec = spec
         self.scale_mode = scales
         self.form: BatchNormForm = form
+        self.output_peak = output_peak
         self.noise = noise
         self.notes: list[str] = []
         self.islands: list[IslandRow] = []
@@ -276,8 +294,9 @@ class _Conversion:
         self._insert_borders()
         self._unite_signals(blocks)
         rows = self._replace_by_layers(blocks)
+        self._wrap_island_batch_norms()
         self.graph.eliminate_dead_code()
-        self.module.delete_all_unused_submodules()
+        self._drop_what_is_not_used()
         self.graph.lint()
         self.module.recompile()
         report = ConversionReport(
@@ -512,8 +531,10 @@ class _Conversion:
                 peaks.append(beta + SIGMAS_OF_BATCH_NORM * gamma)
             elif not any(n in normalised for n in members):
                 peaks.append(node.meta["seen"].peak)
+        if not drives_crossbar:
+            peaks.append(self.output_peak)
         peak = max(peaks, default=0.0)
-        return PEAK_TO_LIMIT * limit / (peak if peak > 0 else SIGMAS_OF_BATCH_NORM)
+        return limit / (peak if peak > 0 else SIGMAS_OF_BATCH_NORM)
 
     def _channels(self, members: list[fx.Node]) -> int | None:
         """How many channels may have scales of their own in this group; None if they must share one."""
@@ -534,6 +555,14 @@ class _Conversion:
                     return None
             elif not isinstance(module, SwingClamp) and not (op is not None and op.per_channel):
                 return None
+            if op is not None and op.name[-2:] in ("1d", "2d", "3d") and len(seen.shape) != int(op.name[-2]) + 2:
+                return None  # a pool without a batch dimension: its dimension 1 is no channel
+            for user in node.users:
+                reader = self._module_at(user)
+                if isinstance(reader, nn.Linear) and len(seen.shape) != 2:
+                    return None  # it mixes the last dimension, not the channels
+                if isinstance(reader, _ConvNd) and len(seen.shape) != len(reader.kernel_size) + 2:
+                    return None
         return counts.pop() if len(counts) == 1 else None
 
     # -- 5. layers
@@ -560,6 +589,28 @@ class _Conversion:
         for name, layer in built.items():
             self.module.add_submodule(name, layer)
         return rows
+
+    def _wrap_island_batch_norms(self) -> None:
+        for node in self.graph.nodes:
+            module = self._module_at(node)
+            if isinstance(module, _BatchNorm):
+                self.module.add_submodule(str(node.target), IslandBatchNorm(module))
+
+    def _drop_what_is_not_used(self) -> None:
+        """Batch norms that were fused and parameters of functions live in the layers now, and nowhere else."""
+        used = [str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
+
+        def serves(path: str) -> bool:
+            return any(name == path or name.startswith(f"{path}.") or path.startswith(f"{name}.") for name in used)
+
+        for path, module in list(self.module.named_modules(remove_duplicate=False)):
+            if path and not serves(path):
+                if _has(self.module, path):  # not yet gone with the module around it
+                    self.module.delete_submodule(path)
+                continue
+            for name in list(module._parameters):
+                if not serves(f"{path}.{name}" if path else name):
+                    delattr(module, name)
 
     def _scale_for_input(self, block: _Block, blocks: list[_Block]) -> fx.Node:
         """The scale of the signal that enters, spread over positions where a flatten has made runs of a channel."""
@@ -637,6 +688,14 @@ class SharedError(nn.Module):
     def forward(self, alpha_in: Tensor, alpha_out: Tensor) -> tuple[Tensor, Tensor] | None:
         """The error of `(G+, G-)` in siemens, or None where none is wanted."""
         return self._layer[0].draw_error(alpha_in, alpha_out)
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    try:
+        module.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
 
 
 def geometry_of(module: nn.Module, node: fx.Node) -> Geometry:

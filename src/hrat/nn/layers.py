@@ -273,12 +273,7 @@ class CrossbarLayer(nn.Module):
         carry no signal to measure and keep their running statistics.
         """
         assert self.batch_norm is not None
-        running_mean, running_var = (
-            cast(Tensor, self.batch_norm.running_mean),
-            cast(Tensor, self.batch_norm.running_var),
-        )
-        # Copies: the statistics are updated in place before the gradient of gamma needs the old ones.
-        terms = _terms(self.batch_norm, running_mean.clone(), running_var.clone())
+        terms = _terms(self.batch_norm)
         fused = self._fused(alpha_in, alpha_out, before, terms)
         u = self._crossbar(voltage, fused, error)
         mean_u, var_u, count = _statistics(u, self.geometry)
@@ -365,5 +360,7 @@ def _track(bn: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:
     bn.num_batches_tracked.add_(1)
     weight: Tensor | float
     weight = 1.0 / bn.num_batches_tracked.to(running_mean.dtype) if bn.momentum is None else bn.momentum
-    running_mean.lerp_(mean.detach().to(running_mean.dtype), weight)
-    running_var.lerp_((var.detach() * (count / (count - 1))).to(running_var.dtype), weight)
+    # New tensors, not in place: a compiled backward may read the statistics that the forward used once more, and would
+    # find them overwritten.
+    bn.running_mean = torch.lerp(running_mean, mean.detach().to(running_mean.dtype), weight)
+    bn.running_var = torch.lerp(running_var, (var.detach() * (count / (count - 1))).to(running_var.dtype), weight)

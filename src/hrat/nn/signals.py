@@ -6,12 +6,13 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.nn.functional import convert_ste
 from hrat.physics import clamp_to
 from hrat.spec import HardwareSpec
 
-__all__ = ["InputDac", "IslandAdc", "Reader", "Scale", "SwingClamp", "broadcast_scale"]
+__all__ = ["InputDac", "IslandAdc", "IslandBatchNorm", "Reader", "Scale", "SwingClamp", "broadcast_scale"]
 
 
 class Scale(nn.Module):
@@ -80,6 +81,21 @@ class Reader(nn.Module):
     def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
         """V, any shape -> normal scale."""
         return voltage / broadcast_scale(alpha, voltage)
+
+
+class IslandBatchNorm(nn.Module):
+    """A batch norm that no crossbar could take, in a digital island; frozen like the fused ones."""
+
+    def __init__(self, batch_norm: _BatchNorm) -> None:
+        super().__init__()
+        self.batch_norm = batch_norm
+        self.batch_norm_frozen = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normal scale to normal scale."""
+        self.batch_norm.train(self.training and not self.batch_norm_frozen)
+        out: Tensor = self.batch_norm(x)
+        return out
 
 
 class SwingClamp(nn.Module):

@@ -14,6 +14,7 @@ from hrat.errors import ConversionError
 from hrat.nn.convert import PreparedModel, layers_with_scales
 from hrat.nn.functional import draw_pair_error
 from hrat.nn.layers import CrossbarLayer
+from hrat.nn.signals import IslandBatchNorm
 
 if TYPE_CHECKING:
     from hrat.artifacts import ProgrammedChip
@@ -24,7 +25,7 @@ __all__ = ["freeze_batch_norm", "sampled_chip", "set_noise_strength", "use_chip"
 def freeze_batch_norm(model: nn.Module, frozen: bool = True) -> None:
     """Let batch norm use its running statistics in training too, so that training and eval are the same function."""
     for module in model.modules():
-        if isinstance(module, CrossbarLayer):
+        if isinstance(module, CrossbarLayer | IslandBatchNorm):
             module.batch_norm_frozen = frozen
 
 

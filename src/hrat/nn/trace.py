@@ -24,7 +24,16 @@ from torch.nn.utils.parametrize import is_parametrized
 from hrat.artifacts.ops import op_of
 from hrat.errors import ConversionError
 
-__all__ = ["DROPOUT_MODULES", "LINEAR_MODULES", "Seen", "clone_for_conversion", "describe", "example_args", "trace"]
+__all__ = [
+    "DROPOUT_MODULES",
+    "LINEAR_MODULES",
+    "Seen",
+    "clone_for_conversion",
+    "describe",
+    "example_args",
+    "refuse_parametrised",
+    "trace",
+]
 
 LINEAR_MODULES = (
     nn.Linear,
@@ -86,7 +95,6 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx
     Raises:
         ConversionError: the model has control flow that depends on the data, or an operation outside the table.
     """
-    _refuse_parametrised(model)
     tracer = _Tracer()
     try:
         graph = tracer.trace(model)
@@ -104,6 +112,8 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx
     _annotate(module, args, kwargs)
     for node in graph.nodes:
         _refuse_unknown(node, module)
+    _name_functions_one_way(graph)
+    module.recompile()
     return module
 
 
@@ -147,19 +157,35 @@ def describe(node: fx.Node) -> str:
     return text
 
 
-def _refuse_parametrised(model: nn.Module) -> None:
+def refuse_parametrised(model: nn.Module) -> None:
+    """Refuse weights that are computed from others.
+
+    Raises:
+        ConversionError: naming the module.
+    """
     for name, module in model.named_modules():
-        weight_norm = any("WeightNorm" in type(hook).__name__ for hook in module._forward_pre_hooks.values())
-        if is_parametrized(module) or weight_norm:
+        if is_parametrized(module) or _is_normed_by_hook(module):
             raise ConversionError(
                 f"'{name}' ({type(module).__name__}) computes its weight from other parameters (weight norm, spectral "
                 "norm or another parametrisation); expected a plain weight: call "
-                "torch.nn.utils.parametrize.remove_parametrizations on it first"
+                "torch.nn.utils.parametrize.remove_parametrizations (or remove_weight_norm, remove_spectral_norm) "
+                "on it first"
             )
         if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters(recurse=False)):
             raise ConversionError(
                 f"'{name}' ({type(module).__name__}) has no weights yet; run the model once on an input first"
             )
+        if isinstance(module, (*LINEAR_MODULES, _BatchNorm)) and (module._forward_hooks or module._forward_pre_hooks):
+            raise ConversionError(
+                f"'{name}' ({type(module).__name__}) has forward hooks, which conversion would silently drop; remove "
+                "them first"
+            )
+
+
+def _is_normed_by_hook(module: nn.Module) -> bool:
+    """Whether the module carries the older weight norm or spectral norm, which compute its weight in a hook."""
+    hooks = module._forward_pre_hooks.values()
+    return any(type(hook).__name__ in ("WeightNorm", "SpectralNorm") for hook in hooks)
 
 
 def _control_flow_message(model: nn.Module, tracer: _Tracer, error: Exception) -> str:
@@ -178,7 +204,8 @@ def _inplace_to_functional(graph: fx.Graph) -> None:
     """`relu_(x)` changes x for all who read it later: let them read the result instead."""
     order = {node: index for index, node in enumerate(graph.nodes)}
     for node in graph.nodes:
-        by_name = node.op == "call_method" and str(node.target).endswith("_") and not str(node.target).endswith("__")
+        name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+        by_name = str(name).endswith("_") and not str(name).endswith("__")
         if not (by_name or node.kwargs.get("inplace")) or not isinstance(node.args[0], fx.Node):
             continue
         for user in list(node.args[0].users):
@@ -186,6 +213,15 @@ def _inplace_to_functional(graph: fx.Graph) -> None:
                 user.replace_input_with(node.args[0], node)
         if "inplace" in node.kwargs:
             node.kwargs = {**node.kwargs, "inplace": False}
+
+
+def _name_functions_one_way(graph: fx.Graph) -> None:
+    """`x.relu_()`, `torch.relu(x)` and `F.relu(x)` become the function that the table of operations has for them."""
+    for node in graph.nodes:
+        if node.op in ("call_function", "call_method"):
+            op = op_of(node.target)
+            assert op is not None  # all others have been refused
+            node.op, node.target = "call_function", op.function
 
 
 def _shape_attributes_to_calls(graph: fx.Graph) -> None:
@@ -333,5 +369,6 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
 
 
 def clone_for_conversion(model: nn.Module) -> nn.Module:
-    """A copy of the model whose parameters are its own, in eval mode."""
-    return copy.deepcopy(model).eval()
+    """A copy of the model whose parameters are its own, in eval mode; a layer alone becomes a network of one layer."""
+    copied = copy.deepcopy(model)
+    return (nn.Sequential(copied) if isinstance(copied, LINEAR_MODULES) else copied).eval()

@@ -81,5 +81,18 @@ def clipping_is_possible(spec: HardwareSpec) -> bool:
     """
     if not spec.programming.limit_error:
         return False
-    states = torch.linspace(spec.device.states_S[0], spec.device.states_S[-1], 257, dtype=torch.float64)
-    return bool((states < NEGLIGIBLE_SIGMAS * sigma_S(states, spec)).any())
+    # Plain numbers, not tensors: torch.compile can then decide it while it traces.
+    low_S, high_S = spec.device.states_S[0], spec.device.states_S[-1]
+    states_S = [low_S + (high_S - low_S) * k / 256 for k in range(257)]
+    return any(g_S < NEGLIGIBLE_SIGMAS * _sigma_of(g_S, spec) for g_S in states_S)
+
+
+def _sigma_of(g_S: float, spec: HardwareSpec) -> float:
+    """`sigma_S` of one conductance."""
+    programming = spec.programming
+    if programming.sigma_rel is not None:
+        return programming.sigma_rel * spec.device.g_range_S
+    assert programming.sigma_poly_S is not None  # checked by the spec
+    assert programming.sigma_poly_ref_S is not None
+    x = g_S / programming.sigma_poly_ref_S
+    return max(0.0, sum(c * x**k for k, c in enumerate(programming.sigma_poly_S)))

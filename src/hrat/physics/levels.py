@@ -22,4 +22,4 @@ def nearest_state(fraction: Tensor, steps: Tensor) -> Tensor:
         Tensor of the shape of `fraction`. Values beyond the last step saturate there. On a tie the lower step is taken.
     """
     midpoints = (steps[1:] + steps[:-1]) / 2
-    return steps[torch.bucketize(fraction.abs(), midpoints)] * fraction.sign()
+    return steps[torch.bucketize(fraction.abs().contiguous(), midpoints)] * fraction.sign()

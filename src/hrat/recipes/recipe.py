@@ -39,7 +39,7 @@ class Recipe:
     chips: int = 20
     """Chips to program."""
     scales: str = "signal"
-    batch_norm: str = "two_pass"
+    batch_norm: str = "one_pass"
     fit: FitOptions = field(default_factory=FitOptions)
 
     def __post_init__(self) -> None:

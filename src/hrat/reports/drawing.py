@@ -50,8 +50,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
         OSError: the folder cannot be written or the disk is full.
     """
     chosen = figure_format(path)
-    # No date inside, so that the same result gives the same file.
+    from matplotlib import rc_context
+
+    # Neither a date nor random names inside: the same result gives the same file.
     metadata = {"png": {"Software": "hrat"}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[chosen]
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "hrat"}):
         figure.savefig(temporary, format=chosen, metadata=metadata)
     return Path(path)

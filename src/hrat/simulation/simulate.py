@@ -134,6 +134,8 @@ def _batches(
     for batch in _raw_batches(data):
         if isinstance(batch, dict):
             inputs, labels = dict(batch), None
+        elif isinstance(batch, Tensor):
+            inputs, labels = {names[0]: batch}, None
         elif isinstance(data, Tensor | tuple):
             inputs, labels = dict(zip(names, batch, strict=False)), None
         else:

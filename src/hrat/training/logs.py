@@ -101,7 +101,9 @@ class Display:
         """An epoch has ended."""
         if self._wanted and self._bar is None:
             figures = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch")
-            self._console.print(f"{self._title}: epoch {int(row['epoch'])}/{epochs}  {figures}", highlight=False)
+            self._console.print(
+                f"{self._title}: epoch {int(row['epoch'])}/{epochs}  {figures}", highlight=False, soft_wrap=True
+            )
 
 
 def track(items: Iterable[T], title: str, total: int, *, wanted: bool = True) -> Iterator[T]:

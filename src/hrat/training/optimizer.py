@@ -10,6 +10,9 @@ from hrat.nn import CrossbarLayer, Scale
 
 __all__ = ["parameter_groups"]
 
+SCALE_LR = 5.0
+"""A logarithm has further to go than a weight: from a first guess to its place may be a factor of ten."""
+
 
 def parameter_groups(
     model: nn.Module, *, lr: float, weight_decay: float = 0.0, scale_lr: float | None = None
@@ -23,7 +26,7 @@ def parameter_groups(
         model: any module.
         lr: learning rate of weights, biases and batch norm.
         weight_decay: of the weights.
-        scale_lr: learning rate of scales and weight ranges; `lr` where none is given.
+        scale_lr: learning rate of scales and weight ranges; five times `lr` where none is given.
     """
     logs: dict[int, nn.Parameter] = {}
     for module in model.modules():
@@ -37,7 +40,7 @@ def parameter_groups(
         {"params": [p for p in rest if p.ndim < 2], "lr": lr, "weight_decay": 0.0},
         {
             "params": [p for p in logs.values() if p.requires_grad],
-            "lr": lr if scale_lr is None else scale_lr,
+            "lr": SCALE_LR * lr if scale_lr is None else scale_lr,
             "weight_decay": 0.0,
         },
     ]

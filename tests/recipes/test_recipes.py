@@ -1,0 +1,168 @@
+"""Recipes, runs in folders, and the comparison of methods."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import hrat
+from hrat.errors import ArtifactError, HratError, TrainingError
+from hrat.nn import PreparedModel, crossbar_layers
+from hrat.recipes import METHODS, RecipeError, build_network, compare, load_recipe, load_run, recipe_names, train
+from hrat.recipes.methods import METHODS as METHOD_OBJECTS
+from hrat.recipes.methods import VariationAware, mapped, prepared_for
+from hrat.training import DataSplits, load_data, make_loader
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSplits:
+    data = load_data("mnist5k")
+    return replace(data, train=data.train.subset(512), test=data.test.subset(200))
+
+
+def quick(name: str = "fc4-mnist5k", epochs: int = 2):
+    recipe = load_recipe(name)
+    return replace(recipe, name="quick", chips=3, fit=recipe.fit.replace(epochs=epochs))
+
+
+def test_every_recipe_loads_and_its_network_is_the_papers() -> None:
+    assert {"fc4-mnist", "fc4-mnist5k", "lenet5-mnist", "lenet5-mnist5k"} <= set(recipe_names())
+    shapes = {}
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        network = build_network(recipe.network)
+        shapes[recipe.network] = [tuple(p.shape) for n, p in network.named_parameters() if p.ndim >= 2]
+        assert network.eval()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert shapes["fc4"] == [(256, 784), (128, 256), (64, 128), (10, 64)]
+    assert shapes["lenet5"] == [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)]
+
+
+def test_bad_recipes_say_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="did you mean 'lenet5-mnist'"):
+        load_recipe("lenet-mnist")
+    path = tmp_path / "mine.toml"
+    for text, message in [
+        ('network = "fc4"\ndata = "mnist5k"\nbatchsize = 3', "did you mean 'batch_size'"),
+        ('network = "fc5"\ndata = "mnist5k"', "unknown network 'fc5'"),
+        ('network = "fc4"', "lacks data"),
+        ('network = "fc4"\ndata = "mnist5k"\nbatch_size = 1', "batch_size >= 2"),
+        ("network = ", "not valid TOML"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(RecipeError, match=message):
+            load_recipe(path)
+    path.write_text('network = "fc4"\ndata = "mnist5k"\n[fit]\nepoch = 3')
+    with pytest.raises(TrainingError, match="did you mean 'epochs'"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("method", [key for key in METHODS if key != "float"])
+def test_a_run_is_read_back_as_it_was_trained(tmp_path: Path, digits: DataSplits, method: str) -> None:
+    run = train(quick(), tmp_path, method=method, data=digits, progress=False)
+    again = load_run(tmp_path, data=digits)
+    assert again.software == run.software
+    x = digits.test[[0, 1, 2]][0]
+    assert torch.equal(run.model(x), again.model(x))
+    assert run.software > 0.3
+    third = train(quick(), tmp_path, method=method, data=digits, progress=False)  # finished: nothing to do
+    assert torch.equal(run.model(x), third.model(x))
+
+
+def test_a_folder_with_another_run_is_not_overwritten(tmp_path: Path, digits: DataSplits) -> None:
+    train(quick(), tmp_path, data=digits, progress=False)
+    with pytest.raises(HratError, match=r"another seed.*--fresh"):
+        train(quick(), tmp_path, seed=1, data=digits, progress=False)
+    with pytest.raises(HratError, match="another recipe and spec"):
+        train(quick(epochs=3), tmp_path, spec="yao2020", data=digits, progress=False)
+    train(quick(), tmp_path, seed=1, resume=False, data=digits, progress=False)
+    assert load_run(tmp_path, data=digits).seed == 1
+
+
+def test_an_unfinished_or_damaged_run_is_refused(tmp_path: Path, digits: DataSplits) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        load_run(tmp_path)
+    train(quick(), tmp_path, data=digits, progress=False)
+    info = json.loads((tmp_path / "run.json").read_text())
+    del info["software"]
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    with pytest.raises(ArtifactError, match="not finished"):
+        load_run(tmp_path, data=digits)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_run(tmp_path, data=digits)
+
+
+def test_a_comparison_has_all_methods_on_the_same_chips(tmp_path: Path, digits, monkeypatch) -> None:
+    monkeypatch.setattr("hrat.recipes.side_by_side.load_data", lambda name: digits)
+    recipe = quick(epochs=4)
+    comparison = compare(recipe, spec="generic-4bit", folder=tmp_path, progress=False)
+    assert [row.method for row in comparison.rows] == list(METHODS)
+    assert all(len(row.accuracies) == (1 if row.method == "float" else 3) for row in comparison.rows)
+    assert comparison.row("float").software == comparison.row("plain").software
+    assert comparison.row("hrat").mean > 0.6
+    for name in ("comparison.json", "comparison.md", "comparison.png"):
+        assert (tmp_path / name).stat().st_size > 100
+    again = compare(recipe, spec="generic-4bit", folder=tmp_path, progress=False)
+    assert [row.accuracies for row in again.rows] == [row.accuracies for row in comparison.rows]
+    with pytest.raises(HratError, match="unknown method 'magic'"):
+        compare(recipe, methods=["magic"], progress=False)
+
+
+def test_variation_aware_training_shakes_the_weights_and_eval_does_not(digits: DataSplits) -> None:
+    network = build_network("fc4")
+    shaken = VariationAware(network, hrat.load_spec("generic-4bit"))
+    x = digits.train[list(range(64))][0]
+    assert not torch.equal(shaken.train()(x), shaken(x))
+    assert torch.equal(shaken.eval()(x), network.eval()(x))
+    weight = network[1].weight
+    got = (shaken._shake(weight) - weight).detach().std() / weight.square().mean().sqrt()
+    assert float(got) == pytest.approx(3 * 0.035 * 2**0.5, rel=0.02)
+
+
+def test_mapping_a_plain_network_uses_the_range_of_each_signal(digits: DataSplits) -> None:
+    """The baselines get the best that calibration can do: with fine states and no error nothing is lost."""
+    spec = hrat.load_spec("generic-4bit", weight_bits=8, sigma_rel=0.0, bias_dac_bits=16, input_dac_bits=16)
+    network = build_network("lenet5")
+    network.train()
+    for _ in range(20):
+        network(digits.train[list(range(128))][0])
+    network.eval()
+    model = mapped(METHOD_OBJECTS["plain"], network, quick("lenet5-mnist5k"), spec, digits.train)
+    assert isinstance(model, PreparedModel)
+    x = digits.test[list(range(100))][0]
+    with torch.no_grad():
+        relative = (model(x) - network(x)).norm() / network(x).norm()
+    assert float(relative) < 0.1
+
+
+def test_the_ablations_differ_from_hrat_in_one_thing_each(digits: DataSplits) -> None:
+    def parts(key: str) -> tuple[set[str], set[bool]]:
+        spec = hrat.load_spec("generic-4bit")
+        model = prepared_for(METHOD_OBJECTS[key], build_network("fc4"), quick(), spec, digits.train)
+        learned = {p.requires_grad for n, p in model.named_parameters() if "log_alpha" in n}
+        return {layer.form for layer in crossbar_layers(model).values()}, learned
+
+    assert parts("hrat") == ({"one_pass"}, {True})
+    assert parts("hrat-unfused") == ({"unfused"}, {True})
+    assert parts("hrat-fixed-scales") == ({"one_pass"}, {False})
+
+
+def test_own_loop_example_learns() -> None:
+    import importlib.util
+
+    path = Path(__file__).parents[2] / "examples" / "own_loop.py"
+    spec = importlib.util.spec_from_file_location("own_loop", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.train(epochs=6) > 0.8
+
+
+def test_loaders_of_the_test_split_are_never_trained_on(digits: DataSplits) -> None:
+    data = load_data("mnist5k")
+    rows = {image.numpy().tobytes() for image in data.train.images}
+    assert not any(image.numpy().tobytes() in rows for image in data.test.images)
+    assert len(next(iter(make_loader(digits.test, 50)))) == 2
