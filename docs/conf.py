@@ -1,6 +1,7 @@
 """Settings of the documentation; `make docs` builds it."""
 
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 project = "hrat"
 author = "The hrat maintainers"
@@ -29,3 +30,15 @@ myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = f"hrat {release}"
+
+
+def _leave_out_empty_folders(app, docname, source):
+    """A glob without a match is a warning that Sphinx cannot silence; a build has the results that are there."""
+    if docname == "index":
+        for folder in ("experiments", "benchmarks"):
+            if not any(Path(app.srcdir, folder).glob("*.md")):
+                source[0] = source[0].replace(f"{folder}/*\n", "")
+
+
+def setup(app):
+    app.connect("source-read", _leave_out_empty_folders)

@@ -71,7 +71,7 @@ def test_a_negative_gamma_turns_the_signal_around(form: str) -> None:
     assert float(out[:, 0].std()) > 0.9
 
 
-@pytest.mark.parametrize("form", BATCH_NORM_FORMS)
+@pytest.mark.parametrize("form", [form for form in BATCH_NORM_FORMS if form != "unfused"])
 @pytest.mark.parametrize("name", ["lenet5", "residual", "volumes", "shared norm"])
 def test_frozen_and_without_noise_training_is_evaluation(name: str, form: str) -> None:
     model, x = network(name)

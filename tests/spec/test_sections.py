@@ -117,6 +117,7 @@ def test_sections_cannot_be_changed() -> None:
 @pytest.mark.parametrize("part", [*SECTIONS.values(), HardwareSpec])
 def test_every_field_says_what_it_is(part: type[Device]) -> None:
     for name, field in part.model_fields.items():
-        assert field.description and "\n" not in field.description, name
+        assert field.description, name
+        assert "\n" not in field.description, name
         if name.endswith("_S"):
             assert "S" in field.description.replace(".", " ").replace(",", " ").replace(";", " ").split(), name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrat.nn.calibration import calibrate, calibrate_ranges
+from hrat.nn.calibration import calibrate
 from hrat.nn.convert import PreparedModel, ScaleMode, crossbar_layers, prepare, restrictions
 from hrat.nn.layers import BATCH_NORM_FORMS, BatchNormForm, CrossbarLayer
 from hrat.nn.report import ConversionReport
@@ -18,7 +18,6 @@ __all__ = [
     "Scale",
     "ScaleMode",
     "calibrate",
-    "calibrate_ranges",
     "crossbar_layers",
     "freeze_batch_norm",
     "prepare",

@@ -5,28 +5,30 @@ HRAT does not need it, since it learns both; the baselines do, and so does a mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from hrat.encoding import has_window, quantise_fraction
+from hrat.encoding import has_window
 from hrat.errors import ConversionError
 from hrat.nn.convert import PreparedModel, layers_with_scales, restrictions
 from hrat.nn.layers import CrossbarLayer
 from hrat.nn.signals import InputDac, Scale
-from hrat.physics import sigma_S
+from hrat.nn.state import sampled_chip
 
-__all__ = ["calibrate", "calibrate_ranges"]
+__all__ = ["calibrate", "calibrate_windows"]
 
-RANGES_TRIED = torch.linspace(1.0, 8.0, 71, dtype=torch.float64)
+WINDOWS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 12.0)
 """Windows to try, in units of the weights' root mean square."""
+CHIPS_TRIED = 3
 
 
 @torch.no_grad()
 def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float = 0.999) -> None:
-    """Set every scale so that the signal's peak just meets the limit of its voltage, and the best weight ranges.
+    """Set every scale so that the signal's peak just meets its limit in volts, and the best window for the weights.
 
     Runs the batches through the model in eval mode with all restrictions off. A signal that drives a crossbar may
     reach `v_read_V`, one that leaves an amplifier `v_swing_V`; the tighter one decides.
@@ -64,15 +66,15 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
 
         handles.append(module.register_forward_hook(watch))
     was_training = model.training
+    inputs = [batch[0] if isinstance(batch, tuple | list) else batch for batch in batches]
+    model.eval()
     try:
         with restrictions(model, model.spec.ideal()):
-            model.eval()
-            for batch in batches:
-                model(batch[0] if isinstance(batch, tuple | list) else batch)
+            for x in inputs:
+                model(x)
     finally:
         for handle in handles:
             handle.remove()
-        model.train(was_training)
     if not peaks:
         raise ConversionError("calibration needs at least one batch, got none")
     chosen: dict[str, Tensor] = {}
@@ -84,31 +86,51 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
         scale = graph.get_submodule(scale_name)
         assert isinstance(scale, Scale)
         scale.set(alpha)
-    calibrate_ranges(model)
+    calibrate_windows(model, inputs)
+    model.train(was_training)
 
 
 @torch.no_grad()
-def calibrate_ranges(model: PreparedModel) -> None:
-    """Set each layer's window so that rounding, clipping and programming error together are least.
+def calibrate_windows(model: PreparedModel, inputs: list[Any]) -> None:
+    """Choose the weights' window that disturbs the outputs least, all restrictions on.
 
-    The expected square error of a layer's weights is that of rounding and clipping plus the variance of the pairs,
-    `2 sigma^2 R^2`; the best of 71 windows is taken. Not used where the spec has no window.
+    A wide window loses small weights in rounding and error, a narrow one clips large weights. Each of `WINDOWS`, in
+    units of the layers' RMS and at most the largest weight, is tried on a few random chips; the one whose outputs lie
+    nearest to those without restrictions is kept, the same for all layers. Not used where the spec has no window.
     """
     if not has_window(model.spec):
         return
-    spec = model.spec
-    for layer, alpha_in, alpha_out in layers_with_scales(model):
-        weight = layer.fused(alpha_in, alpha_out).weight.double()
-        rms = weight.square().mean().sqrt().clamp(min=1e-30)
-        middle = torch.tensor((spec.device.g_min_S + spec.device.g_max_S) / 2, dtype=torch.float64)
-        pair_variance = 2 * (float(sigma_S(middle, spec)) / spec.device.g_range_S) ** 2
-        losses = []
-        for in_rms in RANGES_TRIED:
-            window = in_rms.to(weight.device) * rms
-            realised = quantise_fraction(weight / window, spec.device) * window
-            losses.append((realised - weight).square().mean() + pair_variance * window**2)
-        best = RANGES_TRIED[int(torch.stack(losses).argmin())]
-        layer.log_range.copy_(best.log())
+    largest = [_largest_in_rms(layer, *alphas) for layer, *alphas in layers_with_scales(model)]
+    with restrictions(model, model.spec.ideal()):
+        wanted = [_first_tensor(model(x)) for x in inputs]
+    losses: list[float] = []
+    for window in WINDOWS:
+        _set_windows(model, largest, window)
+        losses.append(sum(_distance(model, inputs, wanted, seed) for seed in range(CHIPS_TRIED)))
+    _set_windows(model, largest, WINDOWS[losses.index(min(losses))])
+
+
+def _set_windows(model: PreparedModel, largest: list[float], window: float) -> None:
+    for (layer, *_), top in zip(layers_with_scales(model), largest, strict=True):
+        layer.log_range.fill_(math.log(min(window, top)))
+
+
+def _largest_in_rms(layer: CrossbarLayer, alpha_in: Tensor, alpha_out: Tensor) -> float:
+    weight = layer.fused(alpha_in, alpha_out).weight.double()
+    rms = weight.square().mean().sqrt()
+    return float(weight.abs().amax() / rms) if float(rms) > 0 else 1.0
+
+
+def _distance(model: PreparedModel, inputs: list[Any], wanted: list[Tensor], seed: int) -> float:
+    """Sum of the squared differences between the outputs of a random chip and those wanted."""
+    with sampled_chip(model, seed):
+        return sum(float((_first_tensor(model(x)) - y).square().sum()) for x, y in zip(inputs, wanted, strict=True))
+
+
+def _first_tensor(out: Any) -> Tensor:
+    while not isinstance(out, Tensor):
+        out = next(iter(out.values())) if isinstance(out, dict) else out[0]
+    return out
 
 
 def _probes(model: PreparedModel) -> Iterable[tuple[str, Any, str, str, float]]:

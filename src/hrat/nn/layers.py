@@ -132,14 +132,14 @@ class CrossbarLayer(nn.Module):
             voltage = clamp_to(voltage, self.spec.device.v_read_V)
         learns_statistics = self.training and not self.batch_norm_frozen
         before = self._terms_before(voltage, alpha_in, learns_statistics)
-        if self.batch_norm is None or not learns_statistics:
+        if self.form == "unfused" and self.training and self.batch_norm is not None:
+            out = self._unfused(voltage, alpha_in, alpha_out, before, error)
+        elif self.batch_norm is None or not learns_statistics:
             after = None if self.batch_norm is None else _terms(self.batch_norm)
             fused = self._fused(alpha_in, alpha_out, before, after)
             out = self._analog(voltage, fused, error)
         elif self.form == "one_pass":
             out = self._one_pass(voltage, alpha_in, alpha_out, before, error)
-        elif self.form == "unfused":
-            return self._unfused(voltage, alpha_in, alpha_out, before, error)
         else:
             after = self._terms_of_batch(voltage, alpha_in, before)
             out = self._analog(voltage, self._fused(alpha_in, alpha_out, before, after), error)
@@ -321,12 +321,13 @@ class CrossbarLayer(nn.Module):
         out = self._crossbar(voltage, fused, error)
         if fused.bias_V is not None:
             out = out + self.geometry.channel_view(fused.bias_V)
-        mean, var, count = _statistics(out, self.geometry)
-        _track(self.batch_norm, mean, var, count)
-        terms = _terms(self.batch_norm, mean, var)
+        terms = _terms(self.batch_norm)
+        if not self.batch_norm_frozen:
+            mean, var, count = _statistics(out, self.geometry)
+            _track(self.batch_norm, mean, var, count)
+            terms = _terms(self.batch_norm, mean, var)
         view = self.geometry.channel_view
-        out = out * view(alpha_out * terms.gain) + view(alpha_out * terms.shift)
-        return clamp_to(out, self.spec.periphery.v_swing_V) if self.spec.periphery.limit_swing else out
+        return out * view(alpha_out * terms.gain) + view(alpha_out * terms.shift)
 
 
 def _terms(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = None) -> BatchNormTerms:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hrat.nn import BatchNormForm, PreparedModel, Scale, ScaleMode, calibrate, prepare
-from hrat.nn.layers import INITIAL_RANGE
 from hrat.recipes.recipe import Recipe
 from hrat.spec import HardwareSpec
 from hrat.training import ArrayDataset, make_loader
@@ -49,7 +48,7 @@ class VariationAware(nn.Module):
     """A plain network whose weights are shaken in training; in eval mode it is the network as it is.
 
     Each weight of a linear layer or convolution gets a Gaussian error as large as that of a differential pair,
-    `sqrt(2) sigma_rel R` with a window `R` of three times the weights' RMS, drawn anew for each batch. The weights are
+    `sqrt(2) sigma_rel R` with the largest weight of its layer as window `R`, drawn anew for each batch. The weights are
     those before batch norm is merged: that, and the absence of all other restrictions, is what tells it from HRAT.
     """
 
@@ -67,8 +66,7 @@ class VariationAware(nn.Module):
         return functional_call(self.network, {name: self._shake(parameters[name]) for name in self.shaken}, args)
 
     def _shake(self, weight: Tensor) -> Tensor:
-        rms = torch.linalg.vector_norm(weight.detach()) / math.sqrt(weight.numel())
-        noise: Tensor = torch.randn_like(weight) * (self.sigma * INITIAL_RANGE * rms)
+        noise: Tensor = torch.randn_like(weight) * (self.sigma * weight.detach().abs().amax())
         return weight + noise
 
 

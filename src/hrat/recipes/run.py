@@ -37,7 +37,7 @@ class Run:
     method: str
     seed: int
     software: float
-    """Test accuracy of the network with all restrictions off."""
+    """Test accuracy before any chip is programmed: in floating point, or, of HRAT, under the restrictions without error."""
     seconds: float
     """Time that training took, of this call and those that it went on from."""
 
@@ -105,7 +105,8 @@ def train(
         title=METHODS[method].label,
     )
     model = mapped(METHODS[method], module.cpu(), recipe, chosen, data.train).cpu().eval()
-    with restrictions(model, chosen.ideal()):
+    # A network that was trained without restrictions is measured without them, one that knows them with them.
+    with restrictions(model, chosen if METHODS[method].restricted else chosen.ideal()):
         software = accuracy(model, make_loader(data.test, TEST_BATCH))
     seconds = time.perf_counter() - start
     save_state(root / "model.pt", {"model": model.state_dict()})
