@@ -25,7 +25,7 @@ class ComparisonRow:
     accuracies: tuple[float, ...]
     """Test accuracy of each chip; of the network itself for `float`, which runs on no chip."""
     software: float
-    """Test accuracy before any chip is programmed: in floating point, or, of HRAT, under the restrictions without error."""
+    """Test accuracy without programming error: in floating point, or, of HRAT, under the other restrictions."""
     train_seconds: float
     epochs: int
 

@@ -65,8 +65,8 @@ def _biases(deployment: Deployment) -> str:
         if layer.bias_V is None:
             continue
         codes = [""] * len(layer.bias_V) if layer.bias_codes is None else layer.bias_codes.tolist()
-        for output, (code, voltage) in enumerate(zip(codes, layer.bias_V.tolist(), strict=True)):
-            rows.append(f"{layer.name},{output},{code},{voltage!r}")
+        for output, (code, voltage) in enumerate(zip(codes, _texts(layer.bias_V), strict=True)):
+            rows.append(f"{layer.name},{output},{code},{voltage}")
     return "\n".join(rows) + "\n"
 
 
@@ -77,8 +77,8 @@ def _converters(deployment: Deployment) -> str:
             continue
         key = node.args[1]
         assert isinstance(key, TensorKey)
-        for channel, alpha in enumerate(deployment.tensors[key.key].reshape(-1).tolist()):
-            rows.append(f"{node.name},{node.op},{channel},{alpha!r}")
+        for channel, alpha in enumerate(_texts(deployment.tensors[key.key])):
+            rows.append(f"{node.name},{node.op},{channel},{alpha}")
     return "\n".join(rows) + "\n"
 
 
@@ -104,11 +104,15 @@ def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment,
 def _cells(chip: str, tile: Tile, arrays: list[Tensor]) -> list[str]:
     parts = [array[tile.index] for array in arrays]
     n_cols = parts[0].shape[1]
-    values = zip(*(part.flatten().tolist() for part in parts), strict=True)
+    values = zip(*(_texts(part) for part in parts), strict=True)
     start = f"{chip},{tile.group},tile{tile.grid_row}_{tile.grid_col}"
-    return [
-        f"{start},{cell // n_cols},{cell % n_cols},{','.join(map(repr, cells))}\n" for cell, cells in enumerate(values)
-    ]
+    return [f"{start},{cell // n_cols},{cell % n_cols},{','.join(cells)}\n" for cell, cells in enumerate(values)]
+
+
+def _texts(values: Tensor) -> list[str]:
+    """The shortest text that reads back as the same number of the tensor's own type."""
+    texts: list[str] = values.reshape(-1).numpy().astype(str).tolist()
+    return texts
 
 
 def _spread(g_S: Tensor, deployment: Deployment) -> Tensor:

@@ -37,7 +37,7 @@ class Run:
     method: str
     seed: int
     software: float
-    """Test accuracy before any chip is programmed: in floating point, or, of HRAT, under the restrictions without error."""
+    """Test accuracy without programming error: in floating point, or, of HRAT, under the other restrictions."""
     seconds: float
     """Time that training took, of this call and those that it went on from."""
 

@@ -72,7 +72,6 @@ def _title(comparison: Comparison) -> str:
 def _caption(comparison: Comparison) -> str:
     return (
         f"Test accuracy on {count(comparison.n_test, 'image')} after training on {comparison.n_train:,}, seed "
-        f"{comparison.seed}. Hardware: {comparison.spec_summary}. Software: before a chip is programmed (HRAT: with all "
-        "restrictions but the error). "
-        "Drop: percentage points by which the chips' mean is below the float network."
+        f"{comparison.seed}. Hardware: {comparison.spec_summary}. Software: in floating point; of HRAT, under all "
+        "restrictions but the error. Drop: percentage points by which the chips' mean is below the float network."
     )
