@@ -41,33 +41,42 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
     Raises:
         ConversionError: no batch was given.
     """
-    graph = model.graph
-    peaks: dict[str, tuple[Tensor, float]] = {}  # key -> (peak in normal scale, limit in volts)
+    inputs = [batch[0] if isinstance(batch, tuple | list) else batch for batch in batches]
+    if not inputs:
+        raise ConversionError("calibration needs at least one batch, got none")
+    was_training = model.training
+    model.eval()
+    try:
+        for scale, alpha in _fitting_scales(model, inputs, quantile):
+            scale.set(alpha)
+        calibrate_windows(model, inputs)
+    finally:
+        model.train(was_training)
+
+
+def _fitting_scales(model: PreparedModel, inputs: list[Any], quantile: float) -> list[tuple[Scale, Tensor]]:
+    """Each scale with the largest value that keeps its signal within all the limits that it meets."""
+    peaks: dict[tuple[str, str], tuple[Tensor, float]] = {}  # (scale, place) -> (peak in normal scale, limit in volts)
     handles = []
-    for key, module, which, scale_name, limit in _probes(model):
+    for place, module, which, scale_name, limit in _probes(model):
+        scale = model.graph.get_submodule(scale_name)
+        assert isinstance(scale, Scale)
 
         def watch(
             _module: Any,
             args: tuple[Any, ...],
             out: Tensor,
             *,
-            key: str = key,
+            key: tuple[str, str] = (scale_name, place),
             which: str = which,
-            scale_name: str = scale_name,
+            scale: Scale = scale,
             limit: float = limit,
         ) -> None:
-            scale = graph.get_submodule(scale_name)
-            assert isinstance(scale, Scale)
-            alpha = scale()
-            voltage = args[0] if which == "in" else out
-            peak = _peak(voltage, alpha, quantile)
+            peak = _peak(args[0] if which == "in" else out, scale(), quantile)
             before = peaks.get(key)
             peaks[key] = (peak if before is None else torch.maximum(before[0], peak), limit)
 
         handles.append(module.register_forward_hook(watch))
-    was_training = model.training
-    inputs = [batch[0] if isinstance(batch, tuple | list) else batch for batch in batches]
-    model.eval()
     try:
         with restrictions(model, model.spec.ideal()):
             for x in inputs:
@@ -75,19 +84,11 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
     finally:
         for handle in handles:
             handle.remove()
-    if not peaks:
-        raise ConversionError("calibration needs at least one batch, got none")
-    chosen: dict[str, Tensor] = {}
-    for key, (peak, limit) in peaks.items():
-        scale_name = key.split("|")[0]
+    fitting: dict[str, Tensor] = {}
+    for (scale_name, _), (peak, limit) in peaks.items():
         alpha = limit / peak.clamp(min=1e-12)
-        chosen[scale_name] = torch.minimum(chosen[scale_name], alpha) if scale_name in chosen else alpha
-    for scale_name, alpha in chosen.items():
-        scale = graph.get_submodule(scale_name)
-        assert isinstance(scale, Scale)
-        scale.set(alpha)
-    calibrate_windows(model, inputs)
-    model.train(was_training)
+        fitting[scale_name] = torch.minimum(fitting[scale_name], alpha) if scale_name in fitting else alpha
+    return [(model.graph.get_submodule(name), alpha) for name, alpha in fitting.items()]  # type: ignore[misc]
 
 
 @torch.no_grad()
@@ -134,19 +135,17 @@ def _first_tensor(out: Any) -> Tensor:
 
 
 def _probes(model: PreparedModel) -> Iterable[tuple[str, Any, str, str, float]]:
-    """(key, module to watch, its "in" or "out", scale, limit) for every place where a signal meets a limit."""
+    """(place, module to watch, its "in" or "out", scale, limit) for every place where a signal meets a limit."""
     v_read_V, v_swing_V = model.spec.device.v_read_V, model.spec.periphery.v_swing_V
     for node in model.graph.graph.nodes:
         if node.op != "call_module":
             continue
         module = model.graph.get_submodule(str(node.target))
         if isinstance(module, InputDac):
-            name = _scale_name(node.args[1])
-            yield f"{name}|{node.name}", module, "out", name, v_read_V
+            yield node.name, module, "out", _scale_name(node.args[1]), v_read_V
         elif isinstance(module, CrossbarLayer):
-            name_in, name_out = _scale_name(node.args[1]), _scale_name(node.args[2])
-            yield f"{name_in}|{node.name}.in", module, "in", name_in, v_read_V
-            yield f"{name_out}|{node.name}.out", module, "out", name_out, v_swing_V
+            yield f"{node.name}.in", module, "in", _scale_name(node.args[1]), v_read_V
+            yield f"{node.name}.out", module, "out", _scale_name(node.args[2]), v_swing_V
 
 
 def _scale_name(node: fx.Node) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,11 +88,10 @@ def train(
     if "software" in before and (root / "model.pt").is_file():
         return load_run(root, data=data)
     write_atomic(root / "run.json", json.dumps(identity, indent=2) + "\n")
-    start = time.perf_counter()
     torch.manual_seed(seed)
     module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
     loader = make_loader(data.train, recipe.batch_size, shuffle=True, seed=seed, drop_last=True)
-    fit(
+    result = fit(
         module,
         loader,
         options=recipe.fit,
@@ -108,9 +106,10 @@ def train(
     # A network that was trained without restrictions is measured without them, one that knows them with them.
     with restrictions(model, chosen if METHODS[method].restricted else chosen.ideal()):
         software = accuracy(model, make_loader(data.test, TEST_BATCH))
-    seconds = time.perf_counter() - start
     save_state(root / "model.pt", {"model": model.state_dict()})
-    write_atomic(root / "run.json", json.dumps({**identity, "software": software, "seconds": seconds}, indent=2) + "\n")
+    write_atomic(
+        root / "run.json", json.dumps({**identity, "software": software, "seconds": result.seconds}, indent=2) + "\n"
+    )
     return Run(
         folder=root,
         model=model,
@@ -119,7 +118,7 @@ def train(
         method=method,
         seed=seed,
         software=software,
-        seconds=seconds,
+        seconds=result.seconds,
     )
 
 

@@ -42,6 +42,7 @@ class FitResult:
     """One row an epoch: epoch, loss, accuracy on the training batches, val_accuracy (mean over random chips), lr."""
     best_val_accuracy: float | None
     seconds: float
+    """Time that training took, of this call and those that it went on from."""
     folder: Path | None
     steps: int = 0
 
@@ -91,7 +92,6 @@ def fit(
     if device is not None:
         model.to(device)
     run = _Run(model, train, val, chosen, None if folder is None else Path(folder), loss)
-    start = time.perf_counter()
     with closing(MetricsLog(folder, tensorboard=tensorboard)) as log:
         if folder is not None:
             if resume and (Path(folder) / "last.pt").is_file():
@@ -100,7 +100,7 @@ def fit(
         with Display(title, run.total_steps, wanted=progress) as display, _graceful_interrupt() as interrupted:
             run.loop(log, display, interrupted)
     model.eval()
-    return FitResult(log.rows, run.best, time.perf_counter() - start, run.folder, run.step)
+    return FitResult(log.rows, run.best, run.seconds, run.folder, run.step)
 
 
 @torch.no_grad()
@@ -136,6 +136,8 @@ class _Run:
     step: int = 0
     steps_in_epoch: int = 0
     best: float | None = None
+    seconds_before: float = 0.0
+    """Time that the run had taken when it was last stopped."""
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     """Of the epoch so far: loss times images, images right, images."""
 
@@ -153,7 +155,12 @@ class _Run:
         self.epoch_random: dict[str, Any] | None = None
         self.random_now: dict[str, Any] | None = None
         self.call = torch.compile(self.model) if options.compile else self.model
-        self.saved_at = time.monotonic()
+        self.started_at = self.saved_at = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken, of this call and those that it goes on from."""
+        return self.seconds_before + time.monotonic() - self.started_at
 
     # ---- the loop
 
@@ -266,6 +273,7 @@ class _Run:
             "step": self.step,
             "steps_in_epoch": self.steps_in_epoch,
             "best": self.best,
+            "seconds": self.seconds,
             "sums": self.sums,
             "history": log.rows,
             "random": self.random.get(),
@@ -297,6 +305,7 @@ class _Run:
         self.best, self.sums, self.epoch_random = state["best"], list(state["sums"]), state["epoch_random"]
         for row in state["history"]:
             log.rows.append(row)
+        self.seconds_before = state["seconds"]
         self.random_now = state["random"]
         if not self.steps_in_epoch:
             self.random.set(state["random"])

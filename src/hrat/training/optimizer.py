@@ -10,8 +10,9 @@ from hrat.nn import CrossbarLayer, Scale
 
 __all__ = ["parameter_groups"]
 
-SCALE_LR = 5.0
-"""A logarithm has further to go than a weight: from a first guess to its place may be a factor of ten."""
+SCALE_LR = 0.3
+"""Scales start near their place. At the pace of the weights or faster they let the network lean on clipping, which costs
+FC-4 on MNIST 0.2 points (chosen on 5,000 held-out training images)."""
 
 
 def parameter_groups(
@@ -26,7 +27,7 @@ def parameter_groups(
         model: any module.
         lr: learning rate of weights, biases and batch norm.
         weight_decay: of the weights.
-        scale_lr: learning rate of scales and weight ranges; five times `lr` where none is given.
+        scale_lr: learning rate of scales and weight ranges; `0.3 lr` where none is given.
     """
     logs: dict[int, nn.Parameter] = {}
     for module in model.modules():

@@ -22,7 +22,7 @@ class FitOptions:
     lr: float = 2e-3
     """Peak learning rate of AdamW."""
     scale_lr: float | None = None
-    """Peak learning rate of the learned scales and weight ranges; five times that of the weights if none is given."""
+    """Peak learning rate of the learned scales and weight ranges; 0.3 of that of the weights if none is given."""
     weight_decay: float = 1e-4
     """Decay of the weights; scales, biases and batch norm never decay."""
     warmup: float = 0.05
