@@ -11,8 +11,8 @@ from hrat.nn import CrossbarLayer, Scale
 __all__ = ["parameter_groups"]
 
 SCALE_LR = 0.3
-"""Scales start near their place. At the pace of the weights or faster they let the network lean on clipping, which costs
-FC-4 on MNIST 0.2 points (chosen on 5,000 held-out training images)."""
+"""Scales start near their place. At the pace of the weights or faster they let the network lean on clipping, which
+costs FC-4 on MNIST 0.2 points (chosen on 5,000 held-out training images)."""
 
 
 def parameter_groups(
