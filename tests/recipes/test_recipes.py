@@ -10,7 +10,7 @@ import torch
 import hrat
 from hrat.errors import ArtifactError, HratError, TrainingError
 from hrat.nn import PreparedModel, crossbar_layers, freeze_batch_norm, set_noise_strength
-from hrat.nn.convert import layers_with_scales
+from hrat.nn.prepared import layers_with_scales
 from hrat.recipes import METHODS, RecipeError, build_network, compare, load_recipe, load_run, recipe_names, train
 from hrat.recipes.methods import METHODS as METHOD_OBJECTS
 from hrat.recipes.methods import VariationAware, mapped, prepared_for

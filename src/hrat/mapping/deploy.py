@@ -14,7 +14,8 @@ from hrat.artifacts.ops import op_of
 from hrat.encoding import encode_pair, quantise_fraction
 from hrat.errors import ConversionError
 from hrat.nn import CrossbarLayer, PreparedModel, Scale
-from hrat.nn.convert import SharedError, scale_value
+from hrat.nn.prepared import scale_value
+from hrat.nn.rewrite import SharedError
 from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, SwingClamp
 from hrat.nn.trace import DROPOUT_MODULES
 from hrat.physics import convert, converter_codes

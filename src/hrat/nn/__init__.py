@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from hrat.nn.calibration import calibrate
-from hrat.nn.convert import PreparedModel, ScaleMode, crossbar_layers, prepare, restrictions
+from hrat.nn.convert import prepare
 from hrat.nn.layers import BATCH_NORM_FORMS, BatchNormForm, CrossbarLayer
+from hrat.nn.prepared import PreparedModel, crossbar_layers, restrictions
 from hrat.nn.report import ConversionReport
+from hrat.nn.rewrite import ScaleMode
 from hrat.nn.signals import Scale
 from hrat.nn.state import freeze_batch_norm, sampled_chip, set_noise_strength, use_chip
 

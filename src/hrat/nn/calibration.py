@@ -14,8 +14,8 @@ from torch import Tensor, fx
 
 from hrat.encoding import has_window
 from hrat.errors import ConversionError
-from hrat.nn.convert import PreparedModel, layers_with_scales, restrictions
 from hrat.nn.layers import CrossbarLayer
+from hrat.nn.prepared import PreparedModel, layers_with_scales, restrictions
 from hrat.nn.signals import InputDac, Scale
 from hrat.nn.state import sampled_chip
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from hrat.encoding import quantise_fraction
 from hrat.errors import ConversionError
-from hrat.nn.convert import PreparedModel, layers_with_scales
 from hrat.nn.functional import draw_pair_error
 from hrat.nn.layers import CrossbarLayer
+from hrat.nn.prepared import PreparedModel, layers_with_scales
 from hrat.nn.signals import IslandBatchNorm
 
 if TYPE_CHECKING:

@@ -1,0 +1,83 @@
+"""What conversion works on: linear operations with their batch norms, and the signals between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import fx, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from hrat.encoding import Geometry
+
+__all__ = ["Block", "Signals", "geometry_of"]
+
+
+@dataclass
+class Block:
+    """A linear operation with its batch norms, before it becomes a layer."""
+
+    node: fx.Node
+    module: nn.Module
+    after: fx.Node | None = None
+    before: fx.Node | None = None
+
+    @property
+    def key(self) -> tuple[Any, Any, Any]:
+        """Calls of the same operation with the same batch norms share one set of devices."""
+        return (
+            self.node.target,
+            self.after.target if self.after else None,
+            self.before.target if self.before else None,
+        )
+
+
+@dataclass
+class Signals:
+    """Which values share a scale: union-find over nodes."""
+
+    parent: dict[fx.Node, fx.Node] = field(default_factory=dict)
+
+    def find(self, node: fx.Node) -> fx.Node:
+        """The node that stands for all that share a scale with this one."""
+        root = self.parent.setdefault(node, node)
+        while root is not self.parent[root]:
+            root = self.parent[root]
+        self.parent[node] = root
+        return root
+
+    def unite(self, a: fx.Node, b: fx.Node) -> None:
+        """Let two values, and all that share a scale with either, share one."""
+        # The earlier signal names the group.
+        first, second = self.find(a), self.find(b)
+        if first is not second:
+            self.parent[second] = first
+
+
+def geometry_of(module: nn.Module, node: fx.Node) -> Geometry:
+    """The geometry of a linear layer or convolution."""
+    if isinstance(module, nn.Linear):
+        return Geometry(kind="linear", in_channels=module.in_features, out_channels=module.out_features)
+    assert isinstance(module, _ConvNd)
+    transposed = isinstance(module, _ConvTransposeNd)
+    return Geometry(
+        kind="conv_transpose" if transposed else "conv",
+        in_channels=module.in_channels,
+        out_channels=module.out_channels,
+        kernel=tuple(module.kernel_size),
+        stride=tuple(module.stride),
+        padding=_padding(module),
+        dilation=tuple(module.dilation),
+        output_padding=tuple(module.output_padding) if transposed else (),
+        groups=module.groups,
+        padding_mode=module.padding_mode,
+    )
+
+
+def _padding(module: _ConvNd) -> tuple[tuple[int, int], ...]:
+    if module.padding == "valid":
+        return ((0, 0),) * len(module.kernel_size)
+    if module.padding == "same":
+        totals = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    return tuple((int(p), int(p)) for p in module.padding)

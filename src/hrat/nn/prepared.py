@@ -1,0 +1,92 @@
+"""The model that `prepare` returns, and ways to look into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from hrat.errors import ConversionError
+from hrat.nn.layers import CrossbarLayer, NoiseSource
+from hrat.nn.report import ConversionReport
+from hrat.nn.signals import Scale
+from hrat.spec import HardwareSpec
+
+__all__ = ["PreparedModel", "crossbar_layers", "layers_with_scales", "restrictions", "scale_value"]
+
+
+class PreparedModel(nn.Module):
+    """A network under the hardware's restrictions, called like the original one.
+
+    `graph` is the converted network, `report` says what conversion did, `spec` is the hardware. Everything that
+    PyTorch does with a module works: `state_dict`, `.to`, `copy.deepcopy`, `torch.compile`, autocast, DDP.
+    """
+
+    def __init__(self, graph: fx.GraphModule, spec: HardwareSpec, report: ConversionReport, noise: NoiseSource) -> None:
+        super().__init__()
+        self.graph = graph
+        self.spec = spec
+        self.report = report
+        self.noise = noise
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Like the original model's."""
+        return self.graph(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """The hardware's name."""
+        return f"spec={self.spec.name!r}, devices={self.report.devices:,}"
+
+
+def crossbar_layers(model: nn.Module) -> dict[str, CrossbarLayer]:
+    """The layers on crossbars by name, in the order in which the network calls them."""
+    graph = model.graph if isinstance(model, PreparedModel) else model
+    if not isinstance(graph, fx.GraphModule):
+        raise ConversionError(f"expected a model that hrat.prepare returned, got {type(model).__name__}")
+    found: dict[str, CrossbarLayer] = {}
+    for node in graph.graph.nodes:
+        if node.op == "call_module":
+            target = graph.get_submodule(str(node.target))
+            if isinstance(target, CrossbarLayer):
+                found[str(node.target)] = target
+    return found
+
+
+def layers_with_scales(model: PreparedModel) -> Iterator[tuple[CrossbarLayer, Tensor, Tensor]]:
+    """Each layer with its `alpha_in` and `alpha_out`, as its first call has them."""
+    done: set[str] = set()
+    for node in model.graph.graph.nodes:
+        if node.op != "call_module" or str(node.target) in done:
+            continue
+        layer = model.graph.get_submodule(str(node.target))
+        if isinstance(layer, CrossbarLayer):
+            done.add(str(node.target))
+            yield layer, scale_value(model, node.args[1]), scale_value(model, node.args[2])
+
+
+def scale_value(model: PreparedModel, node: fx.Node) -> Tensor:
+    """The value of a scale node of the graph: a `Scale`, or one whose channels a flatten has repeated."""
+    if node.op == "call_function":
+        source, repeats = node.args
+        assert isinstance(source, fx.Node)
+        assert isinstance(repeats, int)
+        return scale_value(model, source).repeat_interleave(repeats)
+    scale = model.graph.get_submodule(str(node.target))
+    assert isinstance(scale, Scale)
+    alpha: Tensor = scale()
+    return alpha
+
+
+@contextmanager
+def restrictions(model: nn.Module, spec: HardwareSpec) -> Iterator[None]:
+    """Run `model` under another spec of the same device window for a while, such as `spec.only("error")`."""
+    changed = [(m, m.spec) for m in model.modules() if isinstance(getattr(m, "spec", None), HardwareSpec)]
+    try:
+        for module, _ in changed:
+            module.spec = spec  # type: ignore[assignment]
+        yield
+    finally:
+        for module, before in changed:
+            module.spec = before
