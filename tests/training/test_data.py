@@ -319,7 +319,7 @@ class TestLoadData:
     def test_unknown_name(self) -> None:
         with pytest.raises(DataError, match=r'got "MNIST"\. Did you mean "mnist"'):
             load_data("MNIST")
-        with pytest.raises(DataError, match="folder_data"):
+        with pytest.raises(DataError, match="no folder of that name"):
             load_data("xyzzy")
 
     @pytest.mark.parametrize("told", ["root", "HRAT_DATA"])
@@ -558,6 +558,8 @@ class TestMnist5k:
 class TestFolderData:
     def test_idx(self, tmp_path: Path) -> None:
         data = folder_data(write_idx_folder(tmp_path / "own"), val_size=10)
+        by_path = load_data(str(tmp_path / "own"), val_size=10)
+        assert torch.equal(by_path.train.images, data.train.images)
         assert data.name == "own"
         assert data.classes == tuple("0123456789")
         assert data.val is not None

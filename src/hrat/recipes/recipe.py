@@ -32,7 +32,7 @@ class Recipe:
     network: str
     """One of `hrat.recipes.NETWORKS`."""
     data: str
-    """Name of a data set."""
+    """Name of a data set, or a folder of one's own in the same formats."""
     spec: str = "generic-4bit"
     """Hardware preset."""
     batch_size: int = 128
@@ -48,9 +48,15 @@ class Recipe:
         Raises:
             RecipeError: unknown network or data set, or a number that makes no sense.
         """
-        for what, value, known in (("network", self.network, NETWORKS), ("data", self.data, DATASET_NAMES)):
-            if value not in known:
-                raise RecipeError(f"recipe '{self.name}': unknown {what} '{value}'; expected one of {', '.join(known)}")
+        if self.network not in NETWORKS:
+            raise RecipeError(
+                f"recipe '{self.name}': unknown network '{self.network}'; expected one of {', '.join(NETWORKS)}"
+            )
+        if self.data not in DATASET_NAMES and not Path(self.data).is_dir():
+            raise RecipeError(
+                f"recipe '{self.name}': unknown data '{self.data}'; expected a folder, or one of "
+                f"{', '.join(DATASET_NAMES)}"
+            )
         if self.batch_size < 2 or self.chips < 1:
             raise RecipeError(
                 f"recipe '{self.name}': expected batch_size >= 2 and chips >= 1, got {self.batch_size} and {self.chips}"

