@@ -45,7 +45,7 @@ SetOption = Annotated[
 DataOption = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="NAME", help="Data set: mnist5k (no download), mnist, fashion-mnist, cifar10, cifar100."
+        "--data", metavar="NAME", help="mnist5k (no download), mnist, fashion-mnist, cifar10, cifar100, or a folder."
     ),
 ]
 EpochsOption = Annotated[
