@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -100,3 +101,18 @@ def test_a_chip_can_be_rebuilt_from_its_tables(tmp_path: Path) -> None:
         out = out.clamp(-1, 1)
         torch.testing.assert_close(out, result.voltages[name][0], rtol=1e-10, atol=1e-12)
         volts = out.relu().clamp(-0.3, 0.3)
+
+
+def test_tables_of_two_chips_do_not_mix(tmp_path: Path) -> None:
+    hrat.export_csv(a_chip("fc4", "harsh"), tmp_path)
+    with pytest.raises(hrat.HratError, match="tables of another chip"):
+        hrat.export_csv(a_chip("lenet5", "harsh"), tmp_path)
+
+
+def test_the_hardware_and_the_operations_lie_beside_the_tables(tmp_path: Path) -> None:
+    chip = a_chip("fc4", "harsh")
+    hrat.export_csv(chip, tmp_path)
+    assert hrat.load_spec(tmp_path / "spec.toml") == chip.deployment.spec
+    assert [node["name"] for node in json.loads((tmp_path / "graph.json").read_text())] == [
+        node.name for node in chip.deployment.graph
+    ]

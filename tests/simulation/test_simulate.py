@@ -181,7 +181,7 @@ def test_labels_for_a_network_without_classes_are_refused() -> None:
     x = torch.randn(12, 6, dtype=torch.float64)
     chip = hrat.program(hrat.deploy(hrat.prepare(model, SPECS["harsh"], x)))
     with pytest.raises(hrat.HratError, match="no classes"):
-        hrat.simulate(chip, [(x, torch.zeros(12))])
+        hrat.simulate(chip, [(x, torch.zeros(12, dtype=torch.long))])
 
 
 def test_a_loader_of_inputs_alone() -> None:
@@ -194,3 +194,40 @@ def test_a_data_set_without_labels_is_refused() -> None:
     chip, x = chips(1)
     with pytest.raises(hrat.HratError):
         hrat.simulate(chip, TensorDataset(x))
+
+
+def test_surplus_or_unknown_inputs_are_refused() -> None:
+    chip, x = chips(1)
+    with pytest.raises(hrat.HratError, match=r"takes 1 input.*got 2"):
+        hrat.simulate(chip, (x, x))
+    name = next(node.args[0] for node in chip.deployment.graph if node.op == "input")
+    with pytest.raises(hrat.HratError, match="no input 'bogus'"):
+        hrat.simulate(chip, {name: x, "bogus": x})
+    with pytest.raises(hrat.HratError, match=r"expected the chips that hrat\.program returned"):
+        hrat.simulate(chip.deployment, x)  # type: ignore[arg-type]
+    with pytest.raises(hrat.HratError, match=r"expected what hrat\.deploy returned"):
+        hrat.program(chip)  # type: ignore[arg-type]
+
+
+def test_several_outputs_are_not_taken_for_class_scores() -> None:
+    class FeaturesFirst(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = torch.nn.Linear(6, 4), torch.nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            features = torch.relu(self.body(x))
+            return features, self.head(features)
+
+    x = torch.randn(8, 6)
+    chip = hrat.program(hrat.deploy(hrat.prepare(FeaturesFirst(), "ideal", x)))
+    with pytest.raises(hrat.HratError, match="several outputs"):
+        hrat.simulate(chip, [(x, torch.zeros(8, dtype=torch.long))])
+    assert hrat.simulate(chip, x).value[1].shape == (1, 8, 3)
+
+
+def test_labels_that_are_no_classes_give_no_accuracy() -> None:
+    chip, x = chips(1)
+    result = hrat.simulate(chip, [(x, torch.randn(len(x)))])
+    assert result.accuracies is None
+    assert "accuracy" not in str(result)

@@ -24,7 +24,7 @@ from hrat.spec import (
 from hrat.spec.sections import SECTIONS
 
 words = st.text(max_size=20) | st.just("none")
-positive = st.floats(1e-9, 1e3)
+positive = st.floats(1e-9, 1.0)
 bits = st.none() | st.integers(2, 16)
 
 

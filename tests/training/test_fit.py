@@ -254,3 +254,42 @@ def test_schedules_begin_and_end_where_they_should() -> None:
     assert frozen_from_epoch(10, 0.2) == 8
     assert frozen_from_epoch(10, 0.0) == 10
     assert frozen_from_epoch(1, 1.0) == 1
+
+
+def test_a_checkpoint_for_other_hardware_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    model, loader = setting()
+    fit(model, loader, folder=tmp_path, **QUICK)
+    other = hrat.prepare(network(), "generic-4bit", images()[:32][0])
+    with pytest.raises(TrainingError, match="other hardware"):
+        fit(other, loader, folder=tmp_path, **QUICK)
+    another_form = hrat.prepare(network(), "generic-3bit-harsh", images()[:32][0], batch_norm="slice")
+    with pytest.raises(TrainingError, match="prepared in another way"):
+        fit(another_form, loader, folder=tmp_path, **QUICK)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(12, 8), nn.Linear(12, 8)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = torch.relu(self.a(x) + self.b(y))
+        return {"logits": self.out(hidden), "hidden": hidden}
+
+
+def test_several_inputs_and_outputs_with_a_loss_of_ones_own() -> None:
+    torch.manual_seed(0)
+    x, y = images()[:]
+    batches = [((x[k : k + 16], x[k : k + 16]), y[k : k + 16]) for k in range(0, 96, 16)]
+    model = hrat.prepare(TwoInputs(), "generic-4bit", (x[:32], x[:32]))
+    cross_entropy = nn.functional.cross_entropy
+    fit(model, batches, loss=lambda out, y: cross_entropy(out["logits"], y), epochs=20, lr=2e-2, progress=False)
+    result = hrat.simulate(hrat.program(hrat.deploy(model)), batches)
+    assert result.mean > 0.8
+
+
+def test_an_empty_loader_has_no_accuracy() -> None:
+    model, _ = setting()
+    with pytest.raises(TrainingError, match="at least one image"):
+        accuracy(model, [])

@@ -10,10 +10,13 @@
     layer, output, code, voltage_V
 `converters.csv`
     converter, kind, channel, alpha_V: volts per unit of a digital value
+`spec.toml`, `graph.json`
+    the hardware, and the operations between the layers in their order
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -22,8 +25,9 @@ from torch import Tensor
 
 from hrat.artifacts.chip import ProgrammedChip
 from hrat.artifacts.deployment import Deployment
-from hrat.artifacts.graph import TensorKey
+from hrat.artifacts.graph import TensorKey, encode_node
 from hrat.encoding import Tile
+from hrat.errors import ArtifactError
 from hrat.files import atomic_path, write_atomic
 from hrat.physics import sigma_S
 
@@ -37,11 +41,23 @@ def export_csv(artifact: Deployment | ProgrammedChip, folder: str | os.PathLike[
         The files written.
 
     Raises:
+        ArtifactError: the folder holds tables of another chip.
         OSError: the folder cannot be written or the disk is full; each file is whole or absent.
     """
     root = Path(folder)
     deployment = artifact.deployment if isinstance(artifact, ProgrammedChip) else artifact
+    known = {f"{name}.csv" for name in deployment.layers}
+    stale = sorted(path.name for path in (root / "conductances").glob("*.csv") if path.name not in known)
+    if stale:
+        raise ArtifactError(
+            f"{root / 'conductances'} holds tables of another chip ({stale[0]}); expected an empty folder, so that "
+            "tables of two chips do not mix"
+        )
     written = [
+        write_atomic(root / "spec.toml", deployment.spec.to_toml()),
+        write_atomic(
+            root / "graph.json", json.dumps([encode_node(node) for node in deployment.graph], indent=1) + "\n"
+        ),
         write_atomic(root / "layers.csv", _layers(deployment)),
         write_atomic(root / "bias.csv", _biases(deployment)),
         write_atomic(root / "converters.csv", _converters(deployment)),

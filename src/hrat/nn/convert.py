@@ -61,6 +61,8 @@ def prepare(
         ConversionError: the model, or a part of it that the message names, cannot be mapped.
         SpecError: the spec is not valid.
     """
+    if not isinstance(model, nn.Module):
+        raise ConversionError(f"expected a torch.nn.Module to prepare, got {type(model).__name__}")
     spec = load_spec(spec)
     if scales not in ("signal", "channel"):
         raise ConversionError(f"expected scales='signal' or 'channel', got {scales!r}")
@@ -69,6 +71,11 @@ def prepare(
     refuse_parametrised(model)
     _refuse_bad_weights(model)
     args, kwargs = example_args(example_input)
+    for value in _tensors(args) + _tensors(kwargs):
+        if value.numel() == 0 or not bool(torch.isfinite(value).all()):
+            raise ConversionError(
+                "the example input is empty or has values that are not finite; expected a batch of real inputs"
+            )
     original = clone_for_conversion(model)
     module = trace(original, args, kwargs)
     if not output_peak > 0:

@@ -191,8 +191,19 @@ class Conversion:
             op = self._op(node)
             if op is not None and self._stays_analog(node, op):
                 self.analog.add(node)
+            elif self._computes_before_any_crossbar(node, op):
+                name = op.name if op is not None else "batch_norm"
+                self.islands.append(IslandRow(node.name, name, "in front of the first crossbar", None, None))
             elif any(source in self.analog for source in node.all_input_nodes) and node.op != "output":
                 self._note_island(node, op)
+
+    def _computes_before_any_crossbar(self, node: fx.Node, op: Op | None) -> bool:
+        """Arithmetic on the inputs that is no layout: digital work too, though no ADC stands in front of it."""
+        if node.op not in ("call_function", "call_module") or not node.meta["seen"].is_tensor:
+            return False
+        if (op is not None and op.analog) or any(source in self.analog for source in node.all_input_nodes):
+            return False
+        return any(source.op != "get_attr" for source in node.all_input_nodes)
 
     def _note_island(self, node: fx.Node, op: Op | None) -> None:
         if not node.meta["seen"].is_tensor:

@@ -40,9 +40,13 @@ def set_noise_strength(model: nn.Module, strength: float) -> None:
 def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator[None]:
     """Give the model the programming errors of one chip, so that in eval mode it computes what that chip does.
 
+    That holds for the weights that the chip was deployed from: a model that was trained further needs a new deployment.
+
     Raises:
         ConversionError: the chip has a layer that the model lacks, or of another shape.
     """
+    if not 0 <= index < chip.n_chips:
+        raise ConversionError(f"there is no chip {index}: expected an index from 0 to {chip.n_chips - 1}")
     layers = {name: m for name, m in model.named_modules() if isinstance(m, CrossbarLayer)}
     chosen: list[CrossbarLayer] = []
     try:

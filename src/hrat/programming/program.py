@@ -39,6 +39,8 @@ def program(
     Raises:
         HratError: the scheme is unknown, or no chip is asked for.
     """
+    if not isinstance(deployment, Deployment):
+        raise HratError(f"expected what hrat.deploy returned, got {type(deployment).__name__}")
     if scheme not in SCHEMES:
         raise HratError(f"unknown programming scheme {scheme!r}; expected one of {', '.join(SCHEMES)}")
     chosen = tuple(range(seed, seed + chips)) if seeds is None else tuple(seeds)

@@ -77,6 +77,11 @@ def train(
         raise HratError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
     data = load_data(recipe.data) if data is None else data
     root = Path(folder)
+    if resume and (root / "last.pt").is_file() and not (root / "run.json").is_file():
+        raise HratError(
+            f"{root} holds a training state but no run.json that says of what; give another folder, or begin anew "
+            "(--fresh)"
+        )
     identity = {"recipe": recipe.to_dict(), "spec": chosen.to_dict(), "method": method, "seed": seed}
     before = _read(root) if resume and (root / "run.json").is_file() else {}
     if before and {key: before.get(key) for key in identity} != json.loads(json.dumps(identity)):
@@ -156,7 +161,7 @@ def _read(root: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         assert isinstance(info, dict)
-        _ = info["recipe"], info["spec"], info["method"], info["seed"]
+        _ = info["recipe"], info["spec"], METHODS[info["method"]], info["seed"]
     except (json.JSONDecodeError, UnicodeDecodeError, AssertionError, KeyError) as error:
         raise ArtifactError(f"{path} is damaged or not written by hrat: {error}") from error
     return info

@@ -58,6 +58,8 @@ def compare(
     unknown = [key for key in keys if key not in METHODS]
     if unknown:
         raise HratError(f"unknown method {unknown[0]!r}; expected some of {', '.join(METHODS)}")
+    if not keys:
+        raise HratError(f"expected at least one method to compare; there are {', '.join(METHODS)}")
     data = load_data(recipe.data)
     n_chips = recipe.chips if chips is None else chips
     rows = []

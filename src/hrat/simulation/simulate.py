@@ -63,6 +63,11 @@ def simulate(
         HratError: unknown solver, unknown layer, or no data.
         ValueError: inputs that are not finite.
     """
+    if not isinstance(chip, ProgrammedChip):
+        raise HratError(
+            f"expected the chips that hrat.program returned, got {type(chip).__name__}; call "
+            "hrat.program(deployment) first"
+        )
     if solver not in SOLVERS:
         raise HratError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
     unknown = [name for name in voltages_of if name not in chip.layers]
@@ -85,7 +90,7 @@ def simulate(
         for one in solvers:
             parts.append(one.compute(inputs, record=record if voltages_of else None))
         out = _joined(parts, 0)
-        if labels is not None:
+        if labels is not None and _are_classes(labels):
             classes = _class_scores(out).argmax(dim=2)
             right.append((classes == labels.to(classes.device)).cpu())
         for name in voltages_of:
@@ -131,16 +136,27 @@ def _batches(
     """(arguments by name, labels or None) of each batch, cut at the limit."""
     names = _input_names(chip)
     left = limit
+
+    def named(args: Any) -> dict[str, Any]:
+        if len(args) > len(names):
+            raise HratError(f"the network takes {len(names)} input(s) ({', '.join(names)}), got {len(args)}")
+        return dict(zip(names, args, strict=False))
+
     for batch in _raw_batches(data):
         if isinstance(batch, dict):
             inputs, labels = dict(batch), None
+            unknown = [name for name in inputs if name not in names]
+            if unknown:
+                raise HratError(f"the network has no input '{unknown[0]}'; it takes {', '.join(names)}")
         elif isinstance(batch, Tensor):
             inputs, labels = {names[0]: batch}, None
         elif isinstance(data, Tensor | tuple):
-            inputs, labels = dict(zip(names, batch, strict=False)), None
+            inputs, labels = named(batch), None
         else:
             *args, labels = batch
-            inputs = dict(zip(names, args, strict=False))
+            if len(args) == 1 and isinstance(args[0], tuple | list):
+                args = list(args[0])  # ((x1, x2), label)
+            inputs = named(args)
         if left is not None:
             if left <= 0:
                 return
@@ -194,8 +210,20 @@ def _first_tensor(nested: Any) -> Tensor:
     return next(_first_tensor(part) for part in parts if isinstance(part, Tensor | tuple | list | dict))
 
 
+def _are_classes(labels: Any) -> bool:
+    """Whether accuracy makes sense: one whole number for each image."""
+    return isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point()
+
+
 def _class_scores(out: Any) -> Tensor:
-    scores = _first_tensor(out)
+    if isinstance(out, dict) and "logits" in out:
+        out = out["logits"]
+    if not isinstance(out, Tensor):
+        raise HratError(
+            f"the network returns several outputs ({type(out).__name__}), so which of them holds the class scores is "
+            "not known; simulate on inputs alone and compare result.value with the labels"
+        )
+    scores = out
     if scores.ndim < 3:
         raise HratError(f"labels were given, but the network's output has shape {tuple(scores.shape[1:])}, no classes")
     return scores

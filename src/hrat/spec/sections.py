@@ -70,6 +70,11 @@ class Device(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Device:
+        if self.g_max_S > 1.0 or self.v_read_V > 100.0:
+            raise SpecError(
+                f"device: expected siemens, volts; got g_max_S = {self.g_max_S:g} S, v_read_V = {self.v_read_V:g} V, "
+                "which no memristor has; 200 uS are 200e-6, 300 mV are 0.3"
+            )
         if self.g_min_S >= self.g_max_S:
             raise SpecError(
                 f"device: expected g_min_S < g_max_S, got g_min_S = {self.g_min_S:g} and g_max_S = {self.g_max_S:g} S"

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hrat.errors import TrainingError
-from hrat.nn import freeze_batch_norm, sampled_chip, set_noise_strength
+from hrat.nn import CrossbarLayer, PreparedModel, freeze_batch_norm, sampled_chip, set_noise_strength
 from hrat.training.checkpoint import RandomState, _into, load_state, save_state
 from hrat.training.logs import Display, MetricsLog, closing
 from hrat.training.optimizer import parameter_groups
@@ -114,12 +114,15 @@ def accuracy(model: nn.Module, loader: Any, *, chips: int = 0, limit: int | None
         right = total = 0
         with sampled_chip(model, seed) if chips else _nothing():
             for x, y in loader:
-                out = model(x.to(device))
+                moved = _to(x, device)
+                out = model(*moved) if isinstance(moved, tuple) else model(moved)
                 right += int((out.argmax(1) == y.to(device)).sum())
                 total += len(y)
                 if limit is not None and total >= limit:
                     break
-        shares.append(right / max(1, total))
+        if total == 0:
+            raise TrainingError("expected a loader with at least one image to measure the accuracy on, got none")
+        shares.append(right / total)
     model.train(was_training)
     return sum(shares) / len(shares)
 
@@ -180,7 +183,7 @@ class _Run:
             self._end_epoch(log, display)
         freeze_batch_norm(self.model, False)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self) -> Iterator[tuple[Any, Any]]:
         """The epoch's batches; after a restore, those that are left of it."""
         if self.steps_in_epoch:
             assert self.epoch_random is not None
@@ -198,15 +201,15 @@ class _Run:
                 raise TrainingError(f"expected the loader to yield (input, label), got {type(batch).__name__}")
             yield batch[0], batch[1]
 
-    def _step(self, x: Tensor, y: Tensor) -> None:
+    def _step(self, x: Any, y: Any) -> None:
         options = self.options
         done = self.step / self.total_steps
         for group, peak in zip(self.optimizer.param_groups, self.peak_lrs, strict=True):
             group["lr"] = peak * lr_factor(done, options.warmup)
         set_noise_strength(self.model, noise_strength(done, options.noise_ramp))
-        x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        x, y = _to(x, self.device), _to(y, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=options.amp):
-            out = self.call(x)
+            out = self.call(*x) if isinstance(x, tuple) else self.call(x)
             loss = (
                 self.loss(out, y)
                 if self.loss is not None
@@ -222,8 +225,11 @@ class _Run:
         self.optimizer.step()
         self.step += 1
         self.steps_in_epoch += 1
-        right = float((out.detach().argmax(1) == y).sum()) if out.ndim == 2 and y.ndim == 1 else float("nan")
-        for index, amount in enumerate((value * len(y), right, float(len(y)))):
+        right = float("nan")
+        if isinstance(out, Tensor) and isinstance(y, Tensor) and (out.ndim, y.ndim) == (2, 1):
+            right = float((out.detach().argmax(1) == y).sum())
+        images = float(len(y))
+        for index, amount in enumerate((value * images, right, images)):
             self.sums[index] += amount
 
     def _figures(self) -> str:
@@ -246,9 +252,10 @@ class _Run:
             self.save("best.pt", log)
         self.save("last.pt", log)
 
-    def _diverged(self, value: float, x: Tensor) -> str:
+    def _diverged(self, value: float, x: Any) -> str:
         where = "the input of this batch holds values that are not finite"
-        if bool(torch.isfinite(x).all()):
+        inputs = x if isinstance(x, tuple) else (x,)
+        if all(bool(torch.isfinite(part).all()) for part in inputs):
             bad = [name for name, p in self.model.named_parameters() if not bool(torch.isfinite(p).all())]
             where = f"first parameter that is not finite: {bad[0]}" if bad else "all parameters are still finite"
         kept = f" The last good state is {self.folder / 'last.pt'}." if self.folder and self.epoch else ""
@@ -269,6 +276,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "options": dataclasses.asdict(self.options),
             "steps_per_epoch": self.steps_per_epoch,
+            "trained_for": _trained_for(self.model),
             "epoch": self.epoch,
             "step": self.step,
             "steps_in_epoch": self.steps_in_epoch,
@@ -299,6 +307,12 @@ class _Run:
                 f"{path} was trained with {what}; expected the same options and data to go on. Use them, or another "
                 "folder, or resume=False to begin anew"
             )
+        same_network = state["model"].keys() == self.model.state_dict().keys()  # else `_into` says so
+        if same_network and state["trained_for"] != _trained_for(self.model):
+            raise TrainingError(
+                f"{path} was trained for other hardware, or prepared in another way, than the model given; give "
+                "another folder, or resume=False to begin anew"
+            )
         _into(self.model, state, path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step, self.steps_in_epoch = state["epoch"], state["step"], state["steps_in_epoch"]
@@ -309,6 +323,21 @@ class _Run:
         self.random_now = state["random"]
         if not self.steps_in_epoch:
             self.random.set(state["random"])
+
+
+def _trained_for(model: nn.Module) -> dict[str, Any]:
+    """What a checkpoint must have in common with the model beside its weights: hardware and forms of batch norm."""
+    if not isinstance(model, PreparedModel):
+        return {}
+    forms = sorted({module.form for module in model.modules() if isinstance(module, CrossbarLayer)})
+    return {"spec": model.spec.to_dict(), "forms": forms}
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    """An input, or several of them, on the device."""
+    if isinstance(value, tuple | list):
+        return tuple(_to(part, device) for part in value)
+    return value.to(device, non_blocking=True)
 
 
 @contextmanager
