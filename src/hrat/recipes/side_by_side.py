@@ -25,7 +25,7 @@ from hrat.training import DataSplits, load_data, make_loader
 __all__ = ["compare", "demo", "spec_summary"]
 
 DEMO_RECIPE, DEMO_SPEC = "lenet5-mnist5k", "generic-3bit-harsh"
-DEMO_EPOCHS, QUICK_EPOCHS = 15, 2
+DEMO_EPOCHS, QUICK_EPOCHS = 10, 2
 
 
 def compare(
@@ -98,7 +98,7 @@ def demo(folder: str | os.PathLike[str], *, quick: bool = False, progress: bool 
 
     Args:
         folder: where runs, table and picture go.
-        quick: two epochs instead of fifteen, to see that all works.
+        quick: two epochs instead of ten, to see that all works.
         progress: show progress bars.
     """
     recipe = load_recipe(DEMO_RECIPE)
