@@ -250,7 +250,8 @@ def test_the_files_page_has_the_columns_that_are_written(tmp_path: Path) -> None
     model = hrat.prepare(nn.Linear(3, 2), "generic-4bit", torch.randn(4, 3)).eval()
     text = (DOCS / "files.md").read_text()
     for path in hrat.export_csv(hrat.deploy(model), tmp_path):
-        assert path.read_text().splitlines()[0] in text, path.name
+        wanted = path.read_text().splitlines()[0] if path.suffix == ".csv" else path.name
+        assert wanted in text, path.name
 
 
 def test_architecture_has_the_rooms_of_the_contract() -> None:
