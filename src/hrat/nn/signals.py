@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.nn.functional import convert_ste
-from hrat.physics import clamp_to
+from hrat.physics import clamp_to, input_voltage, island_value, normal_scale
 from hrat.spec import HardwareSpec
 
-__all__ = ["InputDac", "IslandAdc", "IslandBatchNorm", "Reader", "Scale", "SwingClamp", "broadcast_scale"]
+__all__ = ["InputDac", "IslandAdc", "IslandBatchNorm", "Reader", "Scale", "SwingClamp"]
 
 
 class Scale(nn.Module):
@@ -38,11 +38,6 @@ class Scale(nn.Module):
         self.log_alpha.copy_(value.log().expand_as(self.log_alpha))
 
 
-def broadcast_scale(alpha: Tensor, like: Tensor) -> Tensor:
-    """A scalar as it is; a scale for each channel in a shape that broadcasts along dimension 1 of `like`."""
-    return alpha if alpha.ndim == 0 else alpha.view(-1, *(1,) * (like.ndim - 2))
-
-
 class InputDac(nn.Module):
     """Digital values become word-line voltages: `v = DAC(clamp_read(alpha * x))`, V."""
 
@@ -52,12 +47,7 @@ class InputDac(nn.Module):
 
     def forward(self, x: Tensor, alpha: Tensor) -> Tensor:
         """`x` in normal scale, any shape -> V."""
-        voltage = alpha * x
-        if self.spec.periphery.limit_input_dac and self.spec.periphery.input_dac_bits is not None:
-            return convert_ste(voltage, self.spec.periphery.input_dac_bits, self.spec.device.v_read_V)
-        if self.spec.device.limit_read_voltage:
-            return clamp_to(voltage, self.spec.device.v_read_V)
-        return voltage
+        return input_voltage(x, alpha, self.spec, convert_ste)
 
 
 class IslandAdc(nn.Module):
@@ -69,10 +59,7 @@ class IslandAdc(nn.Module):
 
     def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
         """V, any shape -> normal scale."""
-        periphery = self.spec.periphery
-        if periphery.limit_adc and periphery.adc_bits is not None:
-            voltage = convert_ste(voltage, periphery.adc_bits, periphery.v_swing_V)
-        return voltage / broadcast_scale(alpha, voltage)
+        return island_value(voltage, alpha, self.spec, convert_ste)
 
 
 class Reader(nn.Module):
@@ -80,7 +67,7 @@ class Reader(nn.Module):
 
     def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
         """V, any shape -> normal scale."""
-        return voltage / broadcast_scale(alpha, voltage)
+        return normal_scale(voltage, alpha)
 
 
 class IslandBatchNorm(nn.Module):

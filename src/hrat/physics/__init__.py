@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from hrat.physics.errors import achieved_conductance, clipping_is_possible, sigma_S
 from hrat.physics.levels import nearest_state
-from hrat.physics.periphery import clamp_to, convert, converter_codes, converter_step_V
+from hrat.physics.periphery import (
+    clamp_to,
+    convert,
+    converter_codes,
+    converter_step_V,
+    input_voltage,
+    island_value,
+    normal_scale,
+)
 
 __all__ = [
     "achieved_conductance",
@@ -13,6 +21,9 @@ __all__ = [
     "convert",
     "converter_codes",
     "converter_step_V",
+    "input_voltage",
+    "island_value",
     "nearest_state",
+    "normal_scale",
     "sigma_S",
 ]

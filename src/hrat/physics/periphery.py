@@ -11,9 +11,24 @@ saturated one).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
-__all__ = ["clamp_to", "convert", "converter_codes", "converter_step_V"]
+from hrat.spec import HardwareSpec
+
+__all__ = [
+    "clamp_to",
+    "convert",
+    "converter_codes",
+    "converter_step_V",
+    "input_voltage",
+    "island_value",
+    "normal_scale",
+]
+
+Convert = Callable[[Tensor, int, float], Tensor]
+"""`convert`, or the same with a gradient of its own."""
 
 
 def converter_step_V(bits: int, full_scale_V: float) -> float:
@@ -35,3 +50,23 @@ def convert(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
 def clamp_to(voltage_V: Tensor, limit_V: float) -> Tensor:
     """A voltage held within `[-limit_V, +limit_V]`: an amplifier's output swing or a device's read threshold."""
     return voltage_V.clamp(-limit_V, limit_V)
+
+
+def input_voltage(x: Tensor, alpha: Tensor, spec: HardwareSpec, convert: Convert = convert) -> Tensor:
+    """Digital values become word-line voltages: `v = DAC(clamp_read(alpha * x))`, V."""
+    voltage = alpha * x
+    if spec.periphery.limit_input_dac and spec.periphery.input_dac_bits is not None:
+        return convert(voltage, spec.periphery.input_dac_bits, spec.device.v_read_V)
+    return clamp_to(voltage, spec.device.v_read_V) if spec.device.limit_read_voltage else voltage
+
+
+def island_value(voltage: Tensor, alpha: Tensor, spec: HardwareSpec, convert: Convert = convert) -> Tensor:
+    """A voltage becomes a digital value in front of a digital island: `x = ADC(clamp_swing(v)) / alpha`."""
+    if spec.periphery.limit_adc and spec.periphery.adc_bits is not None:
+        voltage = convert(voltage, spec.periphery.adc_bits, spec.periphery.v_swing_V)
+    return normal_scale(voltage, alpha)
+
+
+def normal_scale(voltage: Tensor, alpha: Tensor) -> Tensor:
+    """`x = v / alpha`, with one scale, or with one for each channel along dimension 1."""
+    return voltage / (alpha if alpha.ndim == 0 else alpha.view(-1, *(1,) * (voltage.ndim - 2)))

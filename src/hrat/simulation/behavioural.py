@@ -16,7 +16,7 @@ from hrat.artifacts import ProgrammedChip
 from hrat.artifacts.graph import OpNode, Ref, TensorKey, map_nested
 from hrat.artifacts.ops import OPS
 from hrat.errors import ArtifactError, HratError
-from hrat.physics import clamp_to, convert
+from hrat.physics import clamp_to, input_voltage, island_value, normal_scale
 
 __all__ = ["BehaviouralSolver"]
 
@@ -125,11 +125,11 @@ class BehaviouralSolver:
         if node.op == "clamp_swing":
             return clamp_to(args[0], spec.periphery.v_swing_V) if spec.periphery.limit_swing else args[0]
         if node.op == "dac":
-            return self._dac(*args)
+            return input_voltage(args[0], args[1], spec)
         if node.op == "adc":
-            return self._adc(*args)
+            return island_value(args[0], args[1], spec)
         if node.op == "reader":
-            return args[0] / _along_channels(args[1], args[0])
+            return normal_scale(args[0], args[1])
         return OPS[node.op].function(*args, **map_nested(dict(node.kwargs), resolve))
 
     def _crossbar(self, name: str, gain: tuple[Tensor, ...], voltage: Tensor) -> Tensor:
@@ -145,23 +145,6 @@ class BehaviouralSolver:
         if bias_V is not None:
             out = out + bias_V
         return clamp_to(out, spec.periphery.v_swing_V) if spec.periphery.limit_swing else out
-
-    def _dac(self, x: Tensor, alpha: Tensor) -> Tensor:
-        device, periphery = self.deployment.spec.device, self.deployment.spec.periphery
-        voltage = alpha * x
-        if periphery.limit_input_dac and periphery.input_dac_bits is not None:
-            return convert(voltage, periphery.input_dac_bits, device.v_read_V)
-        return clamp_to(voltage, device.v_read_V) if device.limit_read_voltage else voltage
-
-    def _adc(self, voltage: Tensor, alpha: Tensor) -> Tensor:
-        periphery = self.deployment.spec.periphery
-        if periphery.limit_adc and periphery.adc_bits is not None:
-            voltage = convert(voltage, periphery.adc_bits, periphery.v_swing_V)
-        return voltage / _along_channels(alpha, voltage)
-
-
-def _along_channels(alpha: Tensor, like: Tensor) -> Tensor:
-    return alpha if alpha.ndim == 0 else alpha.view(-1, *(1,) * (like.ndim - 2))
 
 
 def _last_uses(graph: tuple[OpNode, ...]) -> list[list[str]]:
