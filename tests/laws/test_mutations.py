@@ -69,9 +69,12 @@ def without(**parts: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-def bias_without_scale(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    weight, bias = fuse(*args, **kwargs)
-    return weight, None if bias is None else bias / kwargs["alpha_out"]
+def wrong_bias(change: Callable[[Tensor, dict[str, Any]], Tensor]) -> Callable[..., Any]:
+    def mutated(*args: Any, **kwargs: Any) -> Any:
+        fused = fuse(*args, **kwargs)
+        return fused if fused.bias_V is None else replace(fused, bias_V=change(fused.bias_V, kwargs))
+
+    return mutated
 
 
 WRONG_FUSING: dict[str, Callable[..., Any]] = {
@@ -83,8 +86,8 @@ WRONG_FUSING: dict[str, Callable[..., Any]] = {
     "beta dropped": changed_fuse(without(beta=torch.zeros_like)),
     "alpha_in dropped": changed_fuse(drop("alpha_in")),
     "alpha_out dropped": changed_fuse(drop("alpha_out")),
-    "bias not scaled": bias_without_scale,
-    "bias doubled": lambda *a, **k: (lambda w, b: (w, None if b is None else 2 * b))(*fuse(*a, **k)),
+    "bias not scaled": wrong_bias(lambda bias_V, kwargs: bias_V / kwargs["alpha_out"]),
+    "bias doubled": wrong_bias(lambda bias_V, _: 2 * bias_V),
 }
 WRONG_SCALES = ("alpha_in dropped", "alpha_out dropped", "bias not scaled")
 

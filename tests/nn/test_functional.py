@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 import hrat
-from hrat.encoding import encode_pair, quantise_fraction
-from hrat.nn.functional import convert_ste, draw_difference_error, draw_pair_error, quantise_ste, weight_range
+from hrat.encoding import Geometry, encode_pair, quantise_fraction
+from hrat.nn.functional import draw_difference_error, draw_pair_error
+from hrat.nn.straight_through import OutputStage, apply_to_digital_input, convert_ste, normalise, realise
 from hrat.physics import clamp_to, convert
+from hrat.spec import Device
 from laws.networks import SPECS, small_network
 
 VOLTS = [-2.0, -1.0, -0.99, -0.31, 0.0, 0.4, 0.99, 1.0, 1.01]
@@ -31,36 +36,168 @@ def test_a_converter_passes_the_gradient_inside_and_stops_it_beyond() -> None:
     assert torch.equal(out, convert(torch.tensor(VOLTS, dtype=torch.float64), 4, 1.0))
 
 
-@pytest.mark.parametrize("name", ["harsh", "measured levels", "continuous"])
-def test_states_pass_the_gradient_within_the_window_and_stop_it_beyond(name: str) -> None:
-    device = SPECS[name].device
-    out, grad = gradient(lambda x: quantise_ste(x, device), VOLTS)
-    assert grad == INSIDE
-    assert torch.equal(out, quantise_fraction(torch.tensor(VOLTS, dtype=torch.float64), device))
-
-
 def test_a_clamp_stops_the_gradient_beyond_its_limit() -> None:
     assert gradient(lambda x: clamp_to(x, 1.0), VOLTS)[1] == INSIDE
 
 
+GEOMETRIES = {
+    "linear": Geometry(kind="linear", in_channels=5, out_channels=4),
+    "conv": Geometry(
+        kind="conv",
+        in_channels=4,
+        out_channels=6,
+        kernel=(3, 2),
+        stride=(1, 1),
+        padding=((1, 1), (0, 0)),
+        dilation=(1, 1),
+        groups=2,
+    ),
+    "transposed": Geometry(
+        kind="conv_transpose",
+        in_channels=4,
+        out_channels=6,
+        kernel=(3,),
+        stride=(2,),
+        padding=((1, 1),),
+        dilation=(1,),
+        output_padding=(0,),
+        groups=2,
+    ),
+}
+
+
+def leaf(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+def straight_through(x: Tensor, rounded: Tensor) -> Tensor:
+    """Value of `rounded`, gradient of `x`: the trick written as plain PyTorch."""
+    return x + (rounded - x).detach()
+
+
+def realise_plainly(
+    weight: Tensor, gain: Tensor, log_range: Tensor, geometry: Geometry, device: Device
+) -> tuple[Tensor, Tensor]:
+    fused = weight * geometry.out_view(gain)
+    window = log_range.exp() * fused.square().mean().sqrt()
+    held = (fused / window).clamp(-1.0, 1.0)
+    return straight_through(held, quantise_fraction(held.detach(), device)), window
+
+
+@pytest.mark.parametrize("kind", sorted(GEOMETRIES))
+@pytest.mark.parametrize("gain_shape", ["one for each output", "one for all"])
+@pytest.mark.parametrize("name", ["harsh", "measured levels", "continuous"])
+def test_states_and_their_gradient_are_those_of_plain_autograd(kind: str, gain_shape: str, name: str) -> None:
+    """Gradient 1 inside the window and 0 beyond it, for weights, gains and the learned window."""
+    geometry, device = GEOMETRIES[kind], SPECS[name].device
+    found = []
+    for function in (realise, realise_plainly):
+        weight = leaf(*geometry.weight_shape)
+        gain = leaf(geometry.out_channels, seed=2) if gain_shape == "one for each output" else leaf(seed=2)
+        log_range = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        fraction, window, *_ = function(weight, gain, log_range, geometry, device)
+        size = fraction.detach().abs()
+        assert 0 < int((size == size.max()).sum()) < size.numel()  # some saturate
+        loss = (fraction * leaf(*fraction.shape, seed=3).detach()).sum() + 0.7 * window
+        found.append((fraction.detach(), window.detach(), *torch.autograd.grad(loss, (weight, gain, log_range))))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+
+
 @given(factor=st.floats(1e-3, 1e3), log_range=st.floats(-1, 2))
 def test_the_window_scales_with_the_weights(factor: float, log_range: float) -> None:
-    weight = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    log = torch.tensor(log_range, dtype=torch.float64)
+    weight, geometry = leaf(4, 5), GEOMETRIES["linear"]
+    log, one = torch.tensor(log_range, dtype=torch.float64), torch.ones((), dtype=torch.float64)
     for name in ("harsh", "wan2022", "no error"):
-        one, other = weight_range(weight, log, SPECS[name]), weight_range(factor * weight, log, SPECS[name])
-        torch.testing.assert_close(other, factor * one, rtol=1e-12, atol=0)
-    ideal = SPECS["harsh"].ideal()
-    assert float(weight_range(weight, log, ideal)) == float(weight.abs().max())
+        device = SPECS[name].device
+        fraction, window, _ = realise(weight, one, log, geometry, device)
+        other_fraction, other, _ = realise(factor * weight, one, log, geometry, device)
+        torch.testing.assert_close(other, factor * window, rtol=1e-12, atol=0)
+        torch.testing.assert_close(other_fraction, fraction, rtol=1e-9, atol=1e-9)
 
 
 def test_the_window_of_no_weights_is_small_and_positive() -> None:
-    weight = torch.zeros(3, 3, requires_grad=True)
-    window = weight_range(weight, torch.zeros(()), SPECS["harsh"])
+    weight = torch.zeros(4, 5, requires_grad=True)
+    fraction, window, _ = realise(weight, torch.ones(4), torch.zeros(()), GEOMETRIES["linear"], SPECS["harsh"].device)
     assert window.item() > 0
-    window.backward()
+    (window + fraction.sum()).backward()
     assert weight.grad is not None
     assert bool(torch.isfinite(weight.grad).all())
+
+
+def normalise_plainly(
+    u: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: Tensor,
+    dead: Tensor,
+    dead_gain: Tensor,
+    dead_mean: Tensor,
+    stage: OutputStage,
+) -> tuple[Tensor, Tensor, Tensor]:
+    dims = [0, *range(2, u.ndim)]
+    var, mean = torch.var_mean(u, dims, correction=0)
+    factor = gamma / (var + eps).sqrt()
+    offset = beta - factor * mean
+    if stage.dac_bits is not None:
+        held = offset.clamp(-stage.dac_full_scale_V, stage.dac_full_scale_V)
+        offset = straight_through(held, convert(offset.detach(), stage.dac_bits, stage.dac_full_scale_V))
+    view = (-1, *(1,) * (u.ndim - 2))
+    return (u * factor.view(view) + offset.view(view)).clamp(stage.low_V, stage.high_V), mean, var
+
+
+STAGES = {
+    "no limits": OutputStage(None, 1.0, -math.inf, math.inf),
+    "rectified": OutputStage(None, 1.0, 0.0, math.inf),
+    "dac that saturates": OutputStage(4, 0.3, -0.8, 0.8),
+    "all": OutputStage(5, 0.5, 0.0, 0.6),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize("shape", [(16, 4), (5, 4, 3, 3)])
+def test_normalising_and_its_gradient_are_those_of_plain_autograd(shape: tuple[int, ...], stage: OutputStage) -> None:
+    found = []
+    for function in (normalise, normalise_plainly):
+        u, gamma, beta = leaf(*shape), leaf(4, seed=2), leaf(4, seed=3)
+        eps = torch.full((4,), 1e-3, dtype=torch.float64)
+        live = torch.zeros(4, dtype=torch.bool)
+        out, mean, var = function(u, gamma, beta, eps, live, eps[0], eps, stage)
+        loss = (out * leaf(*shape, seed=4).detach()).sum()
+        found.append((out.detach(), mean.detach(), var.detach(), *torch.autograd.grad(loss, (u, gamma, beta))))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
+
+
+def test_a_dead_channel_is_not_normalised() -> None:
+    u, gamma, beta = leaf(16, 4), leaf(4, seed=2), leaf(4, seed=3)
+    dead = torch.tensor([False, True, False, False])
+    gain, centre = torch.tensor(0.25, dtype=torch.float64), torch.full((4,), 0.1, dtype=torch.float64)
+    out, _, _ = normalise(u, gamma, beta, torch.zeros(4).double(), dead, gain, centre, STAGES["no limits"])
+    torch.testing.assert_close(out[:, 1], 0.25 * (u[:, 1] - 0.1) + beta[1])
+    of_u, of_gamma = torch.autograd.grad(out.square().sum(), (u, gamma))
+    assert float(of_gamma[1]) == 0
+    torch.testing.assert_close(of_u[:, 1], 0.25 * (2 * out - (2 * out).mean(0))[:, 1].detach())
+
+
+@pytest.mark.parametrize("kind", sorted(GEOMETRIES))
+@pytest.mark.parametrize("limit_V", [0.5, math.inf])
+def test_the_gradient_of_the_input_scale_needs_none_of_the_voltages(kind: str, limit_V: float) -> None:
+    geometry = GEOMETRIES[kind]
+    x = leaf(3, geometry.in_channels, *(6,) * geometry.dims).detach()
+    found = []
+    for shortcut in (True, False):
+        weight, bias = leaf(*geometry.weight_shape, seed=2), leaf(geometry.out_channels, seed=3)
+        alpha = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+        voltage = (alpha * x).clamp(-limit_V, limit_V)
+        if shortcut:
+            out = apply_to_digital_input(geometry, voltage, weight, bias, x=x, alpha=alpha, limit_V=limit_V)
+        else:
+            out = geometry.apply(voltage, weight, bias)
+        loss = (out * leaf(*out.shape, seed=4).detach()).sum()
+        found.append((out.detach(), *torch.autograd.grad(loss, (weight, bias, alpha))))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["harsh", "wan2022", "milo2021", "measured levels"])

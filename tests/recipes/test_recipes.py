@@ -186,7 +186,7 @@ def test_calibration_beats_a_window_of_the_largest_weight(digits: DataSplits) ->
     calibrated = mapped(METHOD_OBJECTS["plain"], network, run_recipe, spec, digits.train)
     chosen = distance(calibrated)
     for layer, alpha_in, alpha_out in layers_with_scales(calibrated):
-        weight = layer.fused(alpha_in, alpha_out).weight.detach()
+        weight = layer.fused_weight(alpha_in, alpha_out).detach()
         layer.log_range.data.copy_((weight.abs().max() / weight.square().mean().sqrt()).log())
     assert chosen < 0.9 * distance(calibrated)
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from hrat.encoding.geometry import Geometry
-from hrat.encoding.pairs import encode_pair, has_window, quantise_fraction, state_steps
+from hrat.encoding.pairs import encode_pair, has_window, quantise_fraction, quantise_fraction_, state_steps
 from hrat.encoding.tiles import Tile, tile_grid
 
-__all__ = ["Geometry", "Tile", "encode_pair", "has_window", "quantise_fraction", "state_steps", "tile_grid"]
+__all__ = [
+    "Geometry",
+    "Tile",
+    "encode_pair",
+    "has_window",
+    "quantise_fraction",
+    "quantise_fraction_",
+    "state_steps",
+    "tile_grid",
+]

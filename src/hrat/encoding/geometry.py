@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -70,23 +71,24 @@ class Geometry:
             return True  # zeros between the samples, and at the edges
         return self.padding_mode == "zeros" and any(map(any, self.padding))
 
-    def apply(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        """The linear operation itself, without a bias.
+    def apply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The linear operation itself.
 
         Args:
             inputs: `(..., in)` for a linear layer, `(batch, in, *space)` for the others.
             weight: of `weight_shape`.
+            bias: `(out,)`.
 
         Returns:
             `(..., out)` or `(batch, out, *space)`.
         """
         if self.kind == "linear":
-            return F.linear(inputs, weight)
+            return F.linear(inputs, weight, bias)
         if self.kind == "conv_transpose":
             return _CONV_TRANSPOSE[self.dims](
                 inputs,
                 weight,
-                None,
+                bias,
                 self.stride,
                 [before for before, _ in self.padding],
                 self.output_padding,
@@ -96,8 +98,8 @@ class Geometry:
         symmetric = all(before == after for before, after in self.padding)
         if self.padding_mode == "zeros" and symmetric:
             padding = [before for before, _ in self.padding]
-            return _CONV[self.dims](inputs, weight, None, self.stride, padding, self.dilation, self.groups)
-        return _CONV[self.dims](self._padded(inputs), weight, None, self.stride, 0, self.dilation, self.groups)
+            return _CONV[self.dims](inputs, weight, bias, self.stride, padding, self.dilation, self.groups)
+        return _CONV[self.dims](self._padded(inputs), weight, bias, self.stride, 0, self.dilation, self.groups)
 
     def patches(self, inputs: Tensor) -> Tensor:
         """What the word lines carry: the input of each output position, as the crossbar's rows.
@@ -143,6 +145,21 @@ class Geometry:
             return vector.view(-1, 1, *ones)
         of_group = vector.view(self.groups, 1, -1).expand(-1, self.out_channels // self.groups, -1)
         return of_group.reshape(self.out_channels, -1, *ones)
+
+    def out_dot(self, a: Tensor, b: Tensor) -> Tensor:
+        """Sum of `a * b` over all the weights of each output channel, `(out,)`; both of `weight_shape`."""
+        if self.kind != "conv_transpose":
+            dots: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+            return dots
+        split = (self.groups, self.in_channels // self.groups, self.out_channels // self.groups, -1)
+        return (a * b).reshape(split).sum(dim=(1, 3)).flatten()
+
+    def out_norm(self, a: Tensor) -> Tensor:
+        """Euclidean norm of the weights of each output channel, `(out,)`; `a` of `weight_shape`."""
+        if self.kind != "conv_transpose":
+            norms: Tensor = torch.linalg.vector_norm(a.flatten(1), dim=1)
+            return norms
+        return self.out_dot(a, a).sqrt()
 
     def channel_view(self, vector: Tensor) -> Tensor:
         """A value for each output channel, in a shape that broadcasts against the layer's output."""

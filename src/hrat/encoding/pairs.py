@@ -15,7 +15,7 @@ from torch import Tensor
 from hrat.physics.levels import nearest_state
 from hrat.spec import Device, HardwareSpec
 
-__all__ = ["encode_pair", "has_window", "quantise_fraction", "state_steps"]
+__all__ = ["encode_pair", "has_window", "quantise_fraction", "quantise_fraction_", "state_steps"]
 
 
 def has_window(spec: HardwareSpec) -> bool:
@@ -38,12 +38,17 @@ def quantise_fraction(fraction: Tensor, device: Device) -> Tensor:
 
     Not differentiable: `hrat.nn.functional` puts the straight-through gradient around it.
     """
+    return quantise_fraction_(fraction.clone(), device)
+
+
+def quantise_fraction_(fraction: Tensor, device: Device) -> Tensor:
+    """`quantise_fraction` in place."""
     if not device.limit_states:
-        return fraction.clamp(-1.0, 1.0)
+        return fraction.clamp_(-1.0, 1.0)
     if device.levels_S is None and device.n_states is not None:
         top = device.n_states - 1
-        return (fraction.clamp(-1.0, 1.0) * top).round() / top
-    return nearest_state(fraction, state_steps(device, fraction))
+        return fraction.clamp_(-1.0, 1.0).mul_(top).round_().div_(top)
+    return fraction.copy_(nearest_state(fraction, state_steps(device, fraction)))
 
 
 def encode_pair(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hrat.artifacts import DeployedLayer, Deployment
 from hrat.artifacts.graph import OpNode, Ref, TensorKey, map_nested
 from hrat.artifacts.ops import op_of
-from hrat.encoding import encode_pair, quantise_fraction
+from hrat.encoding import encode_pair
 from hrat.errors import ConversionError
 from hrat.nn import CrossbarLayer, PreparedModel, Scale
 from hrat.nn.prepared import scale_value
@@ -56,7 +56,7 @@ class _Walk:
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[OpNode] = []
         self.stands_for: dict[str, str] = {}
-        """Nodes that vanish (dropout) -> the node whose result they pass on."""
+        """Nodes -> the node whose result is theirs: dropout vanishes, and a layer that rectifies is two nodes."""
 
     def run(self) -> Deployment:
         for node in self.graph.graph.nodes:
@@ -91,7 +91,12 @@ class _Walk:
         source = self._values(node.args[:1])
         if isinstance(module, CrossbarLayer):
             self._layer(str(node.target), module, node)
-            return OpNode(node.name, "crossbar", (*source, str(node.target)))
+            made = OpNode(node.name, "crossbar", (*source, str(node.target)))
+            if not node.kwargs.get("rectifies"):
+                return made
+            self.nodes.append(made)
+            self.stands_for[node.name] = f"{node.name}.relu"
+            return OpNode(f"{node.name}.relu", "relu", (Ref(node.name),))
         if isinstance(module, SwingClamp):
             return OpNode(node.name, "clamp_swing", source)
         if isinstance(module, DROPOUT_MODULES):
@@ -118,16 +123,15 @@ class _Walk:
             return
         spec = self.model.spec
         alpha_in, alpha_out = (scale_value(self.model, arg) for arg in node.args[1:3])  # type: ignore[arg-type]
-        fused = layer.fused(alpha_in, alpha_out)
-        for what, value in (("weights", fused.weight), ("window", fused.range), ("bias", fused.bias_V)):
+        targets = layer.targets(alpha_in, alpha_out)
+        for what, value in (("weights", targets.fraction), ("window", targets.range), ("bias", targets.bias_V)):
             if value is not None and not bool(torch.isfinite(value).all()):
                 raise ConversionError(
                     f"layer '{name}': its {what}, with batch norm and scales, are not finite; nothing was deployed. "
                     "Did training diverge?"
                 )
-        fraction = quantise_fraction(layer.geometry.to_matrix(fused.weight / fused.range), spec.device)
-        g_pos_S, g_neg_S = encode_pair(fraction, spec.device)
-        bias_V, codes = fused.bias_V, None
+        g_pos_S, g_neg_S = encode_pair(layer.geometry.to_matrix(targets.fraction), spec.device)
+        bias_V, codes = targets.bias_V, None
         periphery = spec.periphery
         if bias_V is not None and periphery.limit_bias_dac and periphery.bias_dac_bits is not None:
             converter = (periphery.bias_dac_bits, periphery.v_bias_V)
@@ -138,7 +142,7 @@ class _Walk:
             geometry=layer.geometry,
             g_pos_S=g_pos_S.cpu().contiguous(),
             g_neg_S=g_neg_S.cpu().contiguous(),
-            r_f_ohm=float(fused.range) / spec.device.g_range_S,
+            r_f_ohm=float(targets.range) / spec.device.g_range_S,
             bias_V=None if bias_V is None else bias_V.cpu().clone(),
             bias_codes=codes,
         )

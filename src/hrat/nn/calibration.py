@@ -117,7 +117,7 @@ def _set_windows(model: PreparedModel, largest: list[float], window: float) -> N
 
 
 def _largest_in_rms(layer: CrossbarLayer, alpha_in: Tensor, alpha_out: Tensor) -> float:
-    weight = layer.fused(alpha_in, alpha_out).weight.double()
+    weight = layer.fused_weight(alpha_in, alpha_out).double()
     rms = weight.square().mean().sqrt()
     return float(weight.abs().amax() / rms) if float(rms) > 0 else 1.0
 

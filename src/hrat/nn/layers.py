@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -12,20 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.encoding import Geometry, encode_pair, has_window
 from hrat.errors import ConversionError
-from hrat.nn.functional import (
-    BatchNormTerms,
-    PairError,
-    convert_ste,
-    draw_difference_error,
-    draw_pair_error,
-    fuse,
-    quantise_ste,
-    weight_range,
-)
-from hrat.physics import clamp_to
+from hrat.nn.functional import BatchNormTerms, Fused, PairError, draw_difference_error, draw_pair_error, fuse
+from hrat.nn.scratch import scratch_like
+from hrat.nn.straight_through import OutputStage, apply_to_digital_input, batch_statistics, normalise, realise
+from hrat.physics import amplifier_limits_V, clamp_to
 from hrat.spec import HardwareSpec
 
-__all__ = ["BATCH_NORM_FORMS", "BatchNormForm", "CrossbarLayer", "Fused", "NoiseSource"]
+__all__ = ["BATCH_NORM_FORMS", "BatchNormForm", "CrossbarLayer", "LayerTargets", "NoiseSource"]
 
 BatchNormForm = Literal["two_pass", "slice", "one_pass", "unfused"]
 """Where the batch statistics come from in training.
@@ -60,15 +53,42 @@ class NoiseSource:
 
 
 @dataclass(frozen=True)
-class Fused:
-    """What a layer asks of the hardware."""
+class LayerTargets:
+    """What a layer, as it is in eval mode, asks of the hardware."""
 
-    weight: Tensor
-    """W', PyTorch layout, dimensionless."""
-    bias_V: Tensor | None
-    """b', `(out,)`, V, before the DAC."""
+    fraction: Tensor
+    """Q(W') in units of the window, PyTorch layout, in [-1, 1]; any value where there is no window."""
     range: Tensor
     """Gain of a full pair, `R_f * (g_max_S - g_min_S)`, scalar."""
+    bias_V: Tensor | None
+    """b', `(out,)`, V, before the DAC."""
+
+
+@dataclass(frozen=True)
+class WordLines:
+    """What drives a crossbar."""
+
+    geometry: Geometry
+    voltage: Tensor
+    """V."""
+    digital: Tensor | None
+    """What the input DAC makes `voltage` of, where it does so and the gradient of this is not wanted."""
+    alpha: Tensor
+    limit_V: float
+    """Where the input DAC saturates."""
+
+    def apply(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`weight @ voltage + bias`, convolution or not."""
+        if self.digital is None:
+            return self.geometry.apply(self.voltage, weight, bias)
+        return apply_to_digital_input(
+            self.geometry, self.voltage, weight, bias, x=self.digital, alpha=self.alpha, limit_V=self.limit_V
+        )
+
+    def first(self, count: int) -> WordLines:
+        """The first images of the batch."""
+        digital = None if self.digital is None else self.digital[:count]
+        return replace(self, voltage=self.voltage[:count], digital=digital)
 
 
 class CrossbarLayer(nn.Module):
@@ -76,6 +96,7 @@ class CrossbarLayer(nn.Module):
 
         v_in  = clamp_read(v)
         W', b' = fused weights and bias                      (`hrat.nn.functional.fuse`)
+        Q(W')                                                (`hrat.nn.straight_through.realise`)
         v_out = clamp_swing((Q(W') + error) v_in + DAC(b'))
 
     In training mode a new error is drawn at each call, as if each batch met another chip. In eval mode there is none,
@@ -116,7 +137,18 @@ class CrossbarLayer(nn.Module):
         g = self.geometry
         return f"{g.kind}, {g.in_channels} -> {g.out_channels}, kernel={g.kernel}, groups={g.groups}, form={self.form}"
 
-    def forward(self, voltage: Tensor, alpha_in: Tensor, alpha_out: Tensor, error: PairError | None = None) -> Tensor:
+    def forward(
+        self,
+        voltage: Tensor,
+        alpha_in: Tensor,
+        alpha_out: Tensor,
+        error: PairError | None = None,
+        *,
+        digital: Tensor | None = None,
+        within_read: bool = False,
+        rectifies: bool = False,
+        drives_word_lines: bool = False,
+    ) -> Tensor:
         """Word-line voltages to amplifier outputs.
 
         Args:
@@ -124,48 +156,74 @@ class CrossbarLayer(nn.Module):
             alpha_in: scale of the signal that enters, scalar or `(in,)`, V per unit.
             alpha_out: scale of the signal that leaves, scalar or `(out,)`, V per unit.
             error: programming error to use instead of a new one (a layer called twice has one set of devices).
+            digital: the digital values of which the input DAC made `voltage`, where it drives this layer directly.
+            within_read: `voltage` is known to be within the read threshold (see `hrat.nn.stages`).
+            rectifies: a ReLU stands behind the amplifiers.
+            drives_word_lines: nothing but crossbars reads the output, which is then held within the read threshold.
 
         Returns:
             V, `(..., out)` or `(batch, out, *space)`.
         """
-        if self.spec.device.limit_read_voltage:
-            voltage = clamp_to(voltage, self.spec.device.v_read_V)
+        lines = self._word_lines(voltage, alpha_in, digital, within_read)
+        stage = self._output_stage(rectifies, drives_word_lines)
         learns_statistics = self.training and not self.batch_norm_frozen
-        before = self._terms_before(voltage, alpha_in, learns_statistics)
+        before = self._terms_before(lines, alpha_in, learns_statistics)
         if self.form == "unfused" and self.training and self.batch_norm is not None:
-            out = self._unfused(voltage, alpha_in, alpha_out, before, error)
-        elif self.batch_norm is None or not learns_statistics:
+            return self._unfused(lines, alpha_in, alpha_out, before, error, stage)
+        if self.batch_norm is None or not learns_statistics:
             after = None if self.batch_norm is None else _terms(self.batch_norm)
-            fused = self._fused(alpha_in, alpha_out, before, after)
-            out = self._analog(voltage, fused, error)
         elif self.form == "one_pass":
-            out = self._one_pass(voltage, alpha_in, alpha_out, before, error)
+            return self._one_pass(lines, alpha_in, alpha_out, before, error, stage)
         else:
-            after = self._terms_of_batch(voltage, alpha_in, before)
-            out = self._analog(voltage, self._fused(alpha_in, alpha_out, before, after), error)
-        return clamp_to(out, self.spec.periphery.v_swing_V) if self.spec.periphery.limit_swing else out
+            after = self._terms_of_batch(lines, alpha_in, before)
+        fused = self._fuse(alpha_in, alpha_out, before, after)
+        bias_V = None if fused.bias_V is None else stage.bias(fused.bias_V)
+        return stage.limit_(self._crossbar(lines, fused, error, bias_V))
 
-    def fused(self, alpha_in: Tensor, alpha_out: Tensor) -> Fused:
+    def targets(self, alpha_in: Tensor, alpha_out: Tensor) -> LayerTargets:
         """What this layer, as it is in eval mode, asks of the hardware."""
         before = None if self.batch_norm_before is None else _terms(self.batch_norm_before)
         after = None if self.batch_norm is None else _terms(self.batch_norm)
-        return self._fused(alpha_in, alpha_out, before, after)
+        fused = self._fuse(alpha_in, alpha_out, before, after)
+        fraction, range_, _ = self._realise(fused)
+        return LayerTargets(fraction, range_, fused.bias_V)
+
+    def fused_weight(self, alpha_in: Tensor, alpha_out: Tensor) -> Tensor:
+        """W' of eval mode, before any restriction, PyTorch layout."""
+        before = None if self.batch_norm_before is None else _terms(self.batch_norm_before)
+        after = None if self.batch_norm is None else _terms(self.batch_norm)
+        fused = self._fuse(alpha_in, alpha_out, before, after)
+        return fused.weight * self.geometry.out_view(fused.gain)
 
     def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
         """One error sample for all calls of a shared layer in this step; None where `forward` needs none."""
         if not self.training or not self.spec.programming.limit_error:
             return None
         with torch.no_grad():
-            fused = self.fused(alpha_in, alpha_out)
-            quantised = quantise_ste(fused.weight / fused.range, self.spec.device)
-            return draw_pair_error(quantised, self.spec, generator=self.noise.generator, strength=self.noise_strength)
+            fraction = self.targets(alpha_in, alpha_out).fraction
+            return draw_pair_error(fraction, self.spec, generator=self.noise.generator, strength=self.noise_strength)
+
+    def _word_lines(self, voltage: Tensor, alpha_in: Tensor, digital: Tensor | None, within_read: bool) -> WordLines:
+        device, periphery = self.spec.device, self.spec.periphery
+        if device.limit_read_voltage and not within_read:
+            voltage = clamp_to(voltage, device.v_read_V)
+        saturates = device.limit_read_voltage or (periphery.limit_input_dac and periphery.input_dac_bits is not None)
+        # A batch norm in front takes statistics of the voltages, which then need their gradients.
+        if digital is not None and (digital.requires_grad or self.batch_norm_before is not None):
+            digital = None
+        return WordLines(self.geometry, voltage, digital, alpha_in, device.v_read_V if saturates else math.inf)
 
     # ---- the analog operation ----------------------------------------------------------------------------------
 
-    def _fused(
-        self, alpha_in: Tensor, alpha_out: Tensor, before: BatchNormTerms | None, after: BatchNormTerms | None
+    def _fuse(
+        self,
+        alpha_in: Tensor,
+        alpha_out: Tensor,
+        before: BatchNormTerms | None,
+        after: BatchNormTerms | None,
+        want_bias: bool = True,
     ) -> Fused:
-        weight, bias = fuse(
+        return fuse(
             self.weight,
             self.bias,
             self.geometry,
@@ -173,49 +231,49 @@ class CrossbarLayer(nn.Module):
             alpha_out=alpha_out,
             after=after,
             before=before,
+            want_bias=want_bias,
         )
-        return Fused(weight, bias, weight_range(weight, self.log_range, self.spec))
 
-    def _analog(self, voltage: Tensor, fused: Fused, error: PairError | None) -> Tensor:
-        """`(Q(W') + error) v + DAC(b')`, before the swing of the amplifier that yields it."""
-        out = self._crossbar(voltage, fused, error)
-        if fused.bias_V is not None:
-            out = out + self.geometry.channel_view(self._bias_dac(fused.bias_V))
-        return out
+    def _realise(self, fused: Fused) -> tuple[Tensor, Tensor, Tensor]:
+        """`Q(W')` in units of the window; the window, which is the gain of a full pair; and `gain / window`."""
+        if has_window(self.spec):
+            return realise(fused.weight, fused.gain, self.log_range, self.geometry, self.spec.device)
+        weight = fused.weight * self.geometry.out_view(fused.gain)
+        tiny = torch.finfo(weight.dtype).tiny ** 0.5  # a layer of zeros must not divide by zero
+        largest = weight.detach().abs().amax().clamp(min=tiny)
+        return weight / largest, largest, fused.gain.detach() / largest
 
-    def _bias_dac(self, bias_V: Tensor) -> Tensor:
+    def _output_stage(self, rectifies: bool, drives_word_lines: bool) -> OutputStage:
         periphery = self.spec.periphery
-        if periphery.limit_bias_dac and periphery.bias_dac_bits is not None:
-            return convert_ste(bias_V, periphery.bias_dac_bits, periphery.v_bias_V)
-        return bias_V
+        low_V, high_V = amplifier_limits_V(self.spec, rectifies=rectifies, drives_word_lines=drives_word_lines)
+        dac_bits = periphery.bias_dac_bits if periphery.limit_bias_dac else None
+        return OutputStage(dac_bits, periphery.v_bias_V, low_V, high_V)
 
-    def _crossbar(self, voltage: Tensor, fused: Fused, error: PairError | None) -> Tensor:
-        """`R_f (I+ - I-)`, V."""
+    def _crossbar(
+        self, lines: WordLines, fused: Fused, error: PairError | None, bias_V: Tensor | None = None
+    ) -> Tensor:
+        """`(Q(W') + error) v + bias`: `R_f (I+ - I-)` and the bias, V."""
+        fraction, range_, _ = self._realise(fused)
         if self.spec.periphery.readout == "two_stage":
-            return self._two_stage(voltage, fused, error)
-        if not has_window(self.spec):
-            return self.geometry.apply(voltage, fused.weight)
-        fraction = quantise_ste(fused.weight / fused.range, self.spec.device)
+            out = self._two_stage(lines, fraction, range_, error)
+            return out if bias_V is None else out + self.geometry.channel_view(bias_V)
         sample = self._difference_error(fraction, error)
         realised = fraction if sample is None else fraction + sample
-        return self.geometry.apply(voltage, realised * fused.range)
+        return lines.apply(realised * range_, bias_V)
 
-    def _two_stage(self, voltage: Tensor, fused: Fused, error: PairError | None) -> Tensor:
-        """`I-` passes an amplifier of its own, which saturates like any other, before it is subtracted."""
+    def _two_stage(self, lines: WordLines, fraction: Tensor, range_: Tensor, error: PairError | None) -> Tensor:
+        """`R_f (I+ - I-)`, V; `I-` passes an amplifier of its own, which saturates like any other, first."""
         device, periphery = self.spec.device, self.spec.periphery
-        fraction = fused.weight / fused.range
-        if has_window(self.spec):
-            fraction = quantise_ste(fraction, device)
         sample = self._pair_error(fraction, error)
         # encode_pair is piecewise linear in the fraction, so its gradient is the right one.
         g_pos_S, g_neg_S = encode_pair(fraction, device)
         if sample is not None:
             g_pos_S, g_neg_S = g_pos_S + sample[0], g_neg_S + sample[1]
-        r_f_ohm = fused.range / device.g_range_S
-        first = self.geometry.apply(voltage, g_neg_S * r_f_ohm)
+        r_f_ohm = range_ / device.g_range_S
+        first = lines.apply(g_neg_S * r_f_ohm)
         if periphery.limit_swing:
             first = clamp_to(first, periphery.v_swing_V)
-        return self.geometry.apply(voltage, g_pos_S * r_f_ohm) - first
+        return lines.apply(g_pos_S * r_f_ohm) - first
 
     def _pair_error(self, fraction: Tensor, error: PairError | None) -> PairError | None:
         """The error to use, in siemens: given, fixed, or newly drawn in training."""
@@ -225,109 +283,141 @@ class CrossbarLayer(nn.Module):
         return draw_pair_error(fraction, self.spec, generator=self.noise.generator, strength=self.noise_strength)
 
     def _difference_error(self, fraction: Tensor, error: PairError | None) -> Tensor | None:
-        """The same for `G+ - G-`, as a fraction of the window: one draw for a pair where that is exact."""
+        """The same for `G+ - G-`, as a fraction of the window: one draw for a pair where that is exact.
+
+        It may lie in scratch memory: to be used at once.
+        """
         given = error if error is not None else self.fixed_error
         if given is not None:
             return (given[0] - given[1]) / self.spec.device.g_range_S
         if not self.training or not self.spec.programming.limit_error:
             return None
-        return draw_difference_error(fraction, self.spec, generator=self.noise.generator, strength=self.noise_strength)
+        return draw_difference_error(
+            fraction,
+            self.spec,
+            generator=self.noise.generator,
+            strength=self.noise_strength,
+            out=scratch_like(fraction),
+        )
 
     # ---- batch statistics --------------------------------------------------------------------------------------
 
-    def _terms_before(self, voltage: Tensor, alpha_in: Tensor, learns_statistics: bool) -> BatchNormTerms | None:
+    def _terms_before(self, lines: WordLines, alpha_in: Tensor, learns_statistics: bool) -> BatchNormTerms | None:
         if self.batch_norm_before is None:
             return None
         if not learns_statistics:
             return _terms(self.batch_norm_before)
-        mean, var, count = _statistics(voltage, self.geometry)
+        count = self._values_per_channel(lines.voltage)
+        mean, var = batch_statistics(lines.voltage)
         mean, var = mean / alpha_in, var / alpha_in**2
         _track(self.batch_norm_before, mean, var, count)
         return _terms(self.batch_norm_before, mean, var)
 
-    def _terms_of_batch(self, voltage: Tensor, alpha_in: Tensor, before: BatchNormTerms | None) -> BatchNormTerms:
+    def _terms_of_batch(self, lines: WordLines, alpha_in: Tensor, before: BatchNormTerms | None) -> BatchNormTerms:
         """Statistics of the undistorted pre-activation, with gradient: `two_pass` and `slice`."""
         assert self.batch_norm is not None
         if self.form == "slice":
-            voltage = voltage[: max(SLICE_AT_LEAST, -(-voltage.shape[0] // SLICE_OF_BATCH))]
-        one = alpha_in.new_ones(())
-        weight, bias = fuse(self.weight, self.bias, self.geometry, alpha_in=alpha_in, alpha_out=one, before=before)
-        mean, var, count = _statistics(self.geometry.apply(voltage, weight), self.geometry)
-        if bias is not None:
-            mean = mean + bias
+            lines = lines.first(max(SLICE_AT_LEAST, -(-lines.voltage.shape[0] // SLICE_OF_BATCH)))
+        fused = self._fuse(alpha_in, alpha_in.new_ones(()), before, None)
+        undistorted = lines.apply(fused.weight)
+        count = self._values_per_channel(undistorted)
+        mean, var = batch_statistics(undistorted)
+        mean, var = fused.gain * mean, fused.gain**2 * var
+        if fused.bias_V is not None:
+            mean = mean + fused.bias_V
         _track(self.batch_norm, mean, var, count)
         return _terms(self.batch_norm, mean, var)
 
     def _one_pass(
         self,
-        voltage: Tensor,
+        lines: WordLines,
         alpha_in: Tensor,
         alpha_out: Tensor,
         before: BatchNormTerms | None,
         error: PairError | None,
+        stage: OutputStage,
     ) -> Tensor:
-        """Fuse with the running statistics; normalise the distorted output `u` by its own, with weight `|gamma|`.
+        """Fuse with the running statistics, then normalise the distorted output `u` by its own.
 
-        `u = alpha_out * gain * (W x)` with `gain = gamma / sigma_running`, so that `(W x)` has mean
-        `mean(u) / (alpha_out gain)` and variance `var(u) / (alpha_out gain)^2`. Channels whose gain is nearly zero
-        carry no signal to measure and keep their running statistics.
+            u     = (Q(W') + error) v / range,    W' = alpha_out diag(gamma / sigma_running) W / alpha_in
+            v_out = clamp(alpha_out |gamma| (u - mean) / sigma + DAC(...))
+
+        `u` is `alpha_out gamma / (sigma_running range)` times `W x`: through this gain its statistics become those of
+        batch norm.
         """
         assert self.batch_norm is not None
         terms = _terms(self.batch_norm)
-        fused = self._fused(alpha_in, alpha_out, before, terms)
-        u = self._crossbar(voltage, fused, error)
-        mean_u, var_u, count = _statistics(u, self.geometry)
-        gain = alpha_out * terms.gain
-        # Relative to the layer's largest gain: below it, what the channel carries is error, not signal.
-        live = gain.abs() > 1e-3 * gain.abs().amax()
-        safe_gain = torch.where(live, gain, torch.ones_like(gain))
+        fused = self._fuse(alpha_in, alpha_out, before, terms, want_bias=False)
+        u, range_, per_window = self._distorted(lines, fused, error)
+        gamma, beta = terms.gamma, terms.beta
+        # |gamma|, since `u` turned around with gamma's sign already.
+        gamma = alpha_out.expand(u.shape[1]) if gamma is None else alpha_out * gamma.abs()
+        beta = torch.zeros_like(gamma) if beta is None else alpha_out * beta
+        if self.bias is not None:
+            beta = beta + 0.0 * self.bias  # taken off with the mean: a gradient of zero, which DDP asks for, not none
         with torch.no_grad():
-            bias = 0.0 if before is None and self.bias is None else self._normal_bias(before)
-            mean = torch.where(live, mean_u / safe_gain + bias, terms.mean)
-            var = torch.where(live, var_u / safe_gain**2, terms.var)
-            _track(self.batch_norm, mean, var, count)
-        eps_u = terms.eps * safe_gain.detach() ** 2
-        sign = torch.where(gain.detach() < 0, -1.0, 1.0)
-        gamma = torch.ones_like(gain) if terms.gamma is None else terms.gamma
-        # gamma * sign, not |gamma|: the gradient then passes through gamma = 0 as well.
-        factor = alpha_out * gamma * sign * torch.rsqrt(var_u + eps_u)
-        factor = torch.where(live, factor, torch.ones_like(factor))
-        beta = torch.zeros_like(gain) if terms.beta is None else terms.beta
-        # For a dead channel the offset is that of the running statistics, as on the chip.
-        chip_bias = fused.bias_V if fused.bias_V is not None else torch.zeros_like(gain)
-        offset = torch.where(live, alpha_out * beta - factor * mean_u, chip_bias)
-        view = self.geometry.channel_view
-        return u * view(factor) + view(self._bias_dac(offset))
+            count = self._values_per_channel(u)
+            gain = per_window * alpha_in if before is None and alpha_in.ndim == 0 else per_window
+            square = gain * gain
+            # Below a thousandth of the layer's largest gain, what a channel carries is error, not signal: it is not
+            # normalised, and keeps its running statistics.
+            dead = square <= 1e-6 * square.amax()
+            bias = self._normal_bias(before)
+            centre = terms.mean if bias is None else terms.mean - bias
+        out, mean, var = normalise(u, gamma, beta, terms.eps * square, dead, range_.detach(), gain * centre, stage)
+        with torch.no_grad():
+            mean = mean / gain
+            mean = torch.where(dead, terms.mean, mean if bias is None else mean + bias)
+            _track(self.batch_norm, mean, torch.where(dead, terms.var, var / square), count)
+        return out
 
-    def _normal_bias(self, before: BatchNormTerms | None) -> Tensor:
-        """Bias of the operation in normal scale, with what a batch norm in front adds to it: `(out,)`."""
+    def _distorted(self, lines: WordLines, fused: Fused, error: PairError | None) -> tuple[Tensor, Tensor, Tensor]:
+        """`(Q(W') + error) v` in units of the window, the window, and `gain / window`."""
+        fraction, range_, per_window = self._realise(fused)
+        if self.spec.periphery.readout == "two_stage":
+            return self._two_stage(lines, fraction, range_, error) / range_, range_, per_window
+        sample = self._difference_error(fraction, error)
+        realised = fraction if sample is None else fraction.add_(sample)
+        return lines.apply(realised), range_, per_window
+
+    def _normal_bias(self, before: BatchNormTerms | None) -> Tensor | None:
+        """Bias of the operation in normal scale, with what a batch norm in front adds to it: `(out,)` or none."""
+        if before is None:
+            return self.bias
         one = self.weight.new_ones(())
-        _, bias = fuse(self.weight, self.bias, self.geometry, alpha_in=one, alpha_out=one, before=before)
-        assert bias is not None
-        return bias
+        return self._fuse(one, one, before, None).bias_V
 
     def _unfused(
         self,
-        voltage: Tensor,
+        lines: WordLines,
         alpha_in: Tensor,
         alpha_out: Tensor,
         before: BatchNormTerms | None,
         error: PairError | None,
+        stage: OutputStage,
     ) -> Tensor:
         """Restrictions on the weights as they are; batch norm in floating point behind them."""
         assert self.batch_norm is not None
-        one = self.weight.new_ones(())
-        fused = self._fused(alpha_in, one, before, None)
-        out = self._crossbar(voltage, fused, error)
-        if fused.bias_V is not None:
-            out = out + self.geometry.channel_view(fused.bias_V)
+        fused = self._fuse(alpha_in, self.weight.new_ones(()), before, None)
+        out = self._crossbar(lines, fused, error, fused.bias_V)
         terms = _terms(self.batch_norm)
         if not self.batch_norm_frozen:
-            mean, var, count = _statistics(out, self.geometry)
+            count = self._values_per_channel(out)
+            mean, var = batch_statistics(out)
             _track(self.batch_norm, mean, var, count)
             terms = _terms(self.batch_norm, mean, var)
-        view = self.geometry.channel_view
-        return out * view(alpha_out * terms.gain) + view(alpha_out * terms.shift)
+        gain, view = terms.gain, self.geometry.channel_view
+        return stage.limit_(out * view(alpha_out * gain) + view(alpha_out * terms.shift(gain)))
+
+    def _values_per_channel(self, x: Tensor) -> int:
+        count = x.numel() // x.shape[1]
+        if count < 2:
+            raise ConversionError(
+                "batch norm in training mode needs more than one value per channel, got a batch of shape "
+                f"{tuple(x.shape)} ({self.geometry.kind} with {self.geometry.out_channels} outputs); use a larger "
+                "batch, drop the last incomplete one (drop_last=True), or freeze batch norm"
+            )
+        return count
 
 
 def _terms(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = None) -> BatchNormTerms:
@@ -339,20 +429,6 @@ def _terms(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = None
     return BatchNormTerms(mean, var, bn.weight, bn.bias, bn.eps)
 
 
-def _statistics(x: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance of each channel, and how many values they were taken over."""
-    dims = [0, *range(2, x.ndim)] if x.ndim > 1 else [0]
-    count = x.numel() // x.shape[1]
-    if count < 2:
-        raise ConversionError(
-            f"batch norm in training mode needs more than one value per channel, got a batch of shape {tuple(x.shape)} "
-            f"({geometry.kind} with {geometry.out_channels} outputs); use a larger batch, drop the last incomplete "
-            "one (drop_last=True), or freeze batch norm"
-        )
-    var, mean = torch.var_mean(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x, dims, correction=0)
-    return mean, var, count
-
-
 @torch.no_grad()
 def _track(bn: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:
     """Update the running statistics as `torch.nn.BatchNorm` does: unbiased variance, `momentum` or plain average."""
@@ -361,7 +437,13 @@ def _track(bn: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:
     bn.num_batches_tracked.add_(1)
     weight: Tensor | float
     weight = 1.0 / bn.num_batches_tracked.to(running_mean.dtype) if bn.momentum is None else bn.momentum
-    # New tensors, not in place: a compiled backward may read the statistics that the forward used once more, and would
-    # find them overwritten.
-    bn.running_mean = torch.lerp(running_mean, mean.detach().to(running_mean.dtype), weight)
-    bn.running_var = torch.lerp(running_var, (var.detach() * (count / (count - 1))).to(running_var.dtype), weight)
+    mean = mean.detach().to(running_mean.dtype)
+    var = (var.detach() * (count / (count - 1))).to(running_var.dtype)
+    if torch.compiler.is_compiling():
+        # New tensors: the compiled backward may read the statistics that the forward used once more, and would find
+        # them overwritten.
+        bn.running_mean = torch.lerp(running_mean, mean, weight)
+        bn.running_var = torch.lerp(running_var, var, weight)
+    else:
+        running_mean.lerp_(mean, weight)
+        running_var.lerp_(var, weight)

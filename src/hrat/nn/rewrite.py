@@ -17,6 +17,7 @@ from hrat.nn.layers import BatchNormForm, CrossbarLayer, NoiseSource
 from hrat.nn.prepared import PreparedModel
 from hrat.nn.report import ConversionReport, IslandRow, LayerRow
 from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, Scale, SwingClamp
+from hrat.nn.stages import unite_limits
 from hrat.nn.trace import DROPOUT_MODULES, LINEAR_MODULES, Seen, describe
 from hrat.spec import HardwareSpec
 
@@ -74,6 +75,7 @@ class Conversion:
         self._wrap_island_batch_norms()
         self.graph.eliminate_dead_code()
         self._drop_what_is_not_used()
+        unite_limits(self.module)
         self.graph.lint()
         self.module.recompile()
         report = ConversionReport(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hrat.nn.functional import convert_ste
+from hrat.nn.straight_through import convert_ste
 from hrat.physics import clamp_to, input_voltage, island_value, normal_scale
 from hrat.spec import HardwareSpec
 

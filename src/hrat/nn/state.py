@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from hrat.encoding import quantise_fraction
 from hrat.errors import ConversionError
 from hrat.nn.functional import draw_pair_error
 from hrat.nn.layers import CrossbarLayer
@@ -85,8 +84,7 @@ def sampled_chip(model: nn.Module, seed: int) -> Iterator[None]:
             if layer.spec.programming.limit_error:
                 device = layer.weight.device
                 generator = generators.setdefault(device, torch.Generator(device).manual_seed(seed))
-                fused = layer.fused(alpha_in, alpha_out)
-                fraction = quantise_fraction(fused.weight / fused.range, layer.spec.device)
+                fraction = layer.targets(alpha_in, alpha_out).fraction
                 layer.fixed_error = draw_pair_error(fraction, layer.spec, generator=generator)
         yield
     finally:

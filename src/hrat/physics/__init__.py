@@ -5,6 +5,7 @@ from __future__ import annotations
 from hrat.physics.errors import achieved_conductance, clipping_is_possible, sigma_S
 from hrat.physics.levels import nearest_state
 from hrat.physics.periphery import (
+    amplifier_limits_V,
     clamp_to,
     convert,
     converter_codes,
@@ -16,6 +17,7 @@ from hrat.physics.periphery import (
 
 __all__ = [
     "achieved_conductance",
+    "amplifier_limits_V",
     "clamp_to",
     "clipping_is_possible",
     "convert",

@@ -9,6 +9,8 @@ passive, so its conductance cannot be negative: the Gaussian is cut off at zero.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -62,16 +64,16 @@ def achieved_conductance(
     """
     if not spec.programming.limit_error:
         return target_S
-    z = standard_normal(target_S, generator)
-    return (target_S + strength * sigma_S(target_S, spec) * z).clamp(min=0.0)
+    z = standard_normal(torch.empty_like(target_S), generator)
+    return z.mul_(strength * sigma_S(target_S, spec)).add_(target_S).clamp_(min=0.0)
 
 
-def standard_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal numbers of the shape, type and place of `like`, drawn where the generator lives."""
-    if generator is None:
-        return torch.randn_like(like)
-    drawn = torch.randn(like.shape, dtype=like.dtype, device=generator.device, generator=generator)
-    return drawn.to(like.device)
+def standard_normal(out: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Fill `out` with standard normal numbers, drawn where the generator lives."""
+    if generator is None or generator.device == out.device:
+        return out.normal_(generator=generator)
+    drawn = torch.randn(out.shape, dtype=out.dtype, device=generator.device, generator=generator)
+    return out.copy_(drawn)
 
 
 def clipping_is_possible(spec: HardwareSpec) -> bool:
@@ -82,17 +84,21 @@ def clipping_is_possible(spec: HardwareSpec) -> bool:
     if not spec.programming.limit_error:
         return False
     # Plain numbers, not tensors: torch.compile can then decide it while it traces.
-    low_S, high_S = spec.device.states_S[0], spec.device.states_S[-1]
-    states_S = [low_S + (high_S - low_S) * k / 256 for k in range(257)]
-    return any(g_S < NEGLIGIBLE_SIGMAS * _sigma_of(g_S, spec) for g_S in states_S)
-
-
-def _sigma_of(g_S: float, spec: HardwareSpec) -> float:
-    """`sigma_S` of one conductance."""
-    programming = spec.programming
+    device, programming = spec.device, spec.programming
+    levels_S = device.levels_S if device.limit_states else None
+    low_S, high_S = (device.g_min_S, device.g_max_S) if levels_S is None else (levels_S[0], levels_S[-1])
     if programming.sigma_rel is not None:
-        return programming.sigma_rel * spec.device.g_range_S
+        return low_S < NEGLIGIBLE_SIGMAS * programming.sigma_rel * device.g_range_S
     assert programming.sigma_poly_S is not None  # checked by the spec
     assert programming.sigma_poly_ref_S is not None
-    x = g_S / programming.sigma_poly_ref_S
-    return max(0.0, sum(c * x**k for k, c in enumerate(programming.sigma_poly_S)))
+    return _polynomial_reaches_zero(low_S, high_S, programming.sigma_poly_S, programming.sigma_poly_ref_S)
+
+
+@lru_cache(maxsize=64)
+def _polynomial_reaches_zero(low_S: float, high_S: float, coefficients_S: tuple[float, ...], ref_S: float) -> bool:
+    for k in range(257):
+        g_S = low_S + (high_S - low_S) * k / 256
+        spread_S = sum(c * (g_S / ref_S) ** power for power, c in enumerate(coefficients_S))
+        if g_S < NEGLIGIBLE_SIGMAS * spread_S:
+            return True
+    return False

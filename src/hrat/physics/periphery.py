@@ -11,6 +11,7 @@ saturated one).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from hrat.spec import HardwareSpec
 
 __all__ = [
+    "amplifier_limits_V",
     "clamp_to",
     "convert",
     "converter_codes",
@@ -39,17 +41,34 @@ def converter_step_V(bits: int, full_scale_V: float) -> float:
 def converter_codes(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
     """The signed code nearest to each voltage, saturating; a whole number in the type of `voltage_V`."""
     top = (1 << (bits - 1)) - 1
-    return (voltage_V / converter_step_V(bits, full_scale_V)).clamp(-top, top).round()
+    return (voltage_V / converter_step_V(bits, full_scale_V)).clamp_(-top, top).round_()
 
 
 def convert(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
     """The voltage that the nearest code stands for, in volts."""
-    return converter_codes(voltage_V, bits, full_scale_V) * converter_step_V(bits, full_scale_V)
+    return converter_codes(voltage_V, bits, full_scale_V).mul_(converter_step_V(bits, full_scale_V))
 
 
 def clamp_to(voltage_V: Tensor, limit_V: float) -> Tensor:
     """A voltage held within `[-limit_V, +limit_V]`: an amplifier's output swing or a device's read threshold."""
     return voltage_V.clamp(-limit_V, limit_V)
+
+
+def amplifier_limits_V(
+    spec: HardwareSpec, *, rectifies: bool = False, drives_word_lines: bool = False
+) -> tuple[float, float]:
+    """Between which voltages an amplifier's output stays, `(low, high)`, V; infinite where nothing limits it.
+
+    Args:
+        spec: the hardware.
+        rectifies: a ReLU stands behind the amplifier, made by a single supply: `[0, v_swing_V]`.
+        drives_word_lines: nothing but word lines reads the output, so that the read threshold, where it is the tighter
+            limit, may as well act here.
+    """
+    high = spec.periphery.v_swing_V if spec.periphery.limit_swing else math.inf
+    if drives_word_lines and spec.device.limit_read_voltage:
+        high = min(high, spec.device.v_read_V)
+    return (0.0 if rectifies else -high), high
 
 
 def input_voltage(x: Tensor, alpha: Tensor, spec: HardwareSpec, convert: Convert = convert) -> Tensor:
