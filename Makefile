@@ -45,7 +45,7 @@ format: $(DEV)  ## mend formatting and what lint can mend by itself
 demo: $(LIGHT)  ## train, deploy, program and simulate a small network
 	@$(BIN)/hrat demo
 
-bench: $(DEV)  ## run the benchmarks
+bench: $(DEV)  ## measure speed against plain PyTorch and other tools, into docs/benchmarks (half an hour)
 	@$(BIN)/python benchmarks/run.py
 
 docs: $(DOCS)  ## build the documentation into docs/_build/html
@@ -53,7 +53,7 @@ docs: $(DOCS)  ## build the documentation into docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:  ## remove .venv, caches and build output
-	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .bench build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- set-up ----------------------------------------------------------------------------------------------------------

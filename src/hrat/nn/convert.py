@@ -36,7 +36,7 @@ def prepare(
     example_input: Any,
     *,
     scales: ScaleMode = "signal",
-    batch_norm: BatchNormForm = "two_pass",
+    batch_norm: BatchNormForm = "one_pass",
     output_peak: float = OUTPUT_PEAK,
     generator: torch.Generator | None = None,
 ) -> PreparedModel:

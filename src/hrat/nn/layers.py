@@ -112,7 +112,7 @@ class CrossbarLayer(nn.Module):
         *,
         batch_norm: _BatchNorm | None = None,
         batch_norm_before: _BatchNorm | None = None,
-        form: BatchNormForm = "two_pass",
+        form: BatchNormForm = "one_pass",
         noise: NoiseSource | None = None,
     ) -> None:
         super().__init__()
@@ -258,7 +258,7 @@ class CrossbarLayer(nn.Module):
             out = self._two_stage(lines, fraction, range_, error)
             return out if bias_V is None else out + self.geometry.channel_view(bias_V)
         sample = self._difference_error(fraction, error)
-        realised = fraction if sample is None else fraction + sample
+        realised = fraction if sample is None else fraction.add_(sample)
         return lines.apply(realised * range_, bias_V)
 
     def _two_stage(self, lines: WordLines, fraction: Tensor, range_: Tensor, error: PairError | None) -> Tensor:

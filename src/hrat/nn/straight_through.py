@@ -162,7 +162,8 @@ class OutputStage:
 
 def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel (dimension 1), `(channels,)`, at least in single precision."""
-    if (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling():
+    plain = torch.compiler.is_compiling() or x.device.type not in ("cpu", "cuda")
+    if plain or (torch.is_grad_enabled() and x.requires_grad):
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         var, mean = torch.var_mean(wide, [0, *range(2, x.ndim)], correction=0)
         return mean, var
@@ -171,6 +172,18 @@ def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     running = x.new_zeros(x.shape[1], dtype=torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else None
     mean, var = torch.batch_norm_update_stats(x, running, running, 0.0)
     return mean, var
+
+
+def _channels(x: Tensor) -> tuple[int, ...]:
+    """Shape in which a value for each channel broadcasts against `x`."""
+    return (-1, *(1,) * (x.ndim - 2))
+
+
+def _affine(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
+    """`factor * x + offset` for each channel, in the type of `x`; a half type is rounded once, at the end."""
+    view = _channels(x)
+    out = (x * factor.view(view)).add_(offset.view(view))  # `factor` is in single precision at least
+    return out.to(x.dtype)
 
 
 class _Normalise(torch.autograd.Function):
@@ -190,9 +203,7 @@ class _Normalise(torch.autograd.Function):
         inverse = (var + eps).masked_fill_(dead, 1.0).rsqrt_()
         factor = torch.where(dead, dead_gain, gamma * inverse)
         offset = beta - factor * torch.where(dead, dead_mean, mean)
-        view = (-1, *(1,) * (u.ndim - 2))
-        out = (u * factor.to(u.dtype).view(view)).add_(stage.bias(offset).to(u.dtype).view(view))
-        out = stage.limit_(out)
+        out = stage.limit_(_affine(u, factor, stage.bias(offset)))
         ctx.save_for_backward(u, out, offset, mean, inverse, factor, dead)
         ctx.stage = stage
         ctx.mark_non_differentiable(mean, var)
@@ -222,9 +233,7 @@ class _Normalise(torch.autograd.Function):
         per_value = factor / (u.numel() // u.shape[1])
         of_u = -per_value * inverse * along
         constant = -of_u * mean - per_value * through_dac
-        view = (-1, *(1,) * (u.ndim - 2))
-        grad_u = (u * of_u.to(u.dtype).view(view)).add_(constant.to(u.dtype).view(view))
-        grad_u.addcmul_(held, factor.to(u.dtype).view(view))
+        grad_u = _affine(u, of_u, constant).addcmul_(held, factor.to(u.dtype).view(_channels(u)))
         return grad_u, along, through_dac, None, None, None, None, None
 
 
