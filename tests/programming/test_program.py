@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 import hrat
+from hrat.artifacts import DeployedLayer
+from hrat.encoding import Geometry
+from hrat.programming import memory, program_lots
 from laws.networks import SPECS, network, small_network
+
+module = sys.modules["hrat.programming.program"]  # the name `hrat.programming.program` is the function's
 
 
 def deployment(spec: str = "harsh", name: str | None = None) -> hrat.Deployment:
@@ -75,3 +84,95 @@ def test_what_is_printed_names_layers_and_seeds() -> None:
     assert all(name in text for name in chip.layers)
     assert "seed 7," in str(chip[0])
     assert "memristors" in str(chip.deployment)
+
+
+# ---- many chips
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_chip_does_not_depend_on_the_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = deployment(name="lenet5")
+    alone = hrat.program(target, seed=3)
+    monkeypatch.setattr(module, "DEVICES_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    together = hrat.program(target, seeds=[4, 3])
+    assert same(together[1], alone)
+    assert not same(together[0], alone)
+
+
+def test_known_numbers() -> None:
+    """A chip of today is that of tomorrow: the numbers come from a generator seeded by SHA-256 of `seed/layer/sign`."""
+    g_S = torch.full((1, 4, 4), 100e-6, dtype=torch.float64)
+    layer = DeployedLayer(
+        name="fc",
+        geometry=Geometry(kind="linear", in_channels=4, out_channels=4),
+        g_pos_S=g_S,
+        g_neg_S=g_S.clone(),
+        r_f_ohm=1.0,
+        bias_V=None,
+        bias_codes=None,
+    )
+    target = hrat.Deployment(spec=SPECS["harsh"], layers={"fc": layer}, graph=())
+    chip = hrat.program(target)
+    z = torch.randn(1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(module._seed_of(0, "fc/+")))
+    expected = g_S + SPECS["harsh"].programming.sigma_rel * 150e-6 * z
+    torch.testing.assert_close(chip.layers["fc"].g_pos_S[0], expected, rtol=1e-12, atol=0)
+    assert module._seed_of(0, "fc/+") == -7372056911261439477
+
+
+def test_some_of_the_chips_share_their_memory() -> None:
+    chip = hrat.program(deployment(), chips=5)
+    some = chip[1:4]
+    assert some.seeds == (1, 2, 3)
+    assert same(some[0], chip[1])
+    assert some.layers["0"].g_pos_S.data_ptr() == chip.layers["0"].g_pos_S[1].data_ptr()
+
+
+def test_more_chips_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = deployment()
+    each = 8 * target.n_devices
+    assert hrat.program(target, chips=3, memory_bytes=3 * each).n_chips == 3
+    with pytest.raises(hrat.HratError, match=r"expected at most .* GiB, memory_bytes\. .*program_lots"):
+        hrat.program(target, chips=3, memory_bytes=3 * each - 1)
+    monkeypatch.setattr(module, "available_bytes", lambda: 3 * each)
+    assert hrat.program(target, chips=3).n_chips == 3
+    with pytest.raises(hrat.HratError, match=r"4 chip\(s\) of 160 devices take .* the memory that is left"):
+        hrat.program(target, chips=4)
+    monkeypatch.setattr(module, "available_bytes", lambda: None)
+    assert hrat.program(target, chips=4).n_chips == 4
+    monkeypatch.undo()
+    with pytest.raises(hrat.HratError, match="the memory that is left"):
+        hrat.program(target, chips=10**12 // each)
+
+
+def test_lots() -> None:
+    target = deployment()
+    lots = program_lots(target, seeds=[5, 1, 9], memory_bytes=2 * 8 * target.n_devices)
+    assert (lots.n_chips, len(lots), lots.lot_size) == (3, 2, 2)
+    together = hrat.program(target, seeds=[5, 1, 9])
+    first, second = lots
+    assert same(first, together[:2])
+    assert same(second, together[2])
+    with pytest.raises(hrat.HratError, match="at least one chip"):
+        program_lots(target, chips=0)
+    with pytest.raises(hrat.HratError, match="unknown programming scheme"):
+        program_lots(target, scheme="magic")
+
+
+def test_memory_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = memory.available_bytes()
+    assert left is None or left > 2**20
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:  5000 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    assert memory.available_bytes() == 5000 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("3000000\n")
+    (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 1000000\n")
+    assert memory.available_bytes() == 5000 * 1024
+    (tmp_path / "memory.max").write_text("4000000\n")
+    assert memory.available_bytes() == 2_000_000
+    meminfo.unlink()
+    (tmp_path / "memory.max").unlink()
+    assert memory.available_bytes() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

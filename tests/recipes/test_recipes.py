@@ -14,7 +14,8 @@ from hrat.nn.prepared import layers_with_scales
 from hrat.recipes import METHODS, RecipeError, build_network, compare, load_recipe, load_run, recipe_names, train
 from hrat.recipes.methods import METHODS as METHOD_OBJECTS
 from hrat.recipes.methods import VariationAware, mapped, prepared_for
-from hrat.training import DataSplits, fit, load_data, make_loader
+from hrat.recipes.networks import vgg16
+from hrat.training import ArrayDataset, DataSplits, fit, load_data, make_loader
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +30,58 @@ def quick(name: str = "fc4-mnist5k", epochs: int = 2):
 
 
 def test_every_recipe_loads_and_its_network_is_the_papers() -> None:
-    assert {"fc4-mnist", "fc4-mnist5k", "lenet5-mnist", "lenet5-mnist5k"} <= set(recipe_names())
+    names = {"fc4-mnist", "fc4-mnist5k", "lenet5-mnist", "lenet5-mnist5k", "vgg16-cifar10-short"}
+    assert names <= set(recipe_names())
     shapes = {}
     for name in recipe_names():
         recipe = load_recipe(name)
         network = build_network(recipe.network)
         shapes[recipe.network] = [tuple(p.shape) for n, p in network.named_parameters() if p.ndim >= 2]
-        assert network.eval()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+        image = (3, 32, 32) if recipe.data == "cifar10" else (1, 28, 28)
+        assert network.eval()(torch.zeros(2, *image)).shape == (2, 10)
     assert shapes["fc4"] == [(256, 784), (128, 256), (64, 128), (10, 64)]
     assert shapes["lenet5"] == [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)]
+
+
+def test_vgg16_is_the_published_one() -> None:
+    """The number of parameters that is given everywhere for VGG-16 with batch norm and one linear layer on CIFAR-10."""
+    assert sum(p.numel() for p in build_network("vgg16").parameters()) == 14_728_266
+    convolutions = [m for m in build_network("vgg16").modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [m.out_channels for m in convolutions] == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
+    for name, divisor in [("vgg16-quarter", 4), ("vgg16-eighth", 8)]:
+        narrow = [m for m in build_network(name).modules() if isinstance(m, torch.nn.Conv2d)]
+        assert [m.out_channels * divisor for m in narrow] == [m.out_channels for m in convolutions]
+    assert vgg16(width=2, classes=100).eval()(torch.zeros(3, 3, 32, 32)).shape == (3, 100)
+
+
+def test_the_short_vgg16_goes_all_the_way(tmp_path: Path) -> None:
+    """On a few made images: it trains with augmentation, is read back, deploys, and its chips are simulated."""
+    colours = torch.arange(90) % 10
+    images = (20 * colours[:, None, None, None] + torch.randint(50, (90, 3, 32, 32))).to(torch.uint8)
+    whole = ArrayDataset(images, colours, mean=(0.5,) * 3, std=(0.25,) * 3)
+    rows = torch.arange(90)
+    data = DataSplits(
+        name="made", train=whole.take(rows[:64]), val=None, test=whole.take(rows[64:]), classes=tuple("0123456789")
+    )
+    recipe = load_recipe("vgg16-cifar10-short")
+    assert recipe.augment == "flip"
+    recipe = replace(recipe, batch_size=32, fit=recipe.fit.replace(epochs=2))
+    run = train(recipe, tmp_path, data=data, progress=False)
+    assert len(crossbar_layers(run.model)) == 14
+    chips = hrat.program(hrat.deploy(load_run(tmp_path, data=data).model), chips=2)
+    result = hrat.simulate(chips, data.test[list(range(26))][0])
+    assert result.value.shape == (2, 26, 10)
+    with hrat.use_chip(run.model, chips[0]), torch.no_grad():
+        torch.testing.assert_close(run.model(data.test[list(range(26))][0]), result.value[0], rtol=0, atol=1e-3)
+
+
+def test_a_run_of_an_older_version_is_gone_on_with(tmp_path: Path, digits: DataSplits) -> None:
+    """Its recipe lacks the fields that came since; they have their defaults."""
+    train(quick(), tmp_path, data=digits, progress=False)
+    info = json.loads((tmp_path / "run.json").read_text())
+    del info["recipe"]["augment"]
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    assert train(quick(), tmp_path, data=digits, progress=False).software == info["software"]
 
 
 def test_bad_recipes_say_what_is_wrong(tmp_path: Path) -> None:
@@ -48,6 +92,10 @@ def test_bad_recipes_say_what_is_wrong(tmp_path: Path) -> None:
         ('network = "fc4"\ndata = "mnist5k"\nbatchsize = 3', "did you mean 'batch_size'"),
         ('network = "fc5"\ndata = "mnist5k"', "unknown network 'fc5'"),
         ('network = "fc4"', "lacks data"),
+        (
+            'network = "fc4"\ndata = "mnist5k"\naugment = "mixup"',
+            "unknown augmentation 'mixup'; expected one of flip",
+        ),
         ('network = "fc4"\ndata = "mnist5k"\nbatch_size = 1', "batch_size >= 2"),
         ("network = ", "not valid TOML"),
     ]:

@@ -44,14 +44,16 @@ class ProgrammedChip:
         """How many chips there are."""
         return len(self.seeds)
 
-    def __getitem__(self, index: int) -> ProgrammedChip:
-        """One of the chips, as a ProgrammedChip of one."""
-        if not -self.n_chips <= index < self.n_chips:
+    def __getitem__(self, index: int | slice) -> ProgrammedChip:
+        """One or some of the chips, as a ProgrammedChip whose conductances share the memory of this one's."""
+        if isinstance(index, slice):
+            some = index
+        elif -self.n_chips <= index < self.n_chips:
+            some = slice(index % self.n_chips, index % self.n_chips + 1)
+        else:
             raise IndexError(f"chip {index} of {self.n_chips}")
-        index %= self.n_chips
-        one = slice(index, index + 1)
-        layers = {n: ProgrammedLayer(g_pos_S=p.g_pos_S[one], g_neg_S=p.g_neg_S[one]) for n, p in self.layers.items()}
-        return ProgrammedChip(deployment=self.deployment, layers=layers, seeds=(self.seeds[index],), scheme=self.scheme)
+        layers = {n: ProgrammedLayer(g_pos_S=p.g_pos_S[some], g_neg_S=p.g_neg_S[some]) for n, p in self.layers.items()}
+        return ProgrammedChip(deployment=self.deployment, layers=layers, seeds=self.seeds[some], scheme=self.scheme)
 
     def errors_S(self, layer: str) -> tuple[Tensor, Tensor]:
         """Achieved minus target conductance of `(G+, G-)`, each `(chips, groups, rows, cols)`, S."""

@@ -68,6 +68,17 @@ class Deployment:
         """Arrays of the chip."""
         return sum(len(self.tiles(name)) for name in self.layers)
 
+    def is_same_as(self, other: Deployment) -> bool:
+        """Whether both ask the same of the hardware, to the last bit."""
+        if self is other:
+            return True
+        (content, tensors), (others, other_tensors) = self.to_parts(), other.to_parts()
+        return (
+            content == others
+            and tensors.keys() == other_tensors.keys()
+            and all(torch.equal(value, other_tensors[key]) for key, value in tensors.items())
+        )
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write one file, whole or not at all.
 

@@ -45,7 +45,7 @@ def simulate(
     loader = make_loader(images, BATCH)
     with _progress_bar(len(images) if limit is None else min(limit, len(images))) as advance:
         try:
-            result = hrat.simulate(chips, loader, solver=solver, limit=limit, progress=advance)
+            result = hrat.simulate(chips, loader, solver=solver, limit=limit, keep_outputs=False, progress=advance)
         except RuntimeError as error:  # torch's word for shapes that do not fit
             shape = " x ".join(map(str, images[0][0].shape))
             raise HratError(

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hrat.programming.program import program
+from hrat.programming.program import ChipLots, program, program_lots
 
-__all__ = ["program"]
+__all__ = ["ChipLots", "program", "program_lots"]

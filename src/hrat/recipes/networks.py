@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 from torch import nn
@@ -41,7 +42,33 @@ def lenet5() -> nn.Module:
     )
 
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"fc4": fc4, "lenet5": lenet5}
+def vgg16(width: int = 64, classes: int = 10) -> nn.Module:
+    """VGG-16 (Simonyan and Zisserman 2015) with batch norm, for 32x32 images: `(batch, 3, 32, 32) -> (batch, classes)`.
+
+    As is usual on CIFAR, the image is one pixel after the five poolings, and a single linear layer reads it.
+
+    Args:
+        width: channels of the first convolutions; the others have 2, 4 and 8 times as many.
+        classes: outputs.
+    """
+    layers: list[nn.Module] = []
+    fan_in = 3
+    for convolutions, factor in ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8)):
+        fan_out = factor * width
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1), nn.BatchNorm2d(fan_out), nn.ReLU()]
+            fan_in = fan_out
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(fan_in, classes))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "fc4": fc4,
+    "lenet5": lenet5,
+    "vgg16": vgg16,
+    "vgg16-quarter": partial(vgg16, width=16),
+    "vgg16-eighth": partial(vgg16, width=8),
+}
 
 
 def build_network(name: str) -> nn.Module:

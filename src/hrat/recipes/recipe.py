@@ -14,7 +14,7 @@ from typing import Any
 from hrat.errors import HratError
 from hrat.recipes.networks import NETWORKS
 from hrat.training import FitOptions
-from hrat.training.data import DATASET_NAMES
+from hrat.training.data import AUGMENTATIONS, DATASET_NAMES
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names"]
 
@@ -35,6 +35,8 @@ class Recipe:
     """Name of a data set, or a folder of one's own in the same formats."""
     spec: str = "generic-4bit"
     """Hardware preset."""
+    augment: str | None = None
+    """One of `hrat.training.data.AUGMENTATIONS`, for the training images; they are taken as they are without it."""
     batch_size: int = 128
     chips: int = 20
     """Chips to program."""
@@ -46,7 +48,7 @@ class Recipe:
         """Refuse names that do not exist.
 
         Raises:
-            RecipeError: unknown network or data set, or a number that makes no sense.
+            RecipeError: unknown network, data set or augmentation, or a number that makes no sense.
         """
         if self.network not in NETWORKS:
             raise RecipeError(
@@ -56,6 +58,11 @@ class Recipe:
             raise RecipeError(
                 f"recipe '{self.name}': unknown data '{self.data}'; expected a folder, or one of "
                 f"{', '.join(DATASET_NAMES)}"
+            )
+        if self.augment is not None and self.augment not in AUGMENTATIONS:
+            raise RecipeError(
+                f"recipe '{self.name}': unknown augmentation '{self.augment}'; expected one of "
+                f"{', '.join(AUGMENTATIONS)}, or none given"
             )
         if self.batch_size < 2 or self.chips < 1:
             raise RecipeError(

@@ -19,6 +19,7 @@ from hrat.recipes.recipe import Recipe, load_recipe
 from hrat.spec import HardwareSpec, load_spec
 from hrat.training import DataSplits, accuracy, fit, load_data, load_weights, make_loader
 from hrat.training.checkpoint import save_state
+from hrat.training.data import AUGMENTATIONS
 
 __all__ = ["Run", "load_run", "train"]
 
@@ -84,6 +85,8 @@ def train(
         )
     identity = {"recipe": recipe.to_dict(), "spec": chosen.to_dict(), "method": method, "seed": seed}
     before = _read(root) if resume and (root / "run.json").is_file() else {}
+    if isinstance(before.get("recipe"), dict):  # one of an older version lacks the fields that came since
+        before["recipe"] = Recipe.from_dict(before["recipe"]).to_dict()
     if before and {key: before.get(key) for key in identity} != json.loads(json.dumps(identity)):
         changed = [key for key in identity if before.get(key) != json.loads(json.dumps(identity[key]))]
         raise HratError(
@@ -95,7 +98,8 @@ def train(
     write_atomic(root / "run.json", json.dumps(identity, indent=2) + "\n")
     torch.manual_seed(seed)
     module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
-    loader = make_loader(data.train, recipe.batch_size, shuffle=True, seed=seed, drop_last=True)
+    augment = None if recipe.augment is None else AUGMENTATIONS[recipe.augment]
+    loader = make_loader(data.train, recipe.batch_size, shuffle=True, seed=seed, drop_last=True, augment=augment)
     result = fit(
         module,
         loader,

@@ -13,7 +13,7 @@ from hrat.artifacts import Comparison, ComparisonRow
 from hrat.errors import HratError
 from hrat.files import write_atomic
 from hrat.mapping import deploy
-from hrat.programming import program
+from hrat.programming import program_lots
 from hrat.recipes.methods import METHODS
 from hrat.recipes.recipe import Recipe, load_recipe
 from hrat.recipes.run import TEST_BATCH, Run, train
@@ -131,7 +131,8 @@ def spec_summary(spec: HardwareSpec) -> str:
 def _row(key: str, run: Run, data: DataSplits, chips: int) -> ComparisonRow:
     accuracies: tuple[float, ...] = (run.software,)
     if key != "float":
-        result = simulate(program(deploy(run.model), chips=chips), make_loader(data.test, TEST_BATCH))
+        lots = program_lots(deploy(run.model), chips=chips)
+        result = simulate(lots, make_loader(data.test, TEST_BATCH), keep_outputs=False)
         assert result.accuracies is not None
         accuracies = result.accuracies
     return ComparisonRow(

@@ -3,42 +3,68 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from hrat.artifacts import ProgrammedChip, ProgrammedLayer, SimulationResult
+from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult
 from hrat.errors import HratError
+from hrat.simulation.batches import Batch, batches, beginning_with, images_in, read_ahead
 from hrat.simulation.behavioural import BehaviouralSolver
+from hrat.simulation.memory import Footprint, Share, check_results, share_for
+from hrat.simulation.nested import bytes_of, changed, joined
 
 __all__ = ["SOLVERS", "Solver", "simulate"]
 
-BATCH_OF_A_DATASET = 256
 MEMORY_BYTES = 2 * 1024**3
 
 
 class Solver(Protocol):
     """What a solver is: made once from chips, then asked for many batches."""
 
-    def compute(self, inputs: Mapping[str, Any], *, record: Callable[[str, Tensor], None] | None = None) -> Any:
-        """Outputs of every chip, each tensor `(chips, images, ...)`."""
+    def compute(
+        self, inputs: Mapping[str, Any], *, record: Mapping[str, Callable[[Tensor], None]] | None = None
+    ) -> Any:
+        """Outputs of every chip, each tensor `(chips, images, ...)`; `record` is told amplifier outputs of layers."""
         ...
 
 
-SOLVERS: dict[str, Callable[..., Solver]] = {"behavioural": BehaviouralSolver}
+class SolverKind(Protocol):
+    """The class of a solver."""
+
+    def __call__(self, chip: ProgrammedChip, *, device: torch.device | str = "cpu") -> Solver:
+        """Make it from chips."""
+        ...
+
+    def footprint(
+        self,
+        chip: ProgrammedChip,
+        inputs: Mapping[str, Any],
+        *,
+        device: torch.device | str = "cpu",
+        voltages_of: Sequence[str] = (),
+    ) -> Footprint:
+        """The memory that one of the chips takes."""
+        ...
+
+
+SOLVERS: dict[str, SolverKind] = {"behavioural": BehaviouralSolver}
 
 
 @torch.no_grad()
 def simulate(
-    chip: ProgrammedChip,
+    chip: ProgrammedChip | Iterable[ProgrammedChip],
     data: Any,
     *,
     solver: str = "behavioural",
     limit: int | None = None,
     voltages_of: Sequence[str] = (),
+    keep_outputs: bool = True,
     device: torch.device | str = "cpu",
     memory_bytes: int = MEMORY_BYTES,
     progress: Callable[[int, int | None], None] | None = None,
@@ -46,173 +72,202 @@ def simulate(
     """Run inputs through one or several chips.
 
     Args:
-        chip: the chips; all of them see all inputs.
+        chip: the chips; all of them see all inputs. Or several lots of chips of the same deployment, which are taken
+            one after another: what `hrat.programming.program_lots` returns, or a generator that loads files.
         data: a tensor of inputs `(images, ...)`; a tuple or dict of the network's arguments; or a loader, or Dataset,
-            of `(input, label)`.
+            of `(input, label)`. It is read once for each lot and has to be the same each time.
         solver: how each layer is solved; one of `SOLVERS`.
         limit: use the first so many images only.
         voltages_of: layers whose amplifier outputs are wanted.
+        keep_outputs: False to have accuracies, and no `value`.
         device: where to compute.
-        memory_bytes: chips are taken in groups whose gains fit into this.
-        progress: called with (images done, images in all or None) after each batch.
+        memory_bytes: what the simulation may take beside chips and data, for gains, signals, batches that are read
+            ahead, and results. Chips, and then images, are taken in as many parts as that needs, down to one chip and
+            one image; results that take more than half of it are refused.
+        progress: called with (images done, images in all or None) after each batch; every lot counts them anew.
 
     Returns:
         Outputs of every chip, and the accuracy of each where there are labels.
 
     Raises:
-        HratError: unknown solver, unknown layer, or no data.
+        HratError: unknown solver, unknown layer, or no data; results that do not fit into the memory; lots of
+            different deployments, or data that is not the same for each lot.
         ValueError: inputs that are not finite.
     """
-    if not isinstance(chip, ProgrammedChip):
-        raise HratError(
-            f"expected the chips that hrat.program returned, got {type(chip).__name__}; call "
-            "hrat.program(deployment) first"
-        )
     if solver not in SOLVERS:
         raise HratError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
-    unknown = [name for name in voltages_of if name not in chip.layers]
-    if unknown:
-        raise HratError(f"the chip has no layer {unknown[0]!r}; it has {', '.join(chip.layers)}")
+    lots = [chip] if isinstance(chip, ProgrammedChip) else chip
+    if not isinstance(lots, Iterable):
+        raise _no_chip(chip)
+    if lots is chip and isinstance(data, Iterator):
+        raise HratError(
+            "each lot of chips reads the data, and an iterator can be read only once; expected a tensor, a Dataset or "
+            "a loader"
+        )
     start = time.perf_counter()
-    solvers = [SOLVERS[solver](part, device=device) for part in _groups(chip, memory_bytes)]
-    outputs: list[Any] = []
-    right: list[Tensor] = []
-    voltages: dict[str, list[Tensor]] = {name: [] for name in voltages_of}
-    done = 0
-    total = _images_in(data, limit)
-    for inputs, labels in _batches(chip, data, limit, torch.device(device)):
-        parts: list[Any] = []
-        seen: dict[str, list[Tensor]] = {}
-
-        def record(name: str, voltage: Tensor, seen: dict[str, list[Tensor]] = seen) -> None:
-            seen.setdefault(name, []).append(voltage.cpu())
-
-        for one in solvers:
-            parts.append(one.compute(inputs, record=record if voltages_of else None))
-        out = _joined(parts, 0)
-        if labels is not None and _are_classes(labels):
-            classes = _class_scores(out).argmax(dim=2)
-            right.append((classes == labels.to(classes.device)).cpu())
-        for name in voltages_of:
-            voltages[name].append(torch.cat(seen[name]))
-        outputs.append(_to_cpu(out))
-        done += _first_tensor(inputs).shape[0]
-        if progress is not None:
-            progress(done, total)
-    if not outputs:
-        raise HratError("there is nothing to simulate: the data has no images")
-    accuracies = tuple(torch.cat(right, dim=1).double().mean(dim=1).tolist()) if right else None
+    work = _Work(
+        data=data,
+        kind=SOLVERS[solver],
+        limit=limit,
+        voltages_of=tuple(voltages_of),
+        keep_outputs=keep_outputs,
+        device=torch.device(device),
+        memory_bytes=memory_bytes,
+        progress=progress,
+        several_lots=lots is chip,
+        n_chips=getattr(lots, "n_chips", 0),
+    )
+    done: list[_Outcome] = []
+    for lot in lots:
+        done.append(work.outcome(lot, done))
+        del lot  # or it would still be there while the next one is made
+    if not done:
+        raise HratError("there is nothing to simulate: no chips were given")
+    kept = joined([outcome.kept for outcome in done], 0)
     return SimulationResult(
-        value=_joined(outputs, 1),
+        value=kept["value"],
         solver=solver,
-        seeds=chip.seeds,
-        n_images=done,
-        accuracies=accuracies,
+        seeds=tuple(seed for outcome in done for seed in outcome.seeds),
+        n_images=done[0].n_images,
+        accuracies=tuple(share for outcome in done for share in outcome.accuracies) or None,
         seconds=time.perf_counter() - start,
-        voltages={name: torch.cat(parts, dim=1) for name, parts in voltages.items()},
+        voltages=kept["voltages"],
     )
 
 
-def _groups(chip: ProgrammedChip, memory_bytes: int) -> Iterator[ProgrammedChip]:
-    """The chips in groups whose gains fit into the memory; at least one chip at a time."""
-    each = sum(layer.g_pos_S[0].numel() * layer.g_pos_S.element_size() for layer in chip.layers.values())
-    # Gains of a group stand beside the conductances, and a batched convolution copies them once.
-    at_once = max(1, memory_bytes // (4 * each))
-    for first in range(0, chip.n_chips, at_once):
-        group = slice(first, first + at_once)
-        layers = {
-            n: ProgrammedLayer(g_pos_S=p.g_pos_S[group], g_neg_S=p.g_neg_S[group]) for n, p in chip.layers.items()
-        }
-        yield ProgrammedChip(deployment=chip.deployment, layers=layers, seeds=chip.seeds[group], scheme=chip.scheme)
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What one lot of chips did."""
+
+    deployment: Deployment
+    seeds: tuple[int, ...]
+    n_images: int
+    accuracies: tuple[float, ...]
+    """Of each chip; none without labels."""
+    kept: dict[str, Any]
+    """`value`, the outputs or None, and `voltages` of the layers that were asked for: `(chips, images, ...)`."""
+    fingerprint: int
+    """Check-sum of the data."""
 
 
-def _input_names(chip: ProgrammedChip) -> list[str]:
-    return [node.args[0] for node in chip.deployment.graph if node.op == "input"]
+@dataclass(frozen=True)
+class _Passed:
+    """What some chips made of a batch."""
+
+    kept: dict[str, Any]
+    """As in `_Outcome`."""
+    right: Tensor
+    """How many images each chip classified right, `(chips,)`; None of them without labels."""
 
 
-def _batches(
-    chip: ProgrammedChip, data: Any, limit: int | None, device: torch.device
-) -> Iterator[tuple[dict[str, Any], Tensor | None]]:
-    """(arguments by name, labels or None) of each batch, cut at the limit."""
-    names = _input_names(chip)
-    left = limit
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What is asked of every lot."""
 
-    def named(args: Any) -> dict[str, Any]:
-        if len(args) > len(names):
-            raise HratError(f"the network takes {len(names)} input(s) ({', '.join(names)}), got {len(args)}")
-        return dict(zip(names, args, strict=False))
+    data: Any
+    kind: SolverKind
+    limit: int | None
+    voltages_of: tuple[str, ...]
+    keep_outputs: bool
+    device: torch.device
+    memory_bytes: int
+    progress: Callable[[int, int | None], None] | None
+    several_lots: bool
+    n_chips: int
+    """Chips of all lots; 0 where that is not known."""
 
-    for batch in _raw_batches(data):
-        if isinstance(batch, dict):
-            inputs, labels = dict(batch), None
-            unknown = [name for name in inputs if name not in names]
-            if unknown:
-                raise HratError(f"the network has no input '{unknown[0]}'; it takes {', '.join(names)}")
-        elif isinstance(batch, Tensor):
-            inputs, labels = {names[0]: batch}, None
-        elif isinstance(data, Tensor | tuple):
-            inputs, labels = named(batch), None
-        else:
-            *args, labels = batch
-            if len(args) == 1 and isinstance(args[0], tuple | list):
-                args = list(args[0])  # ((x1, x2), label)
-            inputs = named(args)
-        if left is not None:
-            if left <= 0:
-                return
-            inputs = {name: value[:left] if isinstance(value, Tensor) else value for name, value in inputs.items()}
-            labels = None if labels is None else labels[:left]
-            left -= _first_tensor(inputs).shape[0]
-        yield {name: _sound(name, value, chip, device) for name, value in inputs.items()}, labels
-
-
-def _raw_batches(data: Any) -> Iterable[Any]:
-    if isinstance(data, Tensor):
-        return [(data,)]
-    if isinstance(data, tuple | dict):
-        return [data]
-    if isinstance(data, Dataset):
-        return DataLoader(data, batch_size=BATCH_OF_A_DATASET)
-    if not isinstance(data, Iterable):
-        raise HratError(
-            f"cannot simulate on a {type(data).__name__}; expected a tensor of inputs, a loader of (input, label), or "
-            "a Dataset"
+    def outcome(self, chip: ProgrammedChip, before: list[_Outcome]) -> _Outcome:
+        """Send all images through the chips of a lot; `before` are the lots that have had their turn."""
+        if not isinstance(chip, ProgrammedChip):
+            raise _no_chip(chip)
+        unknown = [name for name in self.voltages_of if name not in chip.layers]
+        if unknown:
+            raise HratError(f"the chip has no layer {unknown[0]!r}; it has {', '.join(chip.layers)}")
+        if before and not chip.deployment.is_same_as(before[0].deployment):
+            raise HratError("the lots are of different deployments; expected chips of one: simulate the others apart")
+        source = batches(chip, self.data, self.limit, self.device)
+        first = list(islice(source, 1))
+        if not first:
+            raise HratError("there is nothing to simulate: the data has no images")
+        taken = sum(bytes_of(outcome.kept) for outcome in before)
+        share = self._share(chip, first[0], taken)
+        kept: list[Any] = []
+        right = torch.zeros(chip.n_chips, dtype=torch.int64)
+        n_images = n_labelled = fingerprint = 0
+        for batch, passed in self._passes(chip, beginning_with(first, source), share):
+            kept.append(passed.kept)
+            taken += bytes_of(passed.kept)
+            check_results(taken, self.memory_bytes)
+            n_images += batch.n_images
+            if batch.classes is not None:
+                right += passed.right
+                n_labelled += batch.n_images
+            if self.several_lots:
+                fingerprint = batch.fingerprint(fingerprint)
+            if self.progress is not None:
+                self.progress(n_images, images_in(self.data, self.limit))
+        if before and (n_images, fingerprint) != (before[0].n_images, before[0].fingerprint):
+            raise HratError(
+                "the data was not the same for each lot of chips, so that their results cannot be compared; expected "
+                "the same images in the same order: does the loader shuffle?"
+            )
+        return _Outcome(
+            deployment=chip.deployment,
+            seeds=chip.seeds,
+            n_images=n_images,
+            accuracies=tuple((right.double() / n_labelled).tolist()) if n_labelled else (),
+            kept=joined(kept, 1),
+            fingerprint=fingerprint,
         )
-    return data
+
+    def _share(self, chip: ProgrammedChip, first: Batch, taken: int) -> Share:
+        """In what parts chips and images are taken, judged by the first batch; `taken` is by results of other lots."""
+        footprint = self.kind.footprint(chip, first.inputs, device=self.device, voltages_of=self.voltages_of)
+        each = footprint.voltages + (footprint.outputs if self.keep_outputs else 0)
+        total = images_in(self.data, self.limit)
+        results = max(
+            taken + each * chip.n_chips * (first.n_images if total is None else total),
+            each * self.n_chips * (total or 0),
+        )
+        check_results(results, self.memory_bytes)
+        reserved = self.memory_bytes // 2 if each and total is None else 2 * results
+        return share_for(footprint, self.memory_bytes - reserved, n_chips=chip.n_chips, n_images=first.n_images)
+
+    def _passes(self, chip: ProgrammedChip, source: Iterable[Batch], share: Share) -> Iterator[tuple[Batch, _Passed]]:
+        """Each batch, and what all chips made of it."""
+        whole = self.kind(chip, device=self.device) if share.chips >= chip.n_chips else None
+        for ahead in read_ahead(source, share.ahead):
+            of_groups: list[list[_Passed]] = [[] for _ in ahead]
+            for first in range(0, chip.n_chips, share.chips):
+                group = slice(first, first + share.chips)
+                solver = self.kind(chip[group], device=self.device) if whole is None else whole
+                for batch, passed in zip(ahead, of_groups, strict=True):
+                    passed.append(self._pass(solver, batch, share.images))
+                del solver  # or its gains would still be there while those of the next group are made
+            for batch, passed in zip(ahead, of_groups, strict=True):
+                yield batch, _Passed(joined([p.kept for p in passed], 0), torch.cat([p.right for p in passed]))
+                passed.clear()
+            ahead.clear()  # or it would still be there while the next batches are read
+
+    def _pass(self, solver: Solver, batch: Batch, n_images: int) -> _Passed:
+        """What a group of chips makes of a batch, so many images at a time."""
+        pieces: list[Any] = []
+        right: list[Tensor] = []
+        for piece in batch.pieces(n_images):
+            voltages: dict[str, Tensor] = {}
+            record = {name: partial(voltages.__setitem__, name) for name in self.voltages_of}
+            out = solver.compute(piece.inputs, record=record)
+            if piece.classes is not None:
+                classes = _class_scores(out).argmax(dim=2)
+                right.append((classes == piece.classes.to(classes.device)).sum(dim=1).cpu())
+            pieces.append(changed({"value": out if self.keep_outputs else None, "voltages": voltages}, Tensor.cpu))
+        return _Passed(joined(pieces, 1), torch.stack(right).sum(dim=0) if right else torch.zeros(0))
 
 
-def _sound(name: str, value: Any, chip: ProgrammedChip, device: torch.device) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    if value.is_floating_point():
-        if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"input '{name}' has values that are not finite; expected numbers")
-        first = next(iter(chip.layers.values()))
-        value = value.to(first.g_pos_S.dtype)
-    return value.to(device)
-
-
-def _images_in(data: Any, limit: int | None) -> int | None:
-    if isinstance(data, Tensor):
-        total: int | None = data.shape[0]
-    else:
-        source = data.dataset if isinstance(data, DataLoader) else data
-        total = len(source) if isinstance(source, Sized) and isinstance(source, Dataset) else None
-    if total is None or limit is None:
-        return total if limit is None else limit
-    return min(total, limit)
-
-
-def _first_tensor(nested: Any) -> Tensor:
-    if isinstance(nested, Tensor):
-        return nested
-    parts = nested.values() if isinstance(nested, dict) else nested
-    return next(_first_tensor(part) for part in parts if isinstance(part, Tensor | tuple | list | dict))
-
-
-def _are_classes(labels: Any) -> bool:
-    """Whether accuracy makes sense: one whole number for each image."""
-    return isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point()
+def _no_chip(got: Any) -> HratError:
+    return HratError(
+        f"expected the chips that hrat.program returned, got {type(got).__name__}; call hrat.program(deployment) first"
+    )
 
 
 def _class_scores(out: Any) -> Tensor:
@@ -223,29 +278,6 @@ def _class_scores(out: Any) -> Tensor:
             f"the network returns several outputs ({type(out).__name__}), so which of them holds the class scores is "
             "not known; simulate on inputs alone and compare result.value with the labels"
         )
-    scores = out
-    if scores.ndim < 3:
-        raise HratError(f"labels were given, but the network's output has shape {tuple(scores.shape[1:])}, no classes")
-    return scores
-
-
-def _joined(parts: list[Any], dim: int) -> Any:
-    """The same nest of tensors, several times, joined along a dimension."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    if isinstance(first, Tensor):
-        return torch.cat(parts, dim=dim)
-    if isinstance(first, dict):
-        return {key: _joined([part[key] for part in parts], dim) for key in first}
-    if isinstance(first, tuple | list):
-        return type(first)(_joined(list(column), dim) for column in zip(*parts, strict=True))
-    return first
-
-
-def _to_cpu(nested: Any) -> Any:
-    if isinstance(nested, Tensor):
-        return nested.cpu()
-    if isinstance(nested, dict):
-        return {key: _to_cpu(part) for key, part in nested.items()}
-    return type(nested)(_to_cpu(part) for part in nested) if isinstance(nested, tuple | list) else nested
+    if out.ndim < 3:
+        raise HratError(f"labels were given, but the network's output has shape {tuple(out.shape[1:])}, no classes")
+    return out

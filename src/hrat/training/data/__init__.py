@@ -10,8 +10,20 @@ test_loader = make_loader(data.test, 500)
 from __future__ import annotations
 
 from hrat.training.data.arrays import ArrayDataset
+from hrat.training.data.augment import AUGMENTATIONS, crop_flip, flip
 from hrat.training.data.idx import read_idx
 from hrat.training.data.loaders import make_loader
 from hrat.training.data.sets import DATASET_NAMES, DataSplits, folder_data, load_data
 
-__all__ = ["DATASET_NAMES", "ArrayDataset", "DataSplits", "folder_data", "load_data", "make_loader", "read_idx"]
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASET_NAMES",
+    "ArrayDataset",
+    "DataSplits",
+    "crop_flip",
+    "flip",
+    "folder_data",
+    "load_data",
+    "make_loader",
+    "read_idx",
+]

@@ -6,10 +6,12 @@ from collections.abc import Sized
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from hrat.errors import DataError
 from hrat.training.data.arrays import ArrayDataset
+from hrat.training.data.augment import Augmentation
 
 __all__ = ["make_loader"]
 
@@ -21,6 +23,7 @@ def make_loader(
     shuffle: bool = False,
     seed: int | None = None,
     drop_last: bool = False,
+    augment: Augmentation | None = None,
 ) -> DataLoader[Any]:
     """A loader of `(images, labels)` batches; `len` of it is the number of batches.
 
@@ -36,9 +39,12 @@ def make_loader(
             A loader that does not shuffle never touches the default generator, so that a validation in between does
             not change a training run.
         drop_last: leave out a last batch that is not full.
+        augment: what is done to the images of each batch, such as `crop_flip`; only for an `ArrayDataset`. Its random
+            numbers come from where those of the order come from.
 
     Raises:
-        DataError: `batch_size` is below 1, or `drop_last` would leave no batch at all.
+        DataError: `batch_size` is below 1, `drop_last` would leave no batch at all, or `augment` is given for a data
+            set that does not come in whole batches.
     """
     if batch_size < 1:
         raise DataError(f"Expected a batch size of at least 1, got {batch_size}.")
@@ -54,7 +60,15 @@ def make_loader(
         # A DataLoader draws a seed for its workers in every pass, even if it has none.
         generator = torch.Generator()
     if not isinstance(dataset, ArrayDataset):
+        if augment is not None:
+            raise DataError(f"Expected an ArrayDataset to augment, got {type(dataset).__name__}.")
         return DataLoader(dataset, batch_size, shuffle=shuffle, drop_last=drop_last, generator=generator)
     order = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
     batches = BatchSampler(order, batch_size, drop_last)
-    return DataLoader(dataset, batch_size=None, sampler=batches, generator=generator)
+    if augment is None:
+        return DataLoader(dataset, batch_size=None, sampler=batches, generator=generator)
+
+    def augmented(batch: Any) -> tuple[Tensor, Tensor]:
+        return augment(batch[0], generator), batch[1]
+
+    return DataLoader(dataset, batch_size=None, sampler=batches, generator=generator, collate_fn=augmented)

@@ -1,0 +1,192 @@
+"""The order in which a chip's graph is worked through, planned once for all batches.
+
+Swing, rectifier and read threshold are clamps, each to an interval of its own. The plan changes where and how often
+clamping is done, and no value:
+
+* Two clamps in a row are one, to the interval that they have in common. Max pooling and layout pick values and keep
+  their order, so that a clamp behind them may as well be done in front. An amplifier, its ReLU, max pooling and the
+  word lines of the next layer thus need one clamp, to `[0, min(v_swing_V, v_read_V)]`.
+* A clamp overwrites its input where nothing else reads that.
+* What no device has a part in, such as the input converter, is done once for all chips.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hrat.artifacts.graph import OpNode, Ref
+from hrat.errors import ArtifactError
+from hrat.physics import amplifier_limits_V
+from hrat.spec import HardwareSpec
+
+__all__ = ["Plan", "PlannedNode", "make_plan"]
+
+# Operations that the plan has beside those of a deployment's graph:
+#   amplifier  value, layer      V -> V: `R_f (G+ - G-)^T v + V_bias`, before the swing
+#   within     value, low, high  a value held within [low, high]
+_MAX_POOLS = ("max_pool1d", "max_pool2d", "max_pool3d")
+_LAYOUTS = ("identity", "flatten", "reshape", "permute", "transpose", "squeeze")
+_MAKE_NEW = (*_MAX_POOLS, "amplifier", "within", "dac", "adc", "reader", "add", "sub")
+_ASK_SHAPE = ("size", "dim")
+
+
+@dataclass(frozen=True)
+class PlannedNode:
+    """One node, and what may happen to values at it."""
+
+    node: OpNode
+    overwrites: bool
+    """Whether it may write its result over its first argument."""
+    ends: tuple[str, ...]
+    """Values that nothing reads after it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All nodes, each behind those that it reads."""
+
+    for_all: tuple[PlannedNode, ...]
+    """What no device has a part in: the same for all chips."""
+    for_each: tuple[PlannedNode, ...]
+    """What differs from chip to chip; the last node yields what the network returns."""
+
+
+def make_plan(graph: Sequence[OpNode], spec: HardwareSpec, *, merge: bool = True) -> Plan:
+    """Plan a chip's graph.
+
+    Args:
+        graph: of the deployment.
+        spec: the hardware, whose restrictions become clamps.
+        merge: False to have the outputs of all amplifiers as they are, under the names of their crossbar nodes.
+
+    Raises:
+        ArtifactError: the graph has no output.
+    """
+    nodes = _clamps_apart(graph, spec)
+    if merge:
+        nodes = _merged(nodes)
+    outputs = [k for k, node in enumerate(nodes) if node.op == "output"]
+    if not outputs:
+        raise ArtifactError("the graph of the deployment has no output")
+    del nodes[outputs[0] + 1 :]
+    of_devices = _of_devices(nodes)
+    nodes.sort(key=lambda node: node.name in of_devices)  # stable: each stays behind those that it reads
+    fresh = _fresh(nodes) if merge else set()
+    planned = tuple(
+        PlannedNode(node, node.op == "within" and _source(node) in fresh, ends)
+        for node, ends in zip(nodes, _ends(nodes), strict=True)
+    )
+    first = sum(node.name not in of_devices for node in nodes)
+    return Plan(planned[:first], planned[first:])
+
+
+def _clamps_apart(graph: Sequence[OpNode], spec: HardwareSpec) -> list[OpNode]:
+    """Crossbars as word lines, amplifier and swing; all clamps as `within`."""
+    swing_V = amplifier_limits_V(spec)
+    v_read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
+    # What an input converter yields, at most its full scale, is within the read threshold already.
+    converted = [Ref(node.name) for node in graph if node.op == "dac"]
+    nodes = []
+    for node in graph:
+        if node.op == "crossbar":
+            voltage, layer = node.args
+            lines, amplifier = f"{node.name}.word_lines", f"{node.name}.amplifier"
+            high_V = math.inf if voltage in converted else v_read_V
+            nodes.append(_within(lines, voltage, -high_V, high_V))
+            nodes.append(OpNode(amplifier, "amplifier", (Ref(lines), layer)))
+            nodes.append(_within(node.name, Ref(amplifier), *swing_V))
+        elif node.op == "clamp_swing":
+            nodes.append(_within(node.name, node.args[0], *swing_V))
+        elif node.op == "relu":
+            nodes.append(_within(node.name, node.args[0], 0.0, math.inf))
+        else:
+            nodes.append(node)
+    return nodes
+
+
+def _within(name: str, value: object, low: float, high: float) -> OpNode:
+    """The node that holds a value within an interval; one that passes it on if that has no end."""
+    if (low, high) == (-math.inf, math.inf):
+        return OpNode(name, "identity", (value,))
+    return OpNode(name, "within", (value, low, high))
+
+
+def _merged(nodes: list[OpNode]) -> list[OpNode]:
+    """The same with each clamp done by the one in front of it, where nothing reads what lies between."""
+    place = {node.name: k for k, node in enumerate(nodes)}
+    readers = _readers(nodes)
+    merged = list(nodes)
+
+    def alone(name: str | None) -> OpNode | None:
+        """The node of a value that is read once."""
+        return merged[place[name]] if name is not None and readers[name] == 1 else None
+
+    for k, node in enumerate(nodes):
+        if node.op != "within":
+            continue
+        front = alone(_source(node))
+        while front is not None and _picks_values(front):
+            front = alone(_source(front))
+        if front is not None and front.op == "within":
+            interval = _in_common(front.args[1:], node.args[1:])
+            merged[place[front.name]] = OpNode(front.name, "within", (front.args[0], *interval))
+            merged[k] = OpNode(node.name, "identity", node.args[:1])
+    return merged
+
+
+def _in_common(first: tuple[float, float], then: tuple[float, float]) -> tuple[float, float]:
+    """One interval to clamp to in place of two: the second clamp's values of the ends of the first."""
+    low, high = (min(max(end, then[0]), then[1]) for end in first)
+    return low, high
+
+
+def _picks_values(node: OpNode) -> bool:
+    """Whether each value of the result is one of the input's, the same one with or without a clamp in front."""
+    # Which of several equal values max pooling picks does not matter, unless it returns their places as well.
+    places = len(node.args) > 6 or bool(dict(node.kwargs).get("return_indices"))
+    return node.op in _LAYOUTS or (node.op in _MAX_POOLS and not places)
+
+
+def _source(node: OpNode) -> str | None:
+    """The value that stands first among a node's arguments."""
+    return node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
+
+
+def _readers(nodes: Iterable[OpNode]) -> Counter[str]:
+    """How often each value is read."""
+    return Counter(name for node in nodes if node.op not in _ASK_SHAPE for name in node.inputs())
+
+
+def _of_devices(nodes: Iterable[OpNode]) -> set[str]:
+    """Values that a crossbar has a part in, and the output."""
+    found: set[str] = set()
+    for node in nodes:
+        if node.op in ("amplifier", "output") or not found.isdisjoint(node.inputs()):
+            found.add(node.name)
+    return found
+
+
+def _fresh(nodes: Iterable[OpNode]) -> set[str]:
+    """Values in memory of their own that one node reads and no more."""
+    nodes = list(nodes)
+    readers = _readers(nodes)
+    found: set[str] = set()
+    for node in nodes:
+        if readers[node.name] == 1 and (node.op in _MAKE_NEW or (node.op in _LAYOUTS and _source(node) in found)):
+            found.add(node.name)
+    return found
+
+
+def _ends(nodes: list[OpNode]) -> list[tuple[str, ...]]:
+    """For each node the values that no later one reads."""
+    last: dict[str, int] = {}
+    for step, node in enumerate(nodes):
+        last.setdefault(node.name, step)
+        last.update(dict.fromkeys(node.inputs(), step))
+    ends: list[list[str]] = [[] for _ in nodes]
+    for name, step in last.items():
+        ends[step].append(name)
+    return [tuple(names) for names in ends]
