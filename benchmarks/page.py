@@ -46,9 +46,10 @@ share of the plain step's.
 ![profile](profile.png)""",
     "peers": """## Other tools
 
-Each in an environment of its own, on the same work as the others, ratios to plain PyTorch in the same process, taken in
-turns: how: `benchmarks/peers/README.md`. *Noisy*: two passes of the same input
-differ. *Loss*: on a fixed batch, before and after some steps of SGD, to show that what is timed does learn.
+Each in an environment of its own, on the same work as the others, in turns, with ratios to plain PyTorch in the same
+process; settings and versions are in `benchmarks/peers/`. *Noisy*: two passes of the same input differ, or two chips.
+*Loss*: on a fixed batch, before and after some steps of SGD, to show that what is timed does learn. brevitas rounds
+weights to 4 bits and has no noise; aihwkit-lightning has none in eval mode.
 
 ![peers](peers.png)""",
 }
@@ -226,6 +227,9 @@ def draw_peers(rows: list[Row], file: Path) -> None:
                 panel.text(row["ratio"], at, f" {row['ratio']:.2f}", va="center", fontsize=8)
             panel.axvline(1.0, color="#444444", linewidth=0.8, linestyle=":")
             panel.set(xscale="log", title=f"{work}: {kind}")
+            ticks = [tick for tick in (1, 2, 5, 10, 20, 50) if tick <= 1.3 * max(r["ratio"] for r in mine)]
+            panel.set_xticks(ticks, [str(tick) for tick in ticks])
+            panel.minorticks_off()
             panel.set_xlabel("times plain PyTorch")
             panel.margins(x=0.25)
             panel.tick_params(labelsize=8)
