@@ -89,6 +89,19 @@ def test_a_file_is_safetensors_and_json_that_others_can_read(tmp_path: Path) -> 
     assert json.loads(header["content"])["deployment"]["spec"]["name"] == "generic-3bit-harsh"
 
 
+def test_deployments_are_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    deployment = a_chip().deployment
+    assert deployment.is_same_as(deployment)
+    assert deployment.is_same_as(hrat.Deployment.load(deployment.save(tmp_path / "one")))
+    assert not deployment.is_same_as(replace(deployment, graph=deployment.graph[:-1]))
+    assert not deployment.is_same_as(replace(deployment, tensors={}))
+    layer = deployment.layers["0"]
+    changed = layer.g_pos_S.clone()
+    changed[0, 0, 0] *= 1 + 1e-15
+    layers = {**deployment.layers, "0": replace(layer, g_pos_S=changed)}
+    assert not deployment.is_same_as(replace(deployment, layers=layers))
+
+
 # ---- refusals
 
 

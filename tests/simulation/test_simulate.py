@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
 import hrat
 from laws.networks import NETWORKS, SPECS, network, small_network
@@ -229,3 +229,28 @@ def test_labels_that_are_no_classes_give_no_accuracy() -> None:
     result = hrat.simulate(chip, [(x, torch.randn(len(x)))])
     assert result.accuracies is None
     assert "accuracy" not in str(result)
+
+
+def test_a_sampler_says_how_many_images_there_are() -> None:
+    chip, x = chips(1)
+    told: list[tuple[int, int | None]] = []
+    some = DataLoader(TensorDataset(x, torch.zeros(12)), batch_size=4, sampler=SequentialSampler(range(6)))
+    hrat.simulate(chip, some, progress=lambda done, total: told.append((done, total)))
+    assert told == [(4, 6), (6, 6)]
+
+
+def test_no_images_are_refused_and_an_empty_batch_is_passed_over() -> None:
+    chip, x = chips(1)
+    with pytest.raises(hrat.HratError, match="no images"):
+        hrat.simulate(chip, x[:0])
+    with pytest.raises(hrat.HratError, match="holds no inputs"):
+        hrat.simulate(chip, [(torch.zeros(3, dtype=torch.long),)])
+    assert hrat.simulate(chip, [(x[:0], torch.zeros(0)), (x, torch.zeros(12))]).n_images == 12
+
+
+def test_accuracies_alone() -> None:
+    chip, x = chips(3)
+    data = TensorDataset(x, torch.arange(12) % 4)
+    result = hrat.simulate(chip, data, keep_outputs=False)
+    assert result.value is None
+    assert result.accuracies == hrat.simulate(chip, data).accuracies
