@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hrat.physics import achieved_conductance, clipping_is_possible, sigma_S
+from hrat.physics.errors import NORMAL_BLOCK, standard_normal
 from laws.networks import SPECS
 
 N = 100_000
@@ -96,3 +97,25 @@ def test_devices_are_independent() -> None:
     target_S = torch.full((N, 2), 1e-4, dtype=torch.float64)
     reached_S = achieved_conductance(target_S, SPECS["harsh"], generator=generator)
     assert abs(float(torch.corrcoef(reached_S.T)[0, 1])) < 5 / N**0.5
+
+
+def test_a_large_draw_is_the_same_on_any_number_of_threads() -> None:
+    n, threads = 700_001, torch.get_num_threads()
+    draws = []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            generator = torch.Generator().manual_seed(5)
+            draws.append(standard_normal(torch.empty(n, dtype=torch.float64), generator))
+            following = torch.randn(3, generator=generator)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(draws[0], draws[1])
+    z = draws[0]
+    assert float(z.mean()) == pytest.approx(0.0, abs=5 / n**0.5)
+    assert float(z.square().mean()) == pytest.approx(1.0, abs=5 * (2 / n) ** 0.5)
+    assert float(z.pow(4).mean()) == pytest.approx(3.0, abs=5 * (96 / n) ** 0.5)
+    # Neither neighbours nor the same places of two blocks know of each other, nor what the generator gives next.
+    for shift in (1, NORMAL_BLOCK):
+        assert float((z[:-shift] * z[shift:]).mean()) == pytest.approx(0.0, abs=5 / (n - shift) ** 0.5)
+    assert not torch.isin(following.double(), z).any()

@@ -9,6 +9,7 @@ passive, so its conductance cannot be negative: the Gaussian is cut off at zero.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import torch
@@ -20,6 +21,11 @@ __all__ = ["achieved_conductance", "clipping_is_possible", "sigma_S"]
 
 # Beyond this many standard deviations a Gaussian has less than 1e-9 of its weight on one side.
 NEGLIGIBLE_SIGMAS = 6.0
+
+NORMAL_BLOCK = 2**17
+"""Numbers that one thread draws at a time, half a millisecond's worth."""
+FEWEST_BLOCKS = 4
+"""With fewer, starting threads costs more than they save."""
 
 
 def sigma_S(target_S: Tensor, spec: HardwareSpec) -> Tensor | float:
@@ -69,11 +75,28 @@ def achieved_conductance(
 
 
 def standard_normal(out: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Fill `out` with standard normal numbers, drawn where the generator lives."""
-    if generator is None or generator.device == out.device:
+    """Fill `out` with standard normal numbers, drawn where the generator lives.
+
+    torch draws on one core only. What is large is therefore cut into blocks, each with a generator of its own that is
+    seeded from the given one, and the blocks are shared among torch's threads: the numbers do not depend on how many
+    threads there are.
+    """
+    if generator is not None and generator.device != out.device:
+        drawn = torch.empty(out.shape, dtype=out.dtype, device=generator.device)
+        return out.copy_(standard_normal(drawn, generator))
+    in_blocks = out.device.type == "cpu" and out.numel() >= FEWEST_BLOCKS * NORMAL_BLOCK and out.is_contiguous()
+    if not in_blocks or torch.compiler.is_compiling():
         return out.normal_(generator=generator)
-    drawn = torch.randn(out.shape, dtype=out.dtype, device=generator.device, generator=generator)
-    return out.copy_(drawn)
+    blocks = out.view(-1).split(NORMAL_BLOCK)
+    seeds = torch.randint(torch.iinfo(torch.int64).max, (len(blocks),), generator=generator).tolist()
+
+    def draw(block: Tensor, seed: int) -> None:
+        block.normal_(generator=torch.Generator().manual_seed(seed))
+
+    # Threads that live for one call only: a pool would not survive a fork.
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        list(threads.map(draw, blocks, seeds))
+    return out
 
 
 def clipping_is_possible(spec: HardwareSpec) -> bool:
