@@ -12,13 +12,16 @@ DOCS := $(VENV)/.hrat-docs
 # pip reads its own settings (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL, pip.conf ...), which say where the wheels are.
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
+# The circuit simulator of the tests; HRAT_NGSPICE names another one that is there already.
+export HRAT_NGSPICE ?= $(CURDIR)/.ngspice/bin/ngspice
+
 # Two workers with one thread each: more threads than cores make PyTorch's small operations slower.
-PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --maxprocesses 2
+PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg HRAT_REQUIRE_NGSPICE=1 $(BIN)/python -m pytest -n auto --maxprocesses 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup test test-full check format demo bench docs clean
+.PHONY: help setup ngspice test test-full check format demo bench docs clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,10 +29,13 @@ help:  ## list the verbs
 setup: $(DEV)  ## create or refresh .venv with all that development needs
 	@echo "$(VENV) is up to date"
 
-test: $(DEV) check  ## check, then the tests that take seconds (as .ci/run does)
+ngspice: $(HRAT_NGSPICE)  ## put ngspice 44 into .ngspice (Linux); needed by tests and by solver="spice"
+	@$(HRAT_NGSPICE) --version
+
+test: $(DEV) $(HRAT_NGSPICE) check  ## check, then the tests that take seconds (as .ci/run does)
 	@$(PYTEST)
 
-test-full: $(DEV) check  ## check, then every test, the slow ones and those on full data sets too
+test-full: $(DEV) $(HRAT_NGSPICE) check  ## check, then every test, the slow ones and those on full data sets too
 	@$(PYTEST) -m ""
 
 check: $(DEV)  ## lint, formatting, types, import contracts
@@ -53,7 +59,7 @@ docs: $(DOCS)  ## build the documentation into docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:  ## remove .venv, caches and build output
-	rm -rf $(VENV) .bench build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .bench .ngspice build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- set-up ----------------------------------------------------------------------------------------------------------
@@ -75,6 +81,9 @@ $(DOCS): pyproject.toml constraints.txt
 	@echo "installing hrat[docs] into $(VENV) ..."
 	@$(INSTALL) -e ".[docs]"
 	@touch $@
+
+$(HRAT_NGSPICE):
+	$(PYTHON) scripts/get_ngspice.py .ngspice
 
 # A .venv that is there is kept and brought up to date; one whose interpreter is gone or too old is made anew.
 define venv

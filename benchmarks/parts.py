@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 import hrat
 from hrat.nn import freeze_batch_norm
 from hrat.recipes import build_network
-from hrat.simulation import BehaviouralSolver
+from hrat.simulation import ChipSolver
 
 SPEC = "generic-4bit"
 Row = dict[str, Any]
@@ -154,7 +154,7 @@ def simulation(turns: int) -> list[Row]:
         x, _ = batch(network, TEST_BATCH[network])
         model = build_network(network).eval()
         programmed = hrat.program(hrat.deploy(prepared(model, x[:32]).eval()), chips=chips)  # type: ignore[arg-type]
-        one, many = BehaviouralSolver(programmed[0]), BehaviouralSolver(programmed)
+        one, many = ChipSolver(programmed[0]), ChipSolver(programmed)
         with torch.no_grad():
             measured = medians(
                 {
@@ -241,9 +241,9 @@ def _tile(turns: int) -> Iterator[Row]:
         spec = hrat.load_spec(SPEC, **{"array.rows": size, "array.cols": size})
         ready = hrat.prepare(model, spec, x, batch_norm="one_pass").eval()
         chip = hrat.program(hrat.deploy(ready))
-        solver = BehaviouralSolver(chip)
+        solver = ChipSolver(chip)
 
-        def infer(solver: BehaviouralSolver = solver) -> object:
+        def infer(solver: ChipSolver = solver) -> object:
             with torch.no_grad():
                 return solver.compute({"input": x})
 
@@ -256,9 +256,9 @@ def _chips(turns: int) -> Iterator[Row]:
     x, _ = batch("lenet5", 200)
     for chips in (1, 2, 5, 10, 20, 50):
         programmed = hrat.program(deployed, chips=chips)
-        solver = BehaviouralSolver(programmed)
+        solver = ChipSolver(programmed)
 
-        def infer(solver: BehaviouralSolver = solver) -> object:
+        def infer(solver: ChipSolver = solver) -> object:
             with torch.no_grad():
                 return solver.compute({"input": x})
 

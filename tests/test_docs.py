@@ -135,7 +135,12 @@ def commands() -> dict[str, Any]:
 
 
 def options(command: Any) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
+    return {
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option[0] == "-"
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,7 +160,9 @@ def test_commands_and_their_options_exist(name: str) -> None:
 @pytest.mark.parametrize("verb", sorted({verb.split()[0] for verb in commands()}))
 def test_the_command_line_page_has_every_option(verb: str) -> None:
     named = {
-        option for cells in rows(DOCS / "cli.md", f"## hrat {verb}") for option in re.findall(r"`(--?[a-z]+)", cells[0])
+        option
+        for cells in rows(DOCS / "cli.md", f"## hrat {verb}")
+        for option in re.findall(r"`(--?[a-z-]+)", cells[0])
     }
     known = set().union(*(options(command) for name, command in commands().items() if name.split()[0] == verb))
     assert named == known - {"--help", "-h"}

@@ -195,4 +195,5 @@ def test_simulate_writes_the_figures(shell: Shell, make_chips: Callable[[], Path
 
 
 def test_unknown_solver(shell: Shell, make_chips: Callable[[], Path]) -> None:
-    assert "unknown solver 'magic'" in shell.refuses("simulate", make_chips(), "--data", "mnist5k", "--solver", "magic")
+    said = shell.refuses("simulate", make_chips(), "--data", "mnist5k", "--solver", "magic")
+    assert "expected one of behavioural, nodal, spice, got 'magic'" in said

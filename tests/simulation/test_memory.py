@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import hrat
 from hrat.programming import program_lots
-from hrat.simulation import SOLVERS, BehaviouralSolver, simulate
+from hrat.simulation import ChipSolver, simulate
 from hrat.simulation.batches import Batch, batches, read_ahead
 from hrat.simulation.memory import Footprint, check_results, in_words, share_for
 
@@ -92,7 +92,7 @@ def test_what_lives_at_a_time_stays_within_the_bound(network: Any, size: int, sh
     results = CHIPS * IMAGES * CLASSES * 4
     bound = max(int(share * unbounded.most), 2 * results)
     batch = size * data.tensors[0][0].numel() * 4
-    one_chip = BehaviouralSolver.footprint(chips, {"input": data.tensors[0][:size]}).of(1, 1)
+    one_chip = ChipSolver.footprint(chips, {"input": data.tensors[0][:size]}).of(1, 1)
     least = one_chip + keep_outputs * 2 * results
     with Alive(conductances(chips), data.tensors) as alive:
         result = simulate(chips, loader, memory_bytes=bound, keep_outputs=keep_outputs)
@@ -108,17 +108,17 @@ def test_what_lives_at_a_time_stays_within_the_bound(network: Any, size: int, sh
 def test_only_one_groups_gains_live_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     deployment, data = deployed()
     chips = hrat.program(deployment, chips=CHIPS)
-    solvers: weakref.WeakSet[BehaviouralSolver] = weakref.WeakSet()
+    solvers: weakref.WeakSet[ChipSolver] = weakref.WeakSet()
     sizes: list[int] = []
 
-    class Counted(BehaviouralSolver):
+    class Counted(ChipSolver):
         def __init__(self, chip: hrat.ProgrammedChip, **how: Any) -> None:
             super().__init__(chip, **how)
             if self.device.type != "meta":
                 solvers.add(self)
                 sizes.append(sum(solver.n_chips for solver in solvers))
 
-    monkeypatch.setitem(SOLVERS, "behavioural", Counted)
+    monkeypatch.setattr(sys.modules["hrat.simulation.simulate"], "ChipSolver", Counted)
     one_chip = sum(g_S[0].numel() * 4 for g_S in conductances(chips)) // 2
     simulate(chips, data, memory_bytes=20 * one_chip, keep_outputs=False)
     assert len(sizes) > 1
@@ -164,7 +164,7 @@ def test_results_beyond_half_of_the_memory_are_refused_before_any_chip_is_simula
     chips = hrat.program(deployment, chips=CHIPS)
     results = CHIPS * IMAGES * CLASSES * 4
     assert simulate(chips, data, memory_bytes=2 * results).value.shape == (CHIPS, IMAGES, CLASSES)
-    monkeypatch.setattr(BehaviouralSolver, "compute", lambda *_, **__: pytest.fail("it was simulated"))
+    monkeypatch.setattr(ChipSolver, "compute", lambda *_, **__: pytest.fail("it was simulated"))
     for how in ({"chip": chips}, {"chip": program_lots(deployment, chips=CHIPS, memory_bytes=1)}):
         with pytest.raises(hrat.HratError, match=r"take 8\.44 KiB; expected at most .*keep_outputs=False"):
             simulate(**how, data=data, memory_bytes=2 * results - 2)

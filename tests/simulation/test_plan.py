@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 import hrat
 from hrat.artifacts.graph import OpNode, Ref
 from hrat.errors import ArtifactError
-from hrat.simulation import BehaviouralSolver
+from hrat.simulation import ChipSolver
 from hrat.simulation.plan import Plan, PlannedNode, _in_common, make_plan
 from hrat.spec import HardwareSpec
 from laws.networks import NETWORKS, SPECS, network
@@ -37,7 +37,7 @@ def two_chips(name: str, spec: str) -> tuple[hrat.ProgrammedChip, dict[str, Any]
 def test_merged_clamps_give_the_same_values_to_the_last_bit(name: str, spec: str) -> None:
     """Recording has every clamp in its place, nothing overwritten: what is not recorded has to equal that."""
     chips, inputs = two_chips(name, spec)
-    solver = BehaviouralSolver(chips)
+    solver = ChipSolver(chips)
     before = [leaf.clone() for leaf in tree_leaves(inputs)]
     plain: dict[str, Tensor] = {}
     record = {layer: (lambda volts, layer=layer: plain.update({layer: volts})) for layer in solver.gains}
@@ -54,7 +54,7 @@ def test_merged_clamps_give_the_same_values_to_the_last_bit(name: str, spec: str
 def test_chips_together_are_chips_one_after_another(name: str, spec: str) -> None:
     """Chips that share each operation, as on a GPU."""
     chips, inputs = two_chips(name, spec)
-    one_by_one, together = BehaviouralSolver(chips), BehaviouralSolver(chips, together=True)
+    one_by_one, together = ChipSolver(chips), ChipSolver(chips, together=True)
     layer = next(iter(together.gains))
     seen: list[Tensor] = []
     together.compute(inputs, record={layer: seen.append})

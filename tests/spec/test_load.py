@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hrat.errors import SpecError
 from hrat.spec import (
+    RESTRICTIONS,
     Array,
     Device,
     HardwareSpec,
@@ -106,7 +107,8 @@ def test_presets_can_all_be_loaded_and_say_where_every_number_comes_from() -> No
         spec = load_spec(name)
         assert spec.name == name
         assert spec.description
-        assert all(on is (name != "ideal") for on in spec.restrictions().values())
+        on = {key for key, on in spec.restrictions().items() if on}
+        assert on == (set() if name == "ideal" else set(RESTRICTIONS) - {"wires"})  # wires are ideal unless asked for
         if name == "ideal":
             continue
         for section in SECTIONS:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 import hrat
 from adapters.network import Infer, NetworkAdapter
-from hrat.simulation import BehaviouralSolver
+from hrat.simulation import ChipSolver
 
 
 class Adapter(NetworkAdapter):
@@ -23,5 +23,5 @@ class Adapter(NetworkAdapter):
     def chip(self, model: nn.Module) -> Infer:
         """The next chip's behavioural simulation."""
         self.chips += 1
-        solver = BehaviouralSolver(hrat.program(hrat.deploy(model.eval()), seed=self.chips))
+        solver = ChipSolver(hrat.program(hrat.deploy(model.eval()), seed=self.chips))
         return lambda x: solver.compute({"input": x})

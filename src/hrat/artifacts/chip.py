@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,21 @@ class ProgrammedChip:
             raise IndexError(f"chip {index} of {self.n_chips}")
         layers = {n: ProgrammedLayer(g_pos_S=p.g_pos_S[some], g_neg_S=p.g_neg_S[some]) for n, p in self.layers.items()}
         return ProgrammedChip(deployment=self.deployment, layers=layers, seeds=self.seeds[some], scheme=self.scheme)
+
+    def with_array(self, **fields: Any) -> ProgrammedChip:
+        """The same devices on other arrays: `chip.with_array(limit_wires=True, r_word_ohm=0.5)`.
+
+        Targets, resistors and DAC codes stay what they are: this shows what wires do to a network that was not trained
+        for them.
+
+        Args:
+            fields: of `hrat.Array`, by name.
+
+        Raises:
+            SpecError: an unknown field, or a value out of range.
+        """
+        spec = self.deployment.spec.replace({f"array.{name}": value for name, value in fields.items()})
+        return replace(self, deployment=replace(self.deployment, spec=spec))
 
     def errors_S(self, layer: str) -> tuple[Tensor, Tensor]:
         """Achieved minus target conductance of `(G+, G-)`, each `(chips, groups, rows, cols)`, S."""

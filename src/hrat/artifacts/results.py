@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,17 +31,23 @@ class SimulationResult:
     voltages: dict[str, Tensor] = field(default_factory=dict)
     """Amplifier outputs of the layers that were asked for, `(chips, images, ...)`, V."""
     failures: dict[int, str] = field(default_factory=dict)
-    """Why a chip has no result, by its seed."""
+    """Why a chip has no result, by its seed. Its outputs and its accuracy are not numbers."""
+    statistics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What the solution of each layer took: amounts, summed over chips and batches."""
 
     @property
     def mean(self) -> float:
-        """Mean accuracy over the chips; NaN without labels."""
-        return sum(self.accuracies) / len(self.accuracies) if self.accuracies else float("nan")
+        """Mean accuracy over the chips that have one; NaN without labels."""
+        found = self._found()
+        return sum(found) / len(found) if found else float("nan")
 
     @property
     def worst(self) -> float:
-        """Accuracy of the worst chip; NaN without labels."""
-        return min(self.accuracies) if self.accuracies else float("nan")
+        """Accuracy of the worst chip that has one; NaN without labels."""
+        return min(self._found(), default=float("nan"))
+
+    def _found(self) -> list[float]:
+        return [accuracy for accuracy in self.accuracies or () if not math.isnan(accuracy)]
 
     def to_dict(self) -> dict[str, Any]:
         """All but the tensors, as JSON data."""
@@ -48,10 +55,11 @@ class SimulationResult:
             "solver": self.solver,
             "seeds": list(self.seeds),
             "n_images": self.n_images,
-            "accuracies": None if self.accuracies is None else list(self.accuracies),
-            "mean": None if self.accuracies is None else self.mean,
-            "worst": None if self.accuracies is None else self.worst,
+            "accuracies": None if self.accuracies is None else [_or_none(accuracy) for accuracy in self.accuracies],
+            "mean": None if self.accuracies is None else _or_none(self.mean),
+            "worst": None if self.accuracies is None else _or_none(self.worst),
             "seconds": self.seconds,
+            "statistics": self.statistics,
             "failures": {str(seed): why for seed, why in self.failures.items()},
         }
 
@@ -62,8 +70,13 @@ class SimulationResult:
     def __str__(self) -> str:
         """One line a person reads."""
         text = f"{len(self.seeds)} chip(s), {self.n_images:,} images, {self.solver}, {self.seconds:.1f} s"
-        if self.accuracies:
+        if self._found():
             text = f"accuracy mean {self.mean:.2%}, worst {self.worst:.2%}; " + text
         return text + (f"; {len(self.failures)} failed" if self.failures else "")
 
     __repr__ = __str__
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no word for what is not a number."""
+    return None if math.isnan(value) else value

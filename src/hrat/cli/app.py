@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hrat.cli import compare, demo, deploy, inspect, program, recipes, simulate, train
+from hrat.cli import compare, demo, deploy, inspect, program, recipes, simulate, train, verify
 from hrat.cli.guard import Verbs
 from hrat.cli.output import examples
 from hrat.cli.spec import spec_app
@@ -48,7 +48,7 @@ def _root(
 ) -> None:
     """Train networks so that they work, as trained, on memristor crossbars; then build and simulate the chips.
 
-    The way goes train, deploy, program, simulate; compare and demo take all of it at once.
+    The way goes train, deploy, program, simulate, verify; compare and demo take all of it at once.
     """
 
 
@@ -59,6 +59,7 @@ app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("deploy", epilog=deploy.EXAMPLES)(deploy.deploy)
 app.command("program", epilog=program.EXAMPLES)(program.program)
 app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
+app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
 

@@ -1,6 +1,7 @@
 """What a user sees when something goes wrong: one message, no traceback, and an exit code that scripts can rely on.
 
-2 stands for a mistake that the user can mend, 130 for Ctrl-C (as shells have it), 1 for a fault of hrat itself.
+2 stands for a mistake that the user can mend, 3 for circuits that could not be solved among others that were, 130 for
+Ctrl-C (as shells have it), 1 for a fault of hrat itself.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typer.core import TyperGroup
 
 from hrat.errors import HratError
 
-__all__ = ["Verbs", "explain"]
+__all__ = ["UNSOLVED", "Verbs", "explain"]
 
-MISTAKE, INTERRUPTED = 2, 130
+MISTAKE, UNSOLVED, INTERRUPTED = 2, 3, 130
 
-ORDER = ("demo", "recipes", "spec", "train", "deploy", "program", "simulate", "compare", "inspect")
+ORDER = ("demo", "recipes", "spec", "train", "deploy", "program", "simulate", "verify", "compare", "inspect")
 
 # Verbs whose runs are in a folder, where the same command finds them again.
 RESUMED = ("train", "compare", "demo")

@@ -19,10 +19,13 @@ __all__ = [
     "DataOption",
     "EpochsOption",
     "LrOption",
+    "OffsetOption",
+    "OpampGainOption",
     "RecipeArgument",
     "SetOption",
     "SpecOption",
     "TrainingSeedOption",
+    "WiresOption",
     "changed_recipe",
     "chosen_spec",
     "known_device",
@@ -54,6 +57,17 @@ EpochsOption = Annotated[
 LrOption = Annotated[float | None, typer.Option("--lr", help="Peak learning rate, in place of the recipe's.")]
 TrainingSeedOption = Annotated[
     int, typer.Option("--seed", help="Of first weights, order of images, and errors in training.")
+]
+WiresOption = Annotated[
+    float | None,
+    typer.Option(
+        "--wires", min=0, metavar="OHM", help="Resistance of each wire segment, in place of what the hardware says."
+    ),
+]
+OpampGainOption = Annotated[float, typer.Option("--opamp-gain", min=1, help="Of spice: open-loop gain of amplifiers.")]
+OffsetOption = Annotated[
+    float,
+    typer.Option("--offset", min=0, metavar="V", help="Of spice: standard deviation of the amplifiers' input offset."),
 ]
 CsvOption = Annotated[
     Path | None,

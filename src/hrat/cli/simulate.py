@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hrat.cli.options import DataOption
+from hrat.cli.guard import UNSOLVED
+from hrat.cli.options import DataOption, OffsetOption, OpampGainOption, WiresOption
 from hrat.cli.output import examples, show, wrote
 from hrat.errors import HratError
+
+if TYPE_CHECKING:
+    from hrat.simulation import Method, SolverChoice
 
 __all__ = ["EXAMPLES", "simulate"]
 
 EXAMPLES = examples(
     "hrat simulate network.chips --data mnist5k",
     "hrat simulate network.chips --data mnist5k --limit 200 -o results.json",
+    "hrat simulate network.chips --data mnist5k --solver nodal",
+    "hrat simulate network.chips --data mnist5k --limit 20 --solver conv1=spice --solver '*=behavioural'",
 )
 BATCH = 500
 
@@ -26,7 +32,17 @@ def simulate(
     chip: Annotated[Path, typer.Argument(metavar="CHIPS", help="File that hrat program wrote.")],
     data: DataOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many test images only.")] = None,
-    solver: Annotated[str, typer.Option(help="How each array is computed.")] = "behavioural",
+    solver: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME | LAYER=NAME",
+            help="How arrays are solved: behavioural, nodal (wires as the hardware has them) or spice (the circuit in "
+            "ngspice); for all layers, or repeated for each. [default: behavioural]",
+        ),
+    ] = None,
+    wires: WiresOption = None,
+    opamp_gain: OpampGainOption = 1e5,
+    offset: OffsetOption = 0.0,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the figures to this file, as JSON.")
     ] = None,
@@ -37,6 +53,8 @@ def simulate(
     from hrat.training.data import DATASET_NAMES, load_data, make_loader
 
     chips = hrat.ProgrammedChip.load(chip)
+    if wires is not None:
+        chips = chips.with_array(limit_wires=True, r_word_ohm=wires, r_bit_ohm=wires)
     if data is None:
         raise HratError(
             f"{chip} does not say which data its network is for; expected --data with one of {', '.join(DATASET_NAMES)}"
@@ -45,7 +63,15 @@ def simulate(
     loader = make_loader(images, BATCH)
     with _progress_bar(len(images) if limit is None else min(limit, len(images))) as advance:
         try:
-            result = hrat.simulate(chips, loader, solver=solver, limit=limit, keep_outputs=False, progress=advance)
+            result = hrat.simulate(
+                chips,
+                loader,
+                solver=_solvers(solver or ["behavioural"], opamp_gain, offset),
+                limit=limit,
+                keep_outputs=False,
+                throw=chips.n_chips == 1,
+                progress=advance,
+            )
         except RuntimeError as error:  # torch's word for shapes that do not fit
             shape = " x ".join(map(str, images[0][0].shape))
             raise HratError(
@@ -56,6 +82,23 @@ def simulate(
     typer.echo(str(result))
     if output is not None:
         wrote([result.save(output)])
+    if result.failures:
+        raise typer.Exit(UNSOLVED)
+
+
+def _solvers(given: list[str], opamp_gain: float, offset_V: float) -> SolverChoice:
+    """What `hrat.simulate` takes, from `NAME` or several `LAYER=NAME`."""
+    from hrat.simulation import SOLVERS, Amplifier, Spice
+
+    spice = Spice(amplifier=Amplifier(gain=opamp_gain, offset_V=offset_V))
+    pairs = [text.rpartition("=")[::2] for text in given]
+    if len(pairs) > 1 and not all(layer for layer, _ in pairs):
+        raise HratError(f"--solver: expected one NAME, or LAYER=NAME each time, got {', '.join(given)}")
+    for _, name in pairs:
+        if name not in SOLVERS:
+            raise HratError(f"--solver: expected one of {', '.join(SOLVERS)}, got {name!r}")
+    chosen: dict[str, str | Method] = {layer: spice if name == "spice" else name for layer, name in pairs}
+    return chosen.get("", chosen)
 
 
 @contextmanager

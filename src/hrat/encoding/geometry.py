@@ -126,6 +126,22 @@ class Geometry:
         windows = windows.flatten(2, 1 + self.dims).movedim(2, -1)
         return windows.reshape(batch, *self.matrix_shape[:2], math.prod(positions))
 
+    def from_lines(self, lines: Tensor, inputs: Tensor) -> Tensor:
+        """What the bit lines yield, in the shape that `apply` has.
+
+        Args:
+            lines: `(batch, groups, cols, positions)`, such as `matrix.mT @ patches(inputs)`.
+            inputs: as for `apply`.
+
+        Returns:
+            `(..., out)` or `(batch, out, *space)`.
+        """
+        if self.kind == "linear":
+            return lines.flatten(1, 2).mT.reshape(*inputs.shape[:-1], self.out_channels)
+        weight = torch.empty(self.weight_shape, device="meta")
+        shape = self.apply(torch.empty_like(inputs, device="meta", dtype=weight.dtype), weight).shape
+        return lines.flatten(1, 2).reshape(shape)
+
     def out_view(self, vector: Tensor) -> Tensor:
         """A value for each output channel, `(out,)` or a scalar, in a shape that broadcasts against the weight."""
         if vector.ndim == 0:

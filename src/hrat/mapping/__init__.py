@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hrat.mapping.compensation import CompensationReport, LayerCompensation, compensate
 from hrat.mapping.deploy import deploy
 
-__all__ = ["deploy"]
+__all__ = ["CompensationReport", "LayerCompensation", "compensate", "deploy"]

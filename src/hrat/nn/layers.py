@@ -10,11 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hrat.encoding import Geometry, encode_pair, has_window
+from hrat.encoding import Geometry, has_window
+from hrat.encoding.wires import effective_pair
 from hrat.errors import ConversionError
 from hrat.nn.functional import BatchNormTerms, Fused, PairError, draw_difference_error, draw_pair_error, fuse
 from hrat.nn.scratch import scratch_like
-from hrat.nn.straight_through import OutputStage, apply_to_digital_input, batch_statistics, normalise, realise
+from hrat.nn.straight_through import (
+    OutputStage,
+    apply_to_digital_input,
+    batch_statistics,
+    normalise,
+    pair_of,
+    realise,
+)
 from hrat.physics import amplifier_limits_V, clamp_to
 from hrat.spec import HardwareSpec
 
@@ -257,23 +265,37 @@ class CrossbarLayer(nn.Module):
         if self.spec.periphery.readout == "two_stage":
             out = self._two_stage(lines, fraction, range_, error)
             return out if bias_V is None else out + self.geometry.channel_view(bias_V)
-        sample = self._difference_error(fraction, error)
-        realised = fraction if sample is None else fraction.add_(sample)
-        return lines.apply(realised * range_, bias_V)
+        return lines.apply(self._difference(fraction, error) * range_, bias_V)
 
     def _two_stage(self, lines: WordLines, fraction: Tensor, range_: Tensor, error: PairError | None) -> Tensor:
         """`R_f (I+ - I-)`, V; `I-` passes an amplifier of its own, which saturates like any other, first."""
         device, periphery = self.spec.device, self.spec.periphery
-        sample = self._pair_error(fraction, error)
-        # encode_pair is piecewise linear in the fraction, so its gradient is the right one.
-        g_pos_S, g_neg_S = encode_pair(fraction, device)
-        if sample is not None:
-            g_pos_S, g_neg_S = g_pos_S + sample[0], g_neg_S + sample[1]
+        g_pos_S, g_neg_S = self._conductances(fraction, error)
         r_f_ohm = range_ / device.g_range_S
         first = lines.apply(g_neg_S * r_f_ohm)
         if periphery.limit_swing:
             first = clamp_to(first, periphery.v_swing_V)
         return lines.apply(g_pos_S * r_f_ohm) - first
+
+    def _difference(self, fraction: Tensor, error: PairError | None) -> Tensor:
+        """`G+ - G-` as the bit lines see it, a fraction of the window; may overwrite `fraction`."""
+        if self.spec.array.limit_wires:
+            g_pos_S, g_neg_S = self._conductances(fraction, error)
+            return (g_pos_S - g_neg_S) / self.spec.device.g_range_S
+        sample = self._difference_error(fraction, error)
+        return fraction if sample is None else fraction.add_(sample)
+
+    def _conductances(self, fraction: Tensor, error: PairError | None) -> tuple[Tensor, Tensor]:
+        """`(G+, G-)` with their error, as seen through the wires, each in the layout of the weight, S."""
+        sample = self._pair_error(fraction, error)
+        g_pos_S, g_neg_S = pair_of(fraction, self.spec.device)
+        if sample is not None:
+            g_pos_S, g_neg_S = g_pos_S + sample[0], g_neg_S + sample[1]
+        if not self.spec.array.limit_wires:
+            return g_pos_S, g_neg_S
+        matrix, weight = self.geometry.to_matrix, self.geometry.from_matrix
+        g_pos_S, g_neg_S = effective_pair(matrix(g_pos_S), matrix(g_neg_S), self.spec)
+        return weight(g_pos_S), weight(g_neg_S)
 
     def _pair_error(self, fraction: Tensor, error: PairError | None) -> PairError | None:
         """The error to use, in siemens: given, fixed, or newly drawn in training."""
@@ -376,9 +398,7 @@ class CrossbarLayer(nn.Module):
         fraction, range_, per_window = self._realise(fused)
         if self.spec.periphery.readout == "two_stage":
             return self._two_stage(lines, fraction, range_, error) / range_, range_, per_window
-        sample = self._difference_error(fraction, error)
-        realised = fraction if sample is None else fraction.add_(sample)
-        return lines.apply(realised), range_, per_window
+        return lines.apply(self._difference(fraction, error)), range_, per_window
 
     def _normal_bias(self, before: BatchNormTerms | None) -> Tensor | None:
         """Bias of the operation in normal scale, with what a batch norm in front adds to it: `(out,)` or none."""

@@ -21,7 +21,15 @@ from hrat.nn.scratch import scratch_like
 from hrat.physics import convert
 from hrat.spec import Device
 
-__all__ = ["OutputStage", "apply_to_digital_input", "batch_statistics", "convert_ste", "normalise", "realise"]
+__all__ = [
+    "OutputStage",
+    "apply_to_digital_input",
+    "batch_statistics",
+    "convert_ste",
+    "normalise",
+    "pair_of",
+    "realise",
+]
 
 
 class _Convert(torch.autograd.Function):
@@ -132,6 +140,21 @@ def realise(
         gradient.
     """
     return _Realise.apply(weight, gain, log_range, geometry, device)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def pair_of(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
+    """`hrat.encoding.encode_pair`, with the gradient of a weight of zero shared by its partners: their sum is 1.
+
+    Args:
+        fraction: of the window, realisable, any shape.
+        device: the memristor.
+
+    Returns:
+        `(G+, G-)`, S, each of the shape of `fraction`.
+    """
+    lowest_S, half_S = device.states_S[0], device.g_range_S / 2
+    size = fraction.abs()  # its gradient at zero is 0; that of a clamp would be 1 for either partner
+    return lowest_S + (size + fraction) * half_S, lowest_S + (size - fraction) * half_S
 
 
 # ---- signals -----------------------------------------------------------------------------------------------------

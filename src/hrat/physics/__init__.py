@@ -1,4 +1,4 @@
-"""Memoryless formulas with units: conductance states, programming error, converters and amplifiers."""
+"""Memoryless formulas with units: conductance states, programming error, converters, amplifiers, wires."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from hrat.physics.periphery import (
     island_value,
     normal_scale,
 )
+from hrat.physics.wires import attenuated
 
 __all__ = [
     "achieved_conductance",
     "amplifier_limits_V",
+    "attenuated",
     "clamp_to",
     "clipping_is_possible",
     "convert",

@@ -6,6 +6,8 @@ from hrat.reports.artifact_tables import artifact_table, simulation_table
 from hrat.reports.chip_figure import chip_figure
 from hrat.reports.comparison_figure import comparison_figure
 from hrat.reports.comparison_tables import comparison_markdown, comparison_table
+from hrat.reports.verification_figure import verification_figure
+from hrat.reports.verification_tables import verification_table
 
 __all__ = [
     "artifact_table",
@@ -14,4 +16,6 @@ __all__ = [
     "comparison_markdown",
     "comparison_table",
     "simulation_table",
+    "verification_figure",
+    "verification_table",
 ]

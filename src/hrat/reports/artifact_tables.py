@@ -28,13 +28,12 @@ def simulation_table(result: SimulationResult) -> Table:
     table.add_column("chip (seed)", justify="right")
     table.add_column("accuracy", justify="right")
     accuracies = list(result.accuracies or ())
-    worst = min(accuracies, default=None)
-    solved = [seed for seed in result.seeds if seed not in result.failures]
-    for seed, accuracy in zip(solved, accuracies, strict=False):
-        mark = " [red]worst[/]" if accuracy == worst and len(accuracies) > 1 else ""
-        table.add_row(str(seed), percent(accuracy) + mark)
-    for seed, why in result.failures.items():
-        table.add_row(str(seed), f"[red]failed: {safe_markup(why)}[/]")
+    for place, seed in enumerate(result.seeds):
+        if seed in result.failures:
+            table.add_row(str(seed), f"[red]failed: {safe_markup(result.failures[seed])}[/]")
+        elif accuracies:
+            mark = " [red]worst[/]" if accuracies[place] == result.worst and len(accuracies) > 1 else ""
+            table.add_row(str(seed), percent(accuracies[place]) + mark)
     return table
 
 

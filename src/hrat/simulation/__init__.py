@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from hrat.simulation.behavioural import BehaviouralSolver
+from hrat.simulation.behavioural import Behavioural
+from hrat.simulation.methods import Method, SolverChoice, SolverError
+from hrat.simulation.network import ChipSolver
+from hrat.simulation.nodal import Nodal
 from hrat.simulation.simulate import SOLVERS, simulate
+from hrat.simulation.spice import Amplifier, Spice
+from hrat.simulation.verify import Rung, ladder, verify
 
-__all__ = ["SOLVERS", "BehaviouralSolver", "simulate"]
+__all__ = [
+    "SOLVERS",
+    "Amplifier",
+    "Behavioural",
+    "ChipSolver",
+    "Method",
+    "Nodal",
+    "Rung",
+    "SolverChoice",
+    "SolverError",
+    "Spice",
+    "ladder",
+    "simulate",
+    "verify",
+]

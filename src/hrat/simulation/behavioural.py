@@ -1,275 +1,43 @@
-"""Behavioural solution: ideal wires, ideal amplifiers within their swing.
+"""Behavioural solution: ideal amplifiers within their swing, and wires as training has them.
 
-Each layer is `v_out = clamp_swing(R_f (G+ - G-)^T v_in + V_bias)`, with `v_in` held within the read threshold. The
-conductances are those of the programmed devices; nothing of training is used. Where the two clamps are done,
-`hrat.simulation.plan` says.
+`v_out = R_f (G+ - G-)^T v_in + V_bias`, with the conductances of the programmed devices. Where the spec's wires lose
+voltage, the conductances are those that a device shows through the wires, by the same approximation as in training
+(`hrat.encoding.wires`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from hrat.artifacts import Deployment, ProgrammedChip
-from hrat.artifacts.graph import Ref, TensorKey, map_nested
-from hrat.artifacts.ops import OPS
-from hrat.errors import HratError
-from hrat.physics import clamp_to, input_voltage, island_value, normal_scale
-from hrat.simulation.memory import Footprint
-from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked
-from hrat.simulation.plan import PlannedNode, make_plan
+from hrat.artifacts import ProgrammedChip
+from hrat.encoding.wires import effective_pair
+from hrat.simulation.methods import LayerModel, Statistics, gains
+from hrat.spec import HardwareSpec
 
-__all__ = ["BehaviouralSolver"]
-
-Gains = dict[str, tuple[Tensor, ...]]
-"""Of each layer `(R_f (G+ - G-),)`, or `(R_f G+, R_f G-)` where both pass amplifiers of their own."""
-Record = Mapping[str, Callable[[Tensor], None]]
-"""For each layer of interest, what to call with its amplifier outputs."""
-Values = dict[str, Any]
-"""Results of nodes that are still needed, by the nodes' names."""
-Watch = Callable[[str, Values], None]
-"""Called behind each node with its name and all values."""
+__all__ = ["Behavioural"]
 
 
-class BehaviouralSolver:
-    """Made once from the chips (`init`), then asked many times (`compute`)."""
+@dataclass(frozen=True)
+class Behavioural:
+    """The formula that training has: one matrix product for each layer."""
 
     name = "behavioural"
 
-    def __init__(
-        self, chip: ProgrammedChip, *, device: torch.device | str = "cpu", together: bool | None = None
-    ) -> None:
-        """Turn conductances into gains and the graph into steps, once.
+    def making(self, spec: HardwareSpec) -> int:
+        """Conductances on their wires are worked on several times over."""
+        return 8 if spec.array.limit_wires else 1
 
-        Args:
-            chip: one or several chips.
-            device: where to compute.
-            together: whether all chips pass each operation at the same time. Not on a CPU unless asked for: one chip
-                after the other keeps its caches warm, and 20 LeNet-5 chips at once would take it twice as long.
-        """
-        self.deployment = chip.deployment
-        self.device = torch.device(device)
-        self.n_chips = chip.n_chips
-        self.together = _is_better_together(self.device) if together is None else together
-        self.gains: Gains = {name: self._gain(chip, name) for name in chip.layers}
-        self._gains_of = [
-            {name: tuple(part[index] for part in gain) for name, gain in self.gains.items()}
-            for index in range(chip.n_chips)
-        ]
-        self._circuit = _Circuit(chip.deployment, self.device, self.together)
-        self._steps = self._circuit.steps(merge=True)
-        self._layer_at = {node.name: node.args[1] for node in chip.deployment.graph if node.op == "crossbar"}
+    def models(
+        self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
+    ) -> dict[str, LayerModel]:
+        """Gains of the layers; see `hrat.simulation.methods.Method`."""
+        del statistics
+        return {name: gains(chip, name, *self._conductances(chip, name, device)) for name in names}
 
-    @cached_property
-    def _steps_with_voltages(self) -> tuple[list[_Step], list[_Step]]:
-        """The steps at which every amplifier's output is a value of its own."""
-        return self._circuit.steps(merge=False)
-
-    def compute(self, inputs: Mapping[str, Any], *, record: Record | None = None) -> Any:
-        """Outputs of every chip.
-
-        Args:
-            inputs: the network's arguments by name; tensors `(images, ...)`.
-            record: for each layer of interest what to call with its amplifier outputs `(chips, images, ...)`, V.
-
-        Returns:
-            What the network returns, each tensor `(chips, images, ...)`.
-        """
-        record = record or {}
-        for_all, for_each = self._steps_with_voltages if record else self._steps
-        common = self._arguments(inputs)
-        _run(for_all, common, {})
-
-        def one(gains: Gains) -> tuple[Any, dict[str, Tensor]]:
-            voltages_V: dict[str, Tensor] = {}
-
-            def note(name: str, values: Values) -> None:
-                if self._layer_at.get(name) in record:
-                    voltages_V[self._layer_at[name]] = values[name]
-
-            return _run(for_each, dict(common), gains, note if record else None), voltages_V
-
-        if self.together:
-            out, recorded = torch.vmap(one)(self.gains)
-        else:
-            out, recorded = stacked([one(gains) for gains in self._gains_of])
-        for layer, voltage_V in recorded.items():
-            record[layer](voltage_V)
-        return out
-
-    @classmethod
-    def footprint(
-        cls,
-        chip: ProgrammedChip,
-        inputs: Mapping[str, Any],
-        *,
-        device: torch.device | str = "cpu",
-        voltages_of: Sequence[str] = (),
-    ) -> Footprint:
-        """What one of the chips takes, from a run on tensors that have shapes and no memory."""
-        probe = cls(chip[0], device="meta")
-        for_all, for_each = probe._steps_with_voltages if voltages_of else probe._steps
-        values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
-        n_images = first_tensor(values).shape[0]
-        at_work, voltages = [0], {}
-
-        def weigh(name: str, values: Values) -> None:
-            at_work.append(bytes_of(values) + probe._workspace(name, values))
-            if probe._layer_at.get(name) in voltages_of:
-                voltages[name] = bytes_of(values[name])
-
-        out = _run(for_all + for_each, values, probe._gains_of[0], weigh)
-        return Footprint(
-            gains=bytes_of(probe.gains),
-            making=max((bytes_of(gain) for gain in probe.gains.values()), default=0),
-            signals=-(-max(at_work) // n_images),
-            outputs=-(-bytes_of(out) // n_images),
-            voltages=-(-sum(voltages.values()) // n_images),
-            together=_is_better_together(torch.device(device)),
-        )
-
-    def _gain(self, chip: ProgrammedChip, name: str) -> tuple[Tensor, ...]:
-        """`R_f (G+ - G-)` of a layer, `(chips, *weight_shape)`, without a unit."""
-        layer, programmed = chip.deployment.layers[name], chip.layers[name]
-        to_weight = torch.vmap(layer.geometry.from_matrix)
-        g_pos_S, g_neg_S = programmed.g_pos_S.to(self.device), programmed.g_neg_S.to(self.device)
-        if chip.deployment.spec.periphery.readout == "two_stage":
-            return tuple(to_weight(g_S * layer.r_f_ohm).contiguous() for g_S in (g_pos_S, g_neg_S))
-        return (to_weight((g_pos_S - g_neg_S).mul_(layer.r_f_ohm)).contiguous(),)
-
-    def _workspace(self, name: str, values: Values) -> int:
-        """Bytes that a convolution takes beside its input and output, as measured on a CPU."""
-        layer = self._layer_at.get(name.removesuffix(".amplifier"))
-        if layer is None or not name.endswith(".amplifier") or not self.deployment.layers[layer].geometry.dims:
-            return 0
-        if values[name].dtype != torch.float64:
-            return bytes_of(values)  # both in layouts that suit the processor
-        rows = math.prod(self.deployment.layers[layer].geometry.matrix_shape[:2])
-        return rows * bytes_of(values[name][:, 0])  # all patches, lined up
-
-    def _arguments(self, inputs: Mapping[str, Any]) -> Values:
-        """The network's arguments by the names of their nodes."""
-        values = {}
-        for node in self.deployment.graph:
-            if node.op == "input":
-                name, *default = node.args
-                if name not in inputs and not default:
-                    raise HratError(f"the network's input '{name}' is missing; got {', '.join(inputs) or 'none'}")
-                values[node.name] = inputs[name] if name in inputs else default[0]
-        return values
-
-
-class _Circuit:
-    """What all chips of a deployment share, and what each node of the graph does with it.
-
-    It knows no gains: whoever drops a solver gets their memory back at once.
-    """
-
-    def __init__(self, deployment: Deployment, device: torch.device, together: bool) -> None:
-        self.deployment = deployment
-        self.together = together
-        self.tensors = {key: value.to(device) for key, value in deployment.tensors.items()}
-        self.biases_V = {
-            name: None if layer.bias_V is None else layer.bias_V.to(device) for name, layer in deployment.layers.items()
-        }
-
-    def _crossbar(self, layer: str, gain: tuple[Tensor, ...], voltage: Tensor) -> Tensor:
-        """Word-line voltages -> `R_f (G+ - G-)^T v_in + V_bias`: amplifier outputs without the limit of a swing, V."""
-        periphery, geometry = self.deployment.spec.periphery, self.deployment.layers[layer].geometry
-        out = geometry.apply(voltage, gain[0], self.biases_V[layer])
-        if len(gain) == 2:
-            first = geometry.apply(voltage, gain[1])
-            out -= clamp_to(first, periphery.v_swing_V) if periphery.limit_swing else first
-        return out
-
-    def steps(self, *, merge: bool) -> tuple[list[_Step], list[_Step]]:
-        """The steps that are taken once for all chips, and those that are taken for each."""
-        plan = make_plan(self.deployment.graph, self.deployment.spec, merge=merge)
-        for_all, for_each = (
-            [_Step(p.node.name, self._runner(p), p.ends) for p in part if p.node.op != "input"]
-            for part in (plan.for_all, plan.for_each)
-        )
-        return for_all, for_each
-
-    def _runner(self, planned: PlannedNode) -> Callable[[Values, Gains], Any]:
-        """What a node does; all that can be known before the first batch is looked up here."""
-        node = planned.node
-        if node.op == "amplifier":
-            source, layer = node.args[0].name, node.args[1]
-            return lambda values, gains: self._crossbar(layer, gains[layer], values[source])
-        function = self._function(node.op, in_place=planned.overwrites and not self.together)
-        args, kwargs = map_nested(
-            (node.args, dict(node.kwargs)), lambda arg: self.tensors[arg.key] if isinstance(arg, TensorKey) else arg
-        )
-        if args and isinstance(args[0], Ref) and len(node.inputs()) == 1:
-            source, rest = args[0].name, args[1:]
-            return lambda values, _: function(values[source], *rest, **kwargs)
-
-        def call(values: Values, _: Gains) -> Any:
-            now = map_nested((args, kwargs), lambda arg: values[arg.name] if isinstance(arg, Ref) else arg)
-            return function(*now[0], **now[1])
-
-        return call
-
-    def _function(self, op: str, *, in_place: bool) -> Callable[..., Any]:
-        spec = self.deployment.spec
-        match op:
-            case "within":
-                return _hold_in_place if in_place else _hold
-            case "dac":
-                return lambda x, alpha: input_voltage(x, alpha, spec)
-            case "adc":
-                return lambda voltage, alpha: island_value(voltage, alpha, spec)
-            case "reader":
-                return normal_scale
-            case "output" | "constant":
-                return _as_it_is
-            case _:
-                return OPS[op].function
-
-
-def _is_better_together(device: torch.device) -> bool:
-    """Whether operations are sooner done than started, so that several chips should share them."""
-    return device.type not in ("cpu", "meta")
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A node of the plan, ready to run."""
-
-    name: str
-    run: Callable[[Values, Gains], Any]
-    ends: tuple[str, ...]
-    """Values that no later step reads."""
-
-
-def _run(steps: list[_Step], values: Values, gains: Gains, watch: Watch | None = None) -> Any:
-    """Take the steps, adding to `values` what is needed further on; returns what the last one yields."""
-    out = None
-    for step in steps:
-        out = values[step.name] = step.run(values, gains)
-        if watch is not None:
-            watch(step.name, values)
-        for name in step.ends:
-            del values[name]
-    return out
-
-
-def _hold(value: Tensor, low: float, high: float) -> Tensor:
-    """A value held within `[low, high]`."""
-    return F.relu(value) if (low, high) == (0.0, math.inf) else value.clamp(low, high)
-
-
-def _hold_in_place(value: Tensor, low: float, high: float) -> Tensor:
-    return value.clamp_(low, high)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+    def _conductances(self, chip: ProgrammedChip, name: str, device: torch.device) -> tuple[Tensor, Tensor]:
+        programmed = chip.layers[name]
+        return effective_pair(programmed.g_pos_S.to(device), programmed.g_neg_S.to(device), chip.deployment.spec)

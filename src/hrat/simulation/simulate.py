@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,45 +16,21 @@ from torch import Tensor
 from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult
 from hrat.errors import HratError
 from hrat.simulation.batches import Batch, batches, beginning_with, images_in, read_ahead
-from hrat.simulation.behavioural import BehaviouralSolver
-from hrat.simulation.memory import Footprint, Share, check_results, share_for
+from hrat.simulation.behavioural import Behavioural
+from hrat.simulation.memory import Share, check_results, share_for
+from hrat.simulation.methods import Method, SolverChoice, Statistics, choose_methods, in_words
 from hrat.simulation.nested import bytes_of, changed, joined
+from hrat.simulation.network import ChipSolver
+from hrat.simulation.nodal import Nodal
+from hrat.simulation.spice import Spice
 
-__all__ = ["SOLVERS", "Solver", "simulate"]
+__all__ = ["SOLVERS", "simulate"]
 
 MEMORY_BYTES = 2 * 1024**3
 
 
-class Solver(Protocol):
-    """What a solver is: made once from chips, then asked for many batches."""
-
-    def compute(
-        self, inputs: Mapping[str, Any], *, record: Mapping[str, Callable[[Tensor], None]] | None = None
-    ) -> Any:
-        """Outputs of every chip, each tensor `(chips, images, ...)`; `record` is told amplifier outputs of layers."""
-        ...
-
-
-class SolverKind(Protocol):
-    """The class of a solver."""
-
-    def __call__(self, chip: ProgrammedChip, *, device: torch.device | str = "cpu") -> Solver:
-        """Make it from chips."""
-        ...
-
-    def footprint(
-        self,
-        chip: ProgrammedChip,
-        inputs: Mapping[str, Any],
-        *,
-        device: torch.device | str = "cpu",
-        voltages_of: Sequence[str] = (),
-    ) -> Footprint:
-        """The memory that one of the chips takes."""
-        ...
-
-
-SOLVERS: dict[str, SolverKind] = {"behavioural": BehaviouralSolver}
+SOLVERS: dict[str, Method] = {"behavioural": Behavioural(), "nodal": Nodal(), "spice": Spice()}
+"""How a layer may be solved, with the settings that a name stands for."""
 
 
 @torch.no_grad()
@@ -61,12 +38,13 @@ def simulate(
     chip: ProgrammedChip | Iterable[ProgrammedChip],
     data: Any,
     *,
-    solver: str = "behavioural",
+    solver: SolverChoice = "behavioural",
     limit: int | None = None,
     voltages_of: Sequence[str] = (),
     keep_outputs: bool = True,
     device: torch.device | str = "cpu",
     memory_bytes: int = MEMORY_BYTES,
+    throw: bool = True,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> SimulationResult:
     """Run inputs through one or several chips.
@@ -76,7 +54,8 @@ def simulate(
             one after another: what `hrat.programming.program_lots` returns, or a generator that loads files.
         data: a tensor of inputs `(images, ...)`; a tuple or dict of the network's arguments; or a loader, or Dataset,
             of `(input, label)`. It is read once for each lot and has to be the same each time.
-        solver: how each layer is solved; one of `SOLVERS`.
+        solver: how the layers are solved: one of `SOLVERS` by name, a `Nodal` or `Spice` with settings of its own, or
+            either by layer, `{"conv1": "spice", "*": "behavioural"}`.
         limit: use the first so many images only.
         voltages_of: layers whose amplifier outputs are wanted.
         keep_outputs: False to have accuracies, and no `value`.
@@ -84,18 +63,19 @@ def simulate(
         memory_bytes: what the simulation may take beside chips and data, for gains, signals, batches that are read
             ahead, and results. Chips, and then images, are taken in as many parts as that needs, down to one chip and
             one image; results that take more than half of it are refused.
+        throw: False to get what fails as values: the outputs and the accuracy of a chip that cannot be solved are not
+            numbers, and `failures` of the result says why.
         progress: called with (images done, images in all or None) after each batch; every lot counts them anew.
 
     Returns:
         Outputs of every chip, and the accuracy of each where there are labels.
 
     Raises:
+        SolverError: a chip cannot be solved, and `throw` is on.
         HratError: unknown solver, unknown layer, or no data; results that do not fit into the memory; lots of
             different deployments, or data that is not the same for each lot.
         ValueError: inputs that are not finite.
     """
-    if solver not in SOLVERS:
-        raise HratError(f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}")
     lots = [chip] if isinstance(chip, ProgrammedChip) else chip
     if not isinstance(lots, Iterable):
         raise _no_chip(chip)
@@ -107,7 +87,8 @@ def simulate(
     start = time.perf_counter()
     work = _Work(
         data=data,
-        kind=SOLVERS[solver],
+        choice=solver,
+        throw=throw,
         limit=limit,
         voltages_of=tuple(voltages_of),
         keep_outputs=keep_outputs,
@@ -118,20 +99,23 @@ def simulate(
         n_chips=getattr(lots, "n_chips", 0),
     )
     done: list[_Outcome] = []
+    notes = _Notes()
     for lot in lots:
-        done.append(work.outcome(lot, done))
+        done.append(work.outcome(lot, done, notes))
         del lot  # or it would still be there while the next one is made
     if not done:
         raise HratError("there is nothing to simulate: no chips were given")
     kept = joined([outcome.kept for outcome in done], 0)
     return SimulationResult(
         value=kept["value"],
-        solver=solver,
+        solver=in_words(solver),
         seeds=tuple(seed for outcome in done for seed in outcome.seeds),
         n_images=done[0].n_images,
         accuracies=tuple(share for outcome in done for share in outcome.accuracies) or None,
         seconds=time.perf_counter() - start,
         voltages=kept["voltages"],
+        failures=notes.failures,
+        statistics=notes.statistics,
     )
 
 
@@ -151,6 +135,24 @@ class _Outcome:
 
 
 @dataclass(frozen=True)
+class _Notes:
+    """What the solvers tell beside their results."""
+
+    failures: dict[int, str] = field(default_factory=dict)
+    """Why a chip has no result, by its seed."""
+    statistics: Statistics = field(default_factory=dict)
+    """Sums over chips and batches."""
+
+    def take(self, solver: ChipSolver, seeds: Sequence[int]) -> None:
+        """What a solver has to tell at its end."""
+        self.failures.update({seeds[index]: why for index, why in solver.failures.items()})
+        for layer, told in solver.statistics.items():
+            of_layer = self.statistics.setdefault(layer, {})
+            for what, amount in told.items():
+                of_layer[what] = of_layer.get(what, 0.0) + amount
+
+
+@dataclass(frozen=True)
 class _Passed:
     """What some chips made of a batch."""
 
@@ -165,7 +167,8 @@ class _Work:
     """What is asked of every lot."""
 
     data: Any
-    kind: SolverKind
+    choice: SolverChoice
+    throw: bool
     limit: int | None
     voltages_of: tuple[str, ...]
     keep_outputs: bool
@@ -176,7 +179,7 @@ class _Work:
     n_chips: int
     """Chips of all lots; 0 where that is not known."""
 
-    def outcome(self, chip: ProgrammedChip, before: list[_Outcome]) -> _Outcome:
+    def outcome(self, chip: ProgrammedChip, before: list[_Outcome], notes: _Notes) -> _Outcome:
         """Send all images through the chips of a lot; `before` are the lots that have had their turn."""
         if not isinstance(chip, ProgrammedChip):
             raise _no_chip(chip)
@@ -185,16 +188,17 @@ class _Work:
             raise HratError(f"the chip has no layer {unknown[0]!r}; it has {', '.join(chip.layers)}")
         if before and not chip.deployment.is_same_as(before[0].deployment):
             raise HratError("the lots are of different deployments; expected chips of one: simulate the others apart")
+        methods = choose_methods(self.choice, SOLVERS, list(chip.layers))
         source = batches(chip, self.data, self.limit, self.device)
         first = list(islice(source, 1))
         if not first:
             raise HratError("there is nothing to simulate: the data has no images")
         taken = sum(bytes_of(outcome.kept) for outcome in before)
-        share = self._share(chip, first[0], taken)
+        share = self._share(chip, methods, first[0], taken)
         kept: list[Any] = []
         right = torch.zeros(chip.n_chips, dtype=torch.int64)
         n_images = n_labelled = fingerprint = 0
-        for batch, passed in self._passes(chip, beginning_with(first, source), share):
+        for batch, passed in self._passes(chip, methods, beginning_with(first, source), share, notes):
             kept.append(passed.kept)
             taken += bytes_of(passed.kept)
             check_results(taken, self.memory_bytes)
@@ -215,14 +219,16 @@ class _Work:
             deployment=chip.deployment,
             seeds=chip.seeds,
             n_images=n_images,
-            accuracies=tuple((right.double() / n_labelled).tolist()) if n_labelled else (),
+            accuracies=_accuracies(chip.seeds, right, n_labelled, notes),
             kept=joined(kept, 1),
             fingerprint=fingerprint,
         )
 
-    def _share(self, chip: ProgrammedChip, first: Batch, taken: int) -> Share:
+    def _share(self, chip: ProgrammedChip, methods: Mapping[str, Method], first: Batch, taken: int) -> Share:
         """In what parts chips and images are taken, judged by the first batch; `taken` is by results of other lots."""
-        footprint = self.kind.footprint(chip, first.inputs, device=self.device, voltages_of=self.voltages_of)
+        footprint = ChipSolver.footprint(
+            chip, first.inputs, methods=methods, device=self.device, voltages_of=self.voltages_of
+        )
         each = footprint.voltages + (footprint.outputs if self.keep_outputs else 0)
         total = images_in(self.data, self.limit)
         results = max(
@@ -233,23 +239,35 @@ class _Work:
         reserved = self.memory_bytes // 2 if each and total is None else 2 * results
         return share_for(footprint, self.memory_bytes - reserved, n_chips=chip.n_chips, n_images=first.n_images)
 
-    def _passes(self, chip: ProgrammedChip, source: Iterable[Batch], share: Share) -> Iterator[tuple[Batch, _Passed]]:
+    def _passes(
+        self,
+        chip: ProgrammedChip,
+        methods: Mapping[str, Method],
+        source: Iterable[Batch],
+        share: Share,
+        notes: _Notes,
+    ) -> Iterator[tuple[Batch, _Passed]]:
         """Each batch, and what all chips made of it."""
-        whole = self.kind(chip, device=self.device) if share.chips >= chip.n_chips else None
+        solver_of = partial(ChipSolver, methods=methods, device=self.device, throw=self.throw)
+        whole = solver_of(chip) if share.chips >= chip.n_chips else None
         for ahead in read_ahead(source, share.ahead):
             of_groups: list[list[_Passed]] = [[] for _ in ahead]
             for first in range(0, chip.n_chips, share.chips):
                 group = slice(first, first + share.chips)
-                solver = self.kind(chip[group], device=self.device) if whole is None else whole
+                solver = solver_of(chip[group]) if whole is None else whole
                 for batch, passed in zip(ahead, of_groups, strict=True):
                     passed.append(self._pass(solver, batch, share.images))
+                if whole is None:
+                    notes.take(solver, chip.seeds[group])
                 del solver  # or its gains would still be there while those of the next group are made
             for batch, passed in zip(ahead, of_groups, strict=True):
                 yield batch, _Passed(joined([p.kept for p in passed], 0), torch.cat([p.right for p in passed]))
                 passed.clear()
             ahead.clear()  # or it would still be there while the next batches are read
+        if whole is not None:
+            notes.take(whole, chip.seeds)
 
-    def _pass(self, solver: Solver, batch: Batch, n_images: int) -> _Passed:
+    def _pass(self, solver: ChipSolver, batch: Batch, n_images: int) -> _Passed:
         """What a group of chips makes of a batch, so many images at a time."""
         pieces: list[Any] = []
         right: list[Tensor] = []
@@ -262,6 +280,14 @@ class _Work:
                 right.append((classes == piece.classes.to(classes.device)).sum(dim=1).cpu())
             pieces.append(changed({"value": out if self.keep_outputs else None, "voltages": voltages}, Tensor.cpu))
         return _Passed(joined(pieces, 1), torch.stack(right).sum(dim=0) if right else torch.zeros(0))
+
+
+def _accuracies(seeds: Sequence[int], right: Tensor, n_labelled: int, notes: _Notes) -> tuple[float, ...]:
+    """The share of right classes of each chip: not a number for one that failed."""
+    if not n_labelled:
+        return ()
+    shares: list[float] = (right.double() / n_labelled).tolist()
+    return tuple(math.nan if seed in notes.failures else share for seed, share in zip(seeds, shares, strict=True))
 
 
 def _no_chip(got: Any) -> HratError:

@@ -17,6 +17,7 @@ from hrat.spec.base import Part
 __all__ = ["RESTRICTIONS", "SECTIONS", "Array", "Device", "Periphery", "Programming"]
 
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 ConverterBits = Annotated[int, Field(ge=2, le=16)]
 # Lists stand for tuples in TOML and JSON, so that only these fields are not strict about the container.
@@ -160,6 +161,18 @@ class Array(Part):
     """Word lines of a tile (inputs)."""
     cols: Count = 128
     """Bit lines of a tile (outputs)."""
+    r_word_ohm: NotNegative = 1.0
+    """Resistance of one segment of a word line, between neighbouring devices and from the driver to the first, ohm."""
+    r_bit_ohm: NotNegative = 1.0
+    """Resistance of one segment of a bit line, between neighbouring devices and from the last to the amplifier, ohm."""
+    r_driver_ohm: NotNegative = 0.0
+    """Output resistance of what drives a word line, ohm."""
+    r_sense_ohm: NotNegative = 0.0
+    """Resistance between the end of a bit line and the virtual ground of its amplifier, ohm."""
+    drive: Literal["one_end", "both_ends"] = "one_end"
+    """one_end: word lines are driven at their first device; both_ends: at their last one too, by a second driver."""
+    limit_wires: bool = False
+    """Restriction: voltage is lost along the wires (IR drop)."""
 
 
 class Periphery(Part):
@@ -213,4 +226,5 @@ RESTRICTIONS: dict[str, tuple[str, str]] = {
     "bias_dac": ("periphery", "limit_bias_dac"),
     "input_dac": ("periphery", "limit_input_dac"),
     "adc": ("periphery", "limit_adc"),
+    "wires": ("array", "limit_wires"),
 }

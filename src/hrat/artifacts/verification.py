@@ -1,0 +1,108 @@
+"""Verification: one chip through several depths of simulation, and where they part."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hrat.files import write_atomic
+
+__all__ = ["Depth", "LayerDifference", "Verification"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerDifference:
+    """How far a layer's amplifier outputs lie from those at another depth, over all images and outputs."""
+
+    layer: str
+    signal_rms_V: float
+    """Root mean square of the outputs at the first depth."""
+    largest_V: float
+    """Largest difference from the first depth."""
+    rms_V: float
+    """Root mean square difference from the first depth."""
+    step_largest_V: float
+    """Largest difference from the depth before this one."""
+    step_rms_V: float
+    """Root mean square difference from the depth before this one."""
+    limited_share: float
+    """Share of outputs that stand at a limit of their amplifier at this depth or at the one before."""
+    step_limited_V: float
+    """Largest difference from the depth before among these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    """What one depth of simulation gave."""
+
+    name: str
+    adds: str
+    """What it has that the depth before has not, which is what the difference between them comes from."""
+    accuracy: float | None
+    """Share of images classified right; None without labels."""
+    agreement: float | None
+    """Share of images with the class of the first depth; None where the network yields no classes."""
+    seconds: float
+    layers: tuple[LayerDifference, ...] = ()
+    """Empty for the first depth, and where it failed."""
+    failure: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The same images through one chip, at one depth after another."""
+
+    chip_seed: int
+    n_images: int
+    spec: str
+    """Name of the hardware."""
+    depths: tuple[Depth, ...]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why a depth has no result, by its name."""
+        return {depth.name: depth.failure for depth in self.depths if depth.failure is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON data."""
+        return asdict(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the figures as JSON, whole or not at all."""
+        return write_atomic(path, json.dumps(self.to_dict(), indent=2) + "\n")
+
+    def sentences(self) -> list[str]:
+        """What the differences come from, in words: one sentence for each step."""
+        said = []
+        for before, depth in zip(self.depths, self.depths[1:], strict=False):
+            if depth.failure is not None:
+                said.append(f"{depth.name} failed: {depth.failure}")
+                continue
+            worst = max(depth.layers, key=lambda layer: layer.step_largest_V, default=None)
+            if worst is None:
+                continue
+            text = (
+                f"{depth.name}, which adds {depth.adds}, moves outputs by at most {worst.step_largest_V:.2g} V from "
+                f"{before.name} (layer {worst.layer}, whose signal is {worst.signal_rms_V:.2g} V rms)"
+            )
+            if worst.limited_share > 0 and worst.step_limited_V >= worst.step_largest_V:
+                text += f", where an amplifier reaches its limit ({worst.limited_share:.1%} of that layer's outputs do)"
+            said.append(text)
+        return said
+
+    def __str__(self) -> str:
+        """A line for each depth."""
+        lines = [f"chip {self.chip_seed} of '{self.spec}', {self.n_images:,} images"]
+        for depth in self.depths:
+            shares = [
+                f"{what} {share:.2%}"
+                for what, share in (("accuracy", depth.accuracy), ("same class", depth.agreement))
+                if share is not None
+            ]
+            lines.append(f"  {depth.name:<26} {depth.failure or ', '.join(shares)}, {depth.seconds:.1f} s")
+        return "\n".join(lines)
+
+    __repr__ = __str__

@@ -1,0 +1,88 @@
+"""The wires of a layer: its pairs laid out on tiles as the chip has them, and what they show through the wires.
+
+A tile of `array.rows x array.cols` pairs is a grid of wires with twice as many devices:
+
+    dual_rail   word lines 2k and 2k + 1 carry `+v_k` and `-v_k`, with the G+ and G- devices of input k
+    two_stage   bit lines 2j and 2j + 1 gather I+ and I- of output j
+
+Tiles have drivers of their own. Where tiles stand above one another, their bit lines end at the same virtual ground, so
+that the tiles of a layer do not disturb each other. A tile that is filled in part has wires for what it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hrat.physics import attenuated
+from hrat.spec import Array, HardwareSpec
+
+__all__ = ["Effective", "effective_pair", "join_pair", "split_pair"]
+
+Effective = Callable[[Tensor, Array], Tensor]
+"""Conductances `(..., rows, cols)` of the devices on a tile's wires, S -> effective ones of the same shape, S."""
+
+
+def effective_pair(
+    g_pos_S: Tensor, g_neg_S: Tensor, spec: HardwareSpec, effective: Effective = attenuated
+) -> tuple[Tensor, Tensor]:
+    """What the devices of a layer show through the wires of its tiles, in siemens.
+
+    Args:
+        g_pos_S: conductances of the positive partners, `(..., groups, rows, cols)`, S.
+        g_neg_S: of the negative partners.
+        spec: names the tiles, the wires and the read-out. With `array.limit_wires` off nothing is done.
+        effective: what solves a tile: the approximation that training has, or an exact one.
+
+    Returns:
+        Effective conductances of both partners, the shape of what was given, S: `I_j = sum_k (M+_kj - M-_kj) v_k`.
+    """
+    array = spec.array
+    if not array.limit_wires:
+        return g_pos_S, g_neg_S
+    dual_rail = spec.periphery.readout == "dual_rail"
+    bands = []
+    for rows in _parts(g_pos_S.shape[-2], array.rows):
+        areas = []
+        for cols in _parts(g_pos_S.shape[-1], array.cols):
+            tiles = [_cut(g_S[..., rows, cols], array) for g_S in (g_pos_S, g_neg_S)]
+            seen = effective(join_pair(tiles[0], tiles[1], dual_rail=dual_rail), array)
+            areas.append([_joined(tiles) for tiles in split_pair(seen, dual_rail=dual_rail)])
+        bands.append([torch.cat(of_partner, -1) for of_partner in zip(*areas, strict=True)])
+    pos, neg = (torch.cat(of_partner, -2) for of_partner in zip(*bands, strict=True))
+    return pos, neg
+
+
+def join_pair(g_pos_S: Tensor, g_neg_S: Tensor, *, dual_rail: bool) -> Tensor:
+    """Two of `(..., rows, cols)` -> the grid of wires, `(..., 2 rows, cols)` or, two-stage, `(..., rows, 2 cols)`."""
+    if dual_rail:
+        return torch.stack((g_pos_S, g_neg_S), -2).flatten(-3, -2)
+    return torch.stack((g_pos_S, g_neg_S), -1).flatten(-2)
+
+
+def split_pair(grid: Tensor, *, dual_rail: bool) -> tuple[Tensor, Tensor]:
+    """The inverse of `join_pair`."""
+    if dual_rail:
+        return grid[..., 0::2, :], grid[..., 1::2, :]
+    return grid[..., 0::2], grid[..., 1::2]
+
+
+def _parts(n: int, size: int) -> list[slice]:
+    """The part that whole tiles fill, and what is left: each is a batch of tiles of one shape."""
+    whole = n // size * size
+    return [part for part in (slice(0, whole), slice(whole, n)) if part.start < part.stop]
+
+
+def _cut(g_S: Tensor, array: Array) -> Tensor:
+    """`(..., rows, cols)` -> `(..., grid rows, grid cols, rows of a tile, cols of a tile)`."""
+    rows, cols = (min(n, size) for n, size in zip(g_S.shape[-2:], (array.rows, array.cols), strict=True))
+    tiles: Tensor = g_S.unflatten(-1, (-1, cols)).unflatten(-3, (-1, rows)).transpose(-3, -2)
+    return tiles
+
+
+def _joined(tiles: Tensor) -> Tensor:
+    """The inverse of `_cut`."""
+    grid: Tensor = tiles.transpose(-3, -2).flatten(-4, -3).flatten(-2)
+    return grid

@@ -1,0 +1,126 @@
+"""How arrays and amplifiers may be solved: what a method is, and which layer gets which.
+
+A method turns the layers of a chip into models. A model of a layer is either linear, and then as quick as the network
+itself,
+
+    gains       `(R_f (G+ - G-),)`, or `(R_f G+, R_f G-)` where `I-` passes an amplifier of its own: each tensor
+                `(chips, *weight_shape)`, no unit; `G` may be what the devices show through their wires
+
+or it is asked for each batch,
+
+    callables   one for each chip: word-line voltages `(images, in, *space)`, V -> amplifier outputs with the bias in
+                them, `(images, out, *space)`, V
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts import ProgrammedChip
+from hrat.errors import HratError
+from hrat.spec import HardwareSpec
+
+__all__ = ["LayerModel", "Method", "SolverChoice", "SolverError", "Statistics", "choose_methods", "gains", "in_words"]
+
+LayerModel = tuple[Tensor, ...] | tuple[Callable[[Tensor], Tensor], ...]
+"""Gains, or a callable for each chip."""
+Statistics = dict[str, dict[str, float]]
+"""What the solution of each layer took, such as `seconds`: amounts that add up over batches and chips."""
+
+
+class SolverError(HratError, RuntimeError):
+    """A circuit that could not be solved: the message says which, why, and what to do."""
+
+
+class Method(Protocol):
+    """A way to solve layers. Hashable, and without state of its own."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it by."""
+        ...
+
+    def making(self, spec: HardwareSpec) -> int:
+        """Memory that solving a layer takes beside its gains, in units of them."""
+        ...
+
+    def models(
+        self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
+    ) -> dict[str, LayerModel]:
+        """Solve the layers of the chips as far as that can be done before inputs are known.
+
+        Args:
+            chip: one or several chips.
+            names: the layers.
+            device: where to compute.
+            statistics: where to tell what the solution took.
+
+        Raises:
+            SolverError: a layer cannot be solved.
+        """
+        ...
+
+
+SolverChoice = str | Method | Mapping[str, str | Method]
+"""A method, its name, or either by layer; a layer may be a pattern such as `conv*`, and the first that fits holds."""
+
+
+def choose_methods(choice: SolverChoice, known: Mapping[str, Method], layers: Sequence[str]) -> dict[str, Method]:
+    """The method of each layer.
+
+    Args:
+        choice: what the user asked for.
+        known: methods by name.
+        layers: names of the chip's layers.
+
+    Raises:
+        HratError: an unknown name, a pattern that fits no layer, or a layer that no pattern fits.
+    """
+    if not isinstance(choice, Mapping):
+        method = _method(choice, known)
+        return dict.fromkeys(layers, method)
+    methods = {pattern: _method(one, known) for pattern, one in choice.items()}
+    chosen: dict[str, Method] = {}
+    for layer in layers:
+        fitting = [pattern for pattern in methods if layer == pattern] or [p for p in methods if fnmatchcase(layer, p)]
+        if not fitting:
+            raise HratError(
+                f"no solver is given for layer {layer!r}; expected one for each layer: add '*': 'behavioural' for all "
+                "others"
+            )
+        chosen[layer] = methods[fitting[0]]
+    for pattern in methods:
+        if pattern != "*" and not any(fnmatchcase(layer, pattern) for layer in layers):
+            raise HratError(f"the chip has no layer {pattern!r}; it has {', '.join(layers)}")
+    return chosen
+
+
+def in_words(choice: SolverChoice) -> str:
+    """How a person would call it."""
+    if isinstance(choice, Mapping):
+        return ", ".join(f"{pattern}: {in_words(one)}" for pattern, one in choice.items())
+    return choice if isinstance(choice, str) else choice.name
+
+
+def _method(choice: str | Method, known: Mapping[str, Method]) -> Method:
+    if not isinstance(choice, str):
+        if not hasattr(choice, "models"):
+            raise HratError(f"expected the name of a solver or a solver, got {choice!r}")
+        return choice
+    if choice not in known:
+        raise HratError(f"unknown solver {choice!r}; expected one of {', '.join(known)}")
+    return known[choice]
+
+
+def gains(chip: ProgrammedChip, name: str, g_pos_S: Tensor, g_neg_S: Tensor) -> LayerModel:
+    """Gains of a layer from conductances `(chips, groups, rows, cols)`, S."""
+    layer = chip.deployment.layers[name]
+    to_weight = torch.vmap(layer.geometry.from_matrix)
+    if chip.deployment.spec.periphery.readout == "two_stage":
+        return tuple(to_weight(g_S * layer.r_f_ohm).contiguous() for g_S in (g_pos_S, g_neg_S))
+    return (to_weight((g_pos_S - g_neg_S).mul_(layer.r_f_ohm)).contiguous(),)

@@ -1,0 +1,96 @@
+"""A layer on its tiles: what each device's conductance looks like at the amplifiers.
+
+A pair of the layer's matrix is two devices of one physical grid, `2 rows x cols` or `rows x 2 cols`:
+
+```text
+    dual_rail                             two_stage
+    word line 2 k      +v_k   G+          word line k   v_k   G+ on bit line 2 j      (I+ of output j)
+    word line 2 k + 1  -v_k   G-                              G- on bit line 2 j + 1  (I- of output j)
+```
+
+Each tile has drivers of its own, and the bit lines of tiles above one another end at the same virtual ground, which
+keeps them apart: currents add up, and each tile is solved by itself. A tile that is filled in part is a smaller grid,
+whose lines end with its last devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts import ProgrammedChip
+from hrat.encoding import Tile
+from hrat.errors import HratError
+from hrat.simulation.nodal.effective import effective_conductance
+from hrat.simulation.nodal.wires import Wires
+
+__all__ = ["layer_conductances"]
+
+DEVICES_AT_ONCE = 2**19
+"""Devices that are solved together: enough to be quick, and a few hundred megabytes."""
+
+
+def layer_conductances(
+    chip: ProgrammedChip, layer: str, *, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """What stands in for `(G+, G-)` in `V_out = R_f (G+ - G-)^T v + V_bias` when wires lose voltage.
+
+    Args:
+        chip: one or several chips.
+        layer: name of the layer.
+        device: where to compute.
+
+    Returns:
+        Two tensors `(chips, groups, rows, cols)`, S, float64: the conductances themselves where the restriction
+        `wires` is off.
+
+    Raises:
+        HratError: the chip has no such layer.
+    """
+    if layer not in chip.layers:
+        raise HratError(f"the chip has no layer {layer!r}; it has {', '.join(chip.layers)}")
+    spec, programmed = chip.deployment.spec, chip.layers[layer]
+    wires = Wires.of(spec.array)
+    pos_S, neg_S = (g_S.to(device, torch.float64) for g_S in (programmed.g_pos_S, programmed.g_neg_S))
+    if wires.is_ideal:
+        return pos_S.clone(), neg_S.clone()
+    two_stage = spec.periphery.readout == "two_stage"
+    eff_pos_S, eff_neg_S = torch.empty_like(pos_S), torch.empty_like(neg_S)
+    for chips, tiles in _portions(chip.deployment.tiles(layer), chip.n_chips):
+        pairs = [torch.stack([g_S[chips, *tile.index] for tile in tiles]) for g_S in (pos_S, neg_S)]
+        eff_S = effective_conductance(_interleaved(*pairs, two_stage=two_stage), wires)
+        for tile, eff_tile_S in zip(tiles, eff_S, strict=True):
+            place = (chips, *tile.index)
+            eff_pos_S[place], eff_neg_S[place] = _apart(eff_tile_S, two_stage=two_stage)
+    return eff_pos_S, eff_neg_S
+
+
+def _interleaved(pos_S: Tensor, neg_S: Tensor, *, two_stage: bool) -> Tensor:
+    """`(..., rows, cols)` twice -> the physical grid."""
+    if two_stage:
+        return torch.stack([pos_S, neg_S], dim=-1).flatten(-2)
+    return torch.stack([pos_S, neg_S], dim=-2).flatten(-3, -2)
+
+
+def _apart(grid_S: Tensor, *, two_stage: bool) -> tuple[Tensor, Tensor]:
+    """The inverse of `_interleaved`."""
+    if two_stage:
+        return grid_S[..., 0::2], grid_S[..., 1::2]
+    return grid_S[..., 0::2, :], grid_S[..., 1::2, :]
+
+
+def _portions(tiles: list[Tile], n_chips: int) -> Iterator[tuple[slice, list[Tile]]]:
+    """Tiles of equal shape and chips that are solved together."""
+    by_size: dict[tuple[int, int], list[Tile]] = {}
+    for tile in tiles:
+        size = (tile.rows.stop - tile.rows.start, tile.cols.stop - tile.cols.start)
+        by_size.setdefault(size, []).append(tile)
+    for (rows, cols), alike in by_size.items():
+        count = max(1, DEVICES_AT_ONCE // (2 * rows * cols))
+        for start in range(0, len(alike), count):
+            some = alike[start : start + count]
+            step = max(1, count // len(some))
+            for chip in range(0, n_chips, step):
+                yield slice(chip, chip + step), some

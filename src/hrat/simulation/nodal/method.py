@@ -1,0 +1,110 @@
+"""Kirchhoff's laws as a way to solve the layers of a network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts import ProgrammedChip
+from hrat.encoding.wires import join_pair, split_pair
+from hrat.errors import HratError
+from hrat.physics import clamp_to
+from hrat.simulation.methods import LayerModel, Statistics, gains
+from hrat.simulation.nodal.layers import layer_conductances
+from hrat.simulation.nodal.tile import TileSolver
+from hrat.simulation.nodal.wires import Wires
+from hrat.spec import HardwareSpec
+
+__all__ = ["Nodal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nodal:
+    """Every segment of wire, driver and sense resistance of the spec's arrays (`array.limit_wires`), exactly.
+
+    A tile of ohmic devices is linear: its effective conductances are found once, in float64, and inference then costs a
+    matrix product as in the behavioural solver. With curved devices each input takes Newton's method of its own.
+    Amplifiers are ideal within their swing.
+    """
+
+    curvature_V: float | None = None
+    """`u_0` of devices whose current is `G u_0 sinh(u / u_0)`, V; None for ohmic ones."""
+
+    name = "nodal"
+
+    def __post_init__(self) -> None:
+        """Refuse a curvature that no device has."""
+        if self.curvature_V is not None and not self.curvature_V > 0:
+            raise HratError(
+                f"Nodal: expected a curvature_V of more than 0 V, got {self.curvature_V!r}; leave it out for ohmic "
+                "devices"
+            )
+
+    def making(self, spec: HardwareSpec) -> int:
+        """Two conductances for each gain in float64, their effective ones, and the blocks of the tiles at hand."""
+        return 24 if spec.array.limit_wires else 8
+
+    def models(
+        self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
+    ) -> dict[str, LayerModel]:
+        """Gains of the layers, or callables for curved devices; see `hrat.simulation.methods.Method`."""
+        found: dict[str, LayerModel] = {}
+        for name in names:
+            start = time.perf_counter()
+            if self.curvature_V is None or device.type == "meta":
+                g_pos_S, g_neg_S = layer_conductances(chip, name, device=device)
+                dtype = chip.layers[name].g_pos_S.dtype
+                found[name] = tuple(gain.to(dtype) for gain in gains(chip, name, g_pos_S, g_neg_S))  # type: ignore[union-attr]
+            else:
+                layers = [_CurvedLayer(chip, index, name, self.curvature_V, device) for index in range(chip.n_chips)]
+                found[name] = tuple(layer.outputs for layer in layers)
+            statistics[name] = {"seconds": time.perf_counter() - start}
+        return found
+
+
+class _CurvedLayer:
+    """A layer of one chip whose devices are not ohmic."""
+
+    def __init__(self, chip: ProgrammedChip, index: int, name: str, curvature_V: float, device: torch.device) -> None:
+        self.spec = chip.deployment.spec
+        self.layer = chip.deployment.layers[name]
+        self.tiles = chip.deployment.tiles(name)
+        self.dual_rail = self.spec.periphery.readout == "dual_rail"
+        g_pos_S, g_neg_S = (
+            g_S[index].to(device, torch.float64) for g_S in (chip.layers[name].g_pos_S, chip.layers[name].g_neg_S)
+        )
+        wires = Wires.of(self.spec.array)
+        self.solvers: list[Callable[[Tensor], Tensor]] = [
+            TileSolver(
+                join_pair(g_pos_S[tile.index], g_neg_S[tile.index], dual_rail=self.dual_rail),
+                wires,
+                curvature_V=curvature_V,
+            ).compute
+            for tile in self.tiles
+        ]
+
+    def outputs(self, voltage_V: Tensor) -> Tensor:
+        """Word-line voltages `(images, in, *space)` -> amplifier outputs, V."""
+        geometry = self.layer.geometry
+        patches_V = geometry.patches(voltage_V.double())  # (images, groups, rows, positions)
+        n_images, groups, _, n_positions = patches_V.shape
+        cols = geometry.matrix_shape[2]
+        pos_A, neg_A = patches_V.new_zeros(2, groups, n_images * n_positions, cols)
+        for tile, solve in zip(self.tiles, self.solvers, strict=True):
+            inputs_V = patches_V[:, tile.group, tile.rows].mT.flatten(0, 1)
+            if self.dual_rail:
+                pos_A[tile.group, :, tile.cols] += solve(torch.stack((inputs_V, -inputs_V), dim=-1).flatten(-2))
+            else:
+                for current_A, part_A in zip((pos_A, neg_A), split_pair(solve(inputs_V), dual_rail=False), strict=True):
+                    current_A[tile.group, :, tile.cols] += part_A
+        first_V = neg_A * self.layer.r_f_ohm
+        if self.spec.periphery.limit_swing:
+            first_V = clamp_to(first_V, self.spec.periphery.v_swing_V)
+        lines_V = (pos_A * self.layer.r_f_ohm - first_V).view(groups, n_images, n_positions, cols)
+        out_V = geometry.from_lines(lines_V.permute(1, 0, 3, 2), voltage_V)
+        bias_V = self.layer.bias_V
+        return out_V if bias_V is None else out_V + geometry.channel_view(bias_V.to(out_V))

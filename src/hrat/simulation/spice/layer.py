@@ -1,0 +1,123 @@
+"""One layer as netlist lines: read clamps, rails, tiles, read-out and bias DACs. Names: see `netlist`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hrat.encoding import Tile, tile_grid
+from hrat.simulation.spice.circuit import Amplifier, CircuitLayer, Dialect, Floats, first_limit_V, physical_grid
+from hrat.simulation.spice.dialects import number, wrapped
+from hrat.simulation.spice.parts import clamp, inverter, transimpedance
+from hrat.simulation.spice.tile import tile_subcircuit
+from hrat.spec import HardwareSpec
+
+__all__ = ["LayerText"]
+
+
+@dataclass(frozen=True)
+class LayerText:
+    """The lines of one layer."""
+
+    layer: CircuitLayer
+    spec: HardwareSpec
+    amplifier: Amplifier
+    dialect: Dialect
+    dynamic: bool = False
+    c_node_F: float = 0.0
+
+    def lines(self, before: CircuitLayer | None) -> Iterator[str]:
+        """All of the layer.
+
+        Args:
+            before: the layer that feeds it; None where its inputs are driven from outside.
+        """
+        layer, node = self.layer, self.layer.node
+        yield f"* ==== {layer.name}: {layer.rows} inputs, {layer.cols} outputs, R_f = {layer.r_f_ohm:g} ohm"
+        if before is not None:
+            yield from self._entrance(before)
+        for k in range(layer.rows):
+            yield inverter(f"{node}_inv{k}", f"{node}_in{k}", f"{node}_inv{k}")
+        yield from self._tiles()
+        yield from self._amplifiers()
+        if layer.bias_V is not None:
+            yield from self._biases(layer.bias_V)
+
+    def _entrance(self, before: CircuitLayer) -> Iterator[str]:
+        """What the layer before hands over, clamped to what leaves the memristors untouched."""
+        limit = "no read clamp" if math.isinf(before.clamp_V) else f"read clamp at +-{before.clamp_V:g} V"
+        yield f"* ---- from {before.name}, {limit}"
+        node = self.layer.node
+        for k in range(self.layer.rows):
+            yield clamp(f"{node}_in{k}", f"{before.node}_out{k}", f"{node}_in{k}", before.clamp_V, self.dialect)
+
+    def _tiles(self) -> Iterator[str]:
+        grid_S = physical_grid(self.layer, self.spec)
+        shape = (1, self.layer.rows, self.layer.cols)
+        for tile in tile_grid(shape, self.spec.array):
+            rows, cols = self._lines_of(tile)
+            name = f"{self.layer.node}_{tile.name}"
+            yield f"* ---- {name}: word lines {rows.start}..{rows.stop - 1}, bit lines {cols.start}..{cols.stop - 1}"
+            yield from tile_subcircuit(name, grid_S[rows, cols], self.spec.array, c_node_F=self.c_node_F)
+            pins = [self._word_line(i) for i in range(rows.start, rows.stop)]
+            pins += [self._bit_line(j) for j in range(cols.start, cols.stop)]
+            yield wrapped([f"X{name}", *pins, name])
+
+    @property
+    def _two_stage(self) -> bool:
+        return self.spec.periphery.readout == "two_stage"
+
+    def _lines_of(self, tile: Tile) -> tuple[slice, slice]:
+        """Lines of the physical grid that a tile holds: a pair takes two of one kind."""
+        if self._two_stage:
+            return tile.rows, slice(2 * tile.cols.start, 2 * tile.cols.stop)
+        return slice(2 * tile.rows.start, 2 * tile.rows.stop), tile.cols
+
+    def _word_line(self, i: int) -> str:
+        """What drives line i of the physical grid: the opposite of +v, or of -v on every second line of two rails."""
+        if self._two_stage:
+            return f"{self.layer.node}_inv{i}"
+        return f"{self.layer.node}_in{i // 2}" if i % 2 else f"{self.layer.node}_inv{i // 2}"
+
+    def _bit_line(self, j: int) -> str:
+        """Where bit line j of the physical grid ends."""
+        if self._two_stage:
+            return f"{self.layer.node}_sumfirst{j // 2}" if j % 2 else f"{self.layer.node}_sum{j // 2}"
+        return f"{self.layer.node}_sum{j}"
+
+    def _amplifiers(self) -> Iterator[str]:
+        layer, node, amplifier = self.layer, self.layer.node, self.amplifier
+        limits_V = layer.limits_V
+        yield f"* ---- read-out, outputs from {limits_V[0]:g} to {limits_V[1]:g} V"
+        yield transimpedance(f"{node}_tia", layer.r_f_ohm, limits_V, amplifier, self.dialect, dynamic=self.dynamic)
+        if self._two_stage:
+            yield from self._first_amplifiers()
+        offsets_V = amplifier.offsets_V(node, layer.cols)
+        for j in range(layer.cols):
+            yield from self._stage(f"out{j}", f"{node}_sum{j}", f"{node}_out{j}", f"{node}_tia", float(offsets_V[j]))
+
+    def _first_amplifiers(self) -> Iterator[str]:
+        """`I-` through amplifiers of its own, whose outputs feed the summing nodes through R_f each."""
+        layer, node, amplifier = self.layer, self.layer.node, self.amplifier
+        limit_V = first_limit_V(self.spec)
+        name = f"{node}_tiafirst"
+        yield transimpedance(name, layer.r_f_ohm, (-limit_V, limit_V), amplifier, self.dialect, dynamic=self.dynamic)
+        offsets_V = amplifier.offsets_V(f"{node}_first", layer.cols)
+        for j in range(layer.cols):
+            yield from self._stage(f"first{j}", f"{node}_sumfirst{j}", f"{node}_first{j}", name, float(offsets_V[j]))
+            yield f"R{node}_first{j} {node}_first{j} {node}_sum{j} {number(layer.r_f_ohm)}"
+
+    def _stage(self, mark: str, summing: str, output: str, subcircuit: str, offset_V: float) -> Iterator[str]:
+        reference = "0"
+        if offset_V:
+            reference = f"{self.layer.node}_offset_{mark}"
+            yield f"V{reference} {reference} 0 {number(offset_V)}"
+        yield f"X{self.layer.node}_{mark} {reference} {summing} {output} {subcircuit}"
+
+    def _biases(self, bias_V: Floats) -> Iterator[str]:
+        node = self.layer.node
+        yield "* ---- bias DACs, through resistors of R_f"
+        for j, value_V in enumerate(bias_V.tolist()):
+            yield f"V{node}_dac{j} {node}_dac{j} 0 {number(-value_V)}"
+            yield f"R{node}_dac{j} {node}_dac{j} {node}_sum{j} {number(self.layer.r_f_ohm)}"

@@ -1,0 +1,211 @@
+"""SPICE as a way to solve the layers of a network.
+
+Fully connected layers that feed each other through nothing but ReLU and the read clamp are one circuit, so that a
+network of such layers runs in SPICE as a whole. A convolution is the crossbar driven with each patch; what lies between
+it and the next layer, such as max pooling, is done by whoever drives the circuit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hrat.artifacts import Deployment, ProgrammedChip
+from hrat.artifacts.graph import OpNode
+from hrat.physics import amplifier_limits_V
+from hrat.simulation.methods import LayerModel, SolverError, Statistics
+from hrat.simulation.spice.circuit import Amplifier, CircuitLayer, SpiceOptions
+from hrat.simulation.spice.ngspice import find_ngspice
+from hrat.simulation.spice.run import run_chain
+from hrat.spec import HardwareSpec
+
+__all__ = ["Spice", "circuit_layers", "linear_chains", "rectified_layers"]
+
+_PASSED_ON = ("identity", "flatten", "relu")
+"""What may lie between two layers of one circuit: values in their order, and ReLU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spice:
+    """The circuit of memristors, wires, amplifiers and DACs in ngspice, one operating point for each input or patch.
+
+    Wires are as the spec has them (`array.limit_wires`). Limits: DC, so that nothing is said of settling (see
+    `transient`); the converters of inputs and islands are ideal steps; one process for each chunk of inputs.
+    """
+
+    amplifier: Amplifier = field(default_factory=Amplifier)
+    """Read-out amplifiers; `Amplifier(gain=None)` is ideal. Each chip draws its own offsets."""
+    workers: int | None = None
+    """Processes at a time; None for as many as there are cores, two at most."""
+    time_limit_s: float = 3600.0
+    """After which one run of ngspice is stopped."""
+    ngspice: str | None = None
+    """The program; None to look for it: HRAT_NGSPICE, the PATH, .ngspice/bin."""
+    keep: str | None = None
+    """A folder for the netlists and logs of the runs; None to throw them away."""
+
+    name = "spice"
+
+    def making(self, spec: HardwareSpec) -> int:
+        """What ngspice takes is memory of another process; see `hrat.simulation.spice.run`."""
+        del spec
+        return 1
+
+    def models(
+        self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
+    ) -> dict[str, LayerModel]:
+        """A callable for each layer and chip; see `hrat.simulation.methods.Method`."""
+        del device  # circuits are solved on the CPU
+        program = find_ngspice(self.ngspice)  # refused now, not after an hour of other layers
+        found: dict[str, list[Callable[[Tensor], Tensor]]] = {name: [] for name in names}
+        for index, seed in enumerate(chip.seeds):
+            options = SpiceOptions(
+                amplifier=replace(self.amplifier, seed=seed),
+                workers=self.workers,
+                time_limit_s=self.time_limit_s,
+                ngspice=program.path,
+                keep=None if self.keep is None else Path(self.keep),
+            )
+            for chain in linear_chains(chip.deployment, names):
+                circuit = _Chain(chip, index, chain, options, statistics)
+                for place, name in enumerate(chain):
+                    found[name].append(circuit.outputs_of(place))
+        return {name: tuple(models) for name, models in found.items()}
+
+
+def linear_chains(deployment: Deployment, names: Sequence[str]) -> list[list[str]]:
+    """Which layers are one circuit: each list holds layers that feed each other directly.
+
+    Args:
+        deployment: of the chip.
+        names: the layers to put into circuits.
+    """
+    nodes = {node.name: node for node in deployment.graph}
+    readers = Counter(name for node in deployment.graph for name in node.inputs())
+    crossbars = [node for node in deployment.graph if node.op == "crossbar"]
+    calls = Counter(node.args[1] for node in crossbars)
+    before: dict[str, str] = {}
+    for node in crossbars:
+        source = _feeding(node, nodes, readers)
+        if source is not None and calls[node.args[1]] == calls[source] == 1:
+            before[node.args[1]] = source
+    fully_connected = {name for name in names if deployment.layers[name].geometry.kind == "linear"}
+    chains: list[list[str]] = []
+    for name in [node.args[1] for node in crossbars if node.args[1] in names]:
+        if any(name in chain for chain in chains):
+            continue  # a layer that is called twice
+        fed_by = before.get(name)
+        chain = next((chain for chain in chains if chain[-1] == fed_by), None)
+        if chain is not None and {name, fed_by} <= fully_connected:
+            chain.append(name)
+        else:
+            chains.append([name])
+    return chains
+
+
+def _feeding(node: OpNode, nodes: dict[str, OpNode], readers: Counter[str]) -> str | None:
+    """The layer whose outputs a node takes with nothing but ReLU and layout between, and nobody else."""
+    source = nodes[node.inputs()[0]]
+    while source.op in _PASSED_ON and readers[source.name] == 1:
+        source = nodes[source.inputs()[0]]
+    return source.args[1] if source.op == "crossbar" and readers[source.name] == 1 else None
+
+
+def circuit_layers(chip: ProgrammedChip, index: int, chain: Sequence[str], group: int = 0) -> list[CircuitLayer]:
+    """The layers of a chain as circuits.
+
+    Args:
+        chip: one or several chips.
+        index: which of them.
+        chain: names of layers that feed each other, as `linear_chains` returns them.
+        group: which group of a grouped convolution.
+    """
+    deployment = chip.deployment
+    spec = deployment.spec
+    low_V, high_V = amplifier_limits_V(spec)
+    read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
+    rectified = rectified_layers(deployment)
+    layers = []
+    for name in chain:
+        layer, programmed = deployment.layers[name], chip.layers[name]
+        cols = layer.geometry.matrix_shape[2]
+        bias_V = None if layer.bias_V is None else _numbers(layer.bias_V[group * cols : (group + 1) * cols])
+        layers.append(
+            CircuitLayer(
+                name=name if layer.geometry.groups == 1 else f"{name}_group{group}",
+                g_pos_S=_numbers(programmed.g_pos_S[index, group]),
+                g_neg_S=_numbers(programmed.g_neg_S[index, group]),
+                r_f_ohm=layer.r_f_ohm,
+                bias_V=bias_V,
+                low_V=low_V,
+                high_V=high_V,
+                clamp_V=read_V,
+                rectifies=name in rectified,
+            )
+        )
+    return layers
+
+
+def rectified_layers(deployment: Deployment) -> set[str]:
+    """Layers whose outputs go to a ReLU and nowhere else: their amplifiers may have a single supply."""
+    nodes = {node.name: node for node in deployment.graph}
+    readers = Counter(name for node in deployment.graph for name in node.inputs())
+    relus = [node for node in deployment.graph if node.op == "relu"]
+    found = [_feeding(node, nodes, readers) for node in relus]
+    # One set of amplifiers serves all calls of a layer.
+    calls = Counter(node.args[1] for node in deployment.graph if node.op == "crossbar")
+    return {layer for layer in found if layer is not None and found.count(layer) == calls[layer]}
+
+
+class _Chain:
+    """A circuit of one or several layers of a chip. The first layer runs it; the others hand out what it gave."""
+
+    def __init__(
+        self, chip: ProgrammedChip, index: int, chain: list[str], options: SpiceOptions, statistics: Statistics
+    ) -> None:
+        self.spec = chip.deployment.spec
+        self.geometry = chip.deployment.layers[chain[0]].geometry
+        self.names = chain
+        self.options = options
+        self.told = statistics.setdefault(chain[0], {})
+        self.circuits = [circuit_layers(chip, index, chain, group) for group in range(self.geometry.groups)]
+        self.waiting: dict[int, Tensor] = {}
+
+    def outputs_of(self, place: int) -> Callable[[Tensor], Tensor]:
+        """What a layer of the chain does with its word lines' voltages."""
+        return self._run if place == 0 else lambda voltage_V: self._handed_out(place, voltage_V)
+
+    def _run(self, voltage_V: Tensor) -> Tensor:
+        patches = self.geometry.patches(voltage_V.double().cpu())  # (images, groups, rows, positions)
+        n_images, _, n_rows, n_positions = patches.shape
+        of_groups: list[list[Tensor]] = []
+        for group, circuit in enumerate(self.circuits):
+            inputs_V = patches[:, group].mT.reshape(-1, n_rows).numpy()
+            result = run_chain(circuit, self.spec, inputs_V, self.options)
+            if result.failure is not None:
+                raise SolverError(f"{', '.join(self.names)}: {result.failure}") from result.failure
+            self._tell(result.seconds, len(inputs_V))
+            of_groups.append([torch.from_numpy(np.ascontiguousarray(out_V)) for out_V in result.outputs])
+        lines_V = torch.stack([outputs[0] for outputs in of_groups])  # (groups, images * positions, cols)
+        self.waiting = {place: of_groups[0][place] for place in range(1, len(self.names))}
+        split = lines_V.unflatten(1, (n_images, n_positions)).permute(1, 0, 3, 2)  # (images, groups, cols, positions)
+        return self.geometry.from_lines(split, voltage_V)
+
+    def _handed_out(self, place: int, voltage_V: Tensor) -> Tensor:
+        out_V = self.waiting.pop(place)
+        return out_V.reshape(*voltage_V.shape[:-1], -1)
+
+    def _tell(self, seconds: float, n_points: int) -> None:
+        self.told["seconds"] = self.told.get("seconds", 0.0) + seconds
+        self.told["operating_points"] = self.told.get("operating_points", 0) + n_points
+
+
+def _numbers(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return x.detach().double().cpu().numpy()

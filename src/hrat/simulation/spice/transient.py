@@ -1,0 +1,156 @@
+"""How a layer settles after its word lines have been driven."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hrat.simulation.spice.circuit import (
+    Amplifier,
+    CircuitError,
+    CircuitLayer,
+    Dialect,
+    Floats,
+    SpiceOptions,
+    check_chain,
+    count_devices,
+)
+from hrat.simulation.spice.dialects import check_dialect, kept, number, options_lines
+from hrat.simulation.spice.layer import LayerText
+from hrat.simulation.spice.ngspice import find_ngspice
+from hrat.simulation.spice.runner import run_netlist
+from hrat.spec import HardwareSpec
+
+__all__ = ["Transient", "noise_gain", "time_constant_s", "transient", "transient_netlist"]
+
+CONSTANTS_SHOWN = 25.0
+"""Time constants until the end: what is left then is exp(-25) of the step."""
+STEPS_OF_A_CONSTANT = 20.0
+RISE_SHARE = 0.01
+"""Rise time of the word lines, in time constants."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transient:
+    """Amplifier outputs over time."""
+
+    times_s: Floats
+    """`(points,)`, not evenly spaced, s."""
+    outputs_V: Floats
+    """`(points, cols)`, V."""
+
+    def settling_s(self, tolerance_V: float) -> Floats:
+        """When each output has come within the tolerance of its last value for good, `(cols,)`, s."""
+        outside = np.abs(self.outputs_V - self.outputs_V[-1]) > tolerance_V
+        # The point behind the last one that is outside; the first of all where none is.
+        behind = len(outside) - np.argmax(outside[::-1], axis=0)
+        return self.times_s[np.where(outside.any(axis=0), behind, 0)]
+
+
+def noise_gain(layer: CircuitLayer, spec: HardwareSpec) -> Floats:
+    """`1 + R_f G_total` of each output's last amplifier, `(cols,)`, no unit; wires left out of account.
+
+    G_total is all that hangs at the summing node beside R_f: the devices, the resistor of the bias DAC, and in a
+    two-stage read-out the one that brings the first amplifier's output instead of the devices of `I-`.
+    """
+    first = 1.0 if spec.periphery.readout == "two_stage" else layer.r_f_ohm * layer.g_neg_S.sum(axis=0)
+    bias = 0.0 if layer.bias_V is None else 1.0
+    gain: Floats = 1.0 + layer.r_f_ohm * layer.g_pos_S.sum(axis=0) + first + bias
+    return gain
+
+
+def time_constant_s(layer: CircuitLayer, spec: HardwareSpec, amplifier: Amplifier, c_node_F: float = 0.0) -> float:
+    """Estimate of the slowest time constant of a layer: that of its amplifiers, and of its lines, s.
+
+    Amplifiers: `(1 + R_f G_total) / (2 pi gbw)`, twice that in a two-stage read-out. Lines: the capacitance of a whole
+    bit line on R_f divided by the root of the loop gain is less than `sqrt(R_f C / (2 pi gbw))`; an ohm a segment adds
+    nothing beside it.
+    """
+    of_amplifiers = float(noise_gain(layer, spec).max()) / (2.0 * math.pi * amplifier.gbw_Hz)
+    if spec.periphery.readout == "two_stage":
+        of_amplifiers += (2.0 + layer.r_f_ohm * float(layer.g_neg_S.sum(axis=0).max())) / (
+            2.0 * math.pi * amplifier.gbw_Hz
+        )
+    lines_F = 2.0 * layer.rows * c_node_F
+    return of_amplifiers + math.sqrt(layer.r_f_ohm * lines_F / (2.0 * math.pi * amplifier.gbw_Hz))
+
+
+def transient(
+    layer: CircuitLayer,
+    spec: HardwareSpec,
+    input_V: Floats,
+    options: SpiceOptions | None = None,
+    *,
+    duration_s: float | None = None,
+    c_node_F: float = 0.0,
+) -> Transient:
+    """Drive the word lines from 0 V to `input_V` at time 0 and watch the outputs.
+
+    Args:
+        layer: one crossbar with its amplifiers.
+        spec: tile size, wires, read-out.
+        input_V: voltages on the word lines, `(rows,)`, V.
+        options: the amplifier, and how to run ngspice.
+        duration_s: how long; None for 25 of the slowest time constants as `time_constant_s` has them.
+        c_node_F: capacitance to ground at each crossing, on the word line and on the bit line, F.
+
+    Raises:
+        CircuitError: something does not fit.
+        SpiceFailure: there is no solution.
+    """
+    options = options or SpiceOptions()
+    program = find_ngspice(options.ngspice)
+    program.check_size(count_devices([layer]), wires=spec.array.limit_wires)
+    text = transient_netlist(
+        layer, spec, input_V, options, duration_s=duration_s, c_node_F=c_node_F, klu=program.has_klu
+    )
+    plot = run_netlist(program, [text], time_limit_s=options.time_limit_s, keep=options.keep)[-1]
+    outputs_V = plot.columns([f"v({layer.node}_out{j})" for j in range(layer.cols)])
+    return Transient(times_s=plot["time"], outputs_V=outputs_V)
+
+
+def transient_netlist(
+    layer: CircuitLayer,
+    spec: HardwareSpec,
+    input_V: Floats,
+    options: SpiceOptions | None = None,
+    *,
+    duration_s: float | None = None,
+    c_node_F: float = 0.0,
+    dialect: Dialect = "ngspice",
+    klu: bool = True,
+) -> str:
+    """The netlist that `transient` solves; arguments as there, and as those of `netlist`.
+
+    Raises:
+        CircuitError: something does not fit.
+    """
+    options = options or SpiceOptions()
+    check_dialect(dialect)
+    input_V = np.asarray(input_V, dtype=np.float64)
+    check_chain([layer], input_V[None])
+    constant_s = time_constant_s(layer, spec, options.amplifier, c_node_F)
+    duration_s = CONSTANTS_SHOWN * constant_s if duration_s is None else duration_s
+    if not 0.0 < duration_s < math.inf or not 0.0 <= c_node_F < math.inf:
+        raise CircuitError(f"expected duration_s > 0 and c_node_F >= 0, got {duration_s} s and {c_node_F} F")
+    step_s = min(constant_s / STEPS_OF_A_CONSTANT, duration_s / 50.0)
+    lines = [
+        f"* settling of {layer.name} ({spec.name}), amplifiers of {options.amplifier.gbw_Hz:g} Hz gain-bandwidth",
+        *LayerText(layer, spec, options.amplifier, dialect, dynamic=True, c_node_F=c_node_F).lines(None),
+        "* ---- word lines, stepped at time 0",
+        *_steps(layer, input_V, RISE_SHARE * constant_s),
+        *options_lines(options, dialect, klu=klu, analysis="tran"),
+        f".tran {number(step_s)} {number(duration_s)} 0 {number(step_s)}",
+        kept([f"{layer.node}_out{j}" for j in range(layer.cols)], dialect, analysis="tran"),
+        ".end",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _steps(layer: CircuitLayer, input_V: Floats, rise_s: float) -> Iterator[str]:
+    node = layer.node
+    for k, value_V in enumerate(input_V.tolist()):
+        yield f"V{node}_in{k} {node}_in{k} 0 PWL(0 0 {number(rise_s)} {number(value_V)})"

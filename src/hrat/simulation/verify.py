@@ -1,0 +1,184 @@
+"""The same images through one chip, from the formula of training down to the circuit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts import ProgrammedChip, SimulationResult
+from hrat.artifacts.verification import Depth, LayerDifference, Verification
+from hrat.errors import HratError
+from hrat.physics import amplifier_limits_V
+from hrat.simulation.behavioural import Behavioural
+from hrat.simulation.methods import SolverChoice
+from hrat.simulation.nodal import Nodal
+from hrat.simulation.simulate import simulate
+from hrat.simulation.spice import Amplifier, Spice, rectified_layers
+from hrat.spec import HardwareSpec
+
+__all__ = ["Rung", "ladder", "verify"]
+
+LIMIT_IMAGES = 20
+NEAR_LIMIT = 0.999
+"""An output within a thousandth of its amplifier's limit stands at it: a real amplifier meets its limit smoothly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """A depth to simulate at."""
+
+    name: str
+    solver: SolverChoice
+    adds: str
+    """What it has that the one before has not."""
+
+
+def ladder(spec: HardwareSpec, *, spice: bool = True, opamp_gain: float = 1e5, offset_V: float = 0.0) -> list[Rung]:
+    """Depths from the formula of training to the circuit, each with one thing more than the one before.
+
+    Args:
+        spec: the hardware.
+        spice: whether to go on to SPICE.
+        opamp_gain: open-loop gain of the amplifiers.
+        offset_V: standard deviation of their input offsets, V.
+    """
+    wires = "every segment of wire, by Kirchhoff's laws" if spec.array.limit_wires else "Kirchhoff's laws, ideal wires"
+    rungs = [
+        Rung(name="behavioural", solver=Behavioural(), adds="the formula of training"),
+        Rung(name="nodal", solver=Nodal(), adds=wires),
+    ]
+    if not spice:
+        return rungs
+    ideal, real = Amplifier(gain=None), Amplifier(gain=opamp_gain)
+    rungs.append(Rung(name="SPICE, ideal amplifiers", solver=Spice(amplifier=ideal), adds="a solver of another make"))
+    rungs.append(Rung(name="SPICE", solver=Spice(amplifier=real), adds=f"amplifiers with a gain of {opamp_gain:g}"))
+    if offset_V:
+        offset = Amplifier(gain=opamp_gain, offset_V=offset_V)
+        adds = f"amplifier offsets of {offset_V:g} V rms"
+        rungs.append(Rung(name="SPICE with offsets", solver=Spice(amplifier=offset), adds=adds))
+    return rungs
+
+
+def verify(
+    chip: ProgrammedChip,
+    data: Any,
+    *,
+    rungs: Sequence[Rung] | None = None,
+    limit: int | None = LIMIT_IMAGES,
+    progress: Callable[[str], None] | None = None,
+) -> Verification:
+    """Send the same images through a chip at one depth after another, and compare the voltages of every layer.
+
+    Args:
+        chip: one chip; of several the first is taken.
+        data: what `simulate` takes.
+        rungs: the depths, of which the first is the reference; those of `ladder` unless given.
+        limit: use the first so many images only; the voltages of all layers are held for these.
+        progress: called with the name of each depth before its turn.
+
+    Returns:
+        For each depth accuracy, share of images with the same class as at the first depth, and for each layer the
+        largest and the root mean square difference of its amplifier outputs. A depth that cannot be had says why.
+
+    Raises:
+        HratError: the first depth cannot be had, or as `simulate`.
+    """
+    one = chip[0]
+    layers = list(one.layers)
+    found: list[SimulationResult | None] = []
+    depths: list[Depth] = []
+    for rung in ladder(one.deployment.spec) if rungs is None else rungs:
+        if progress is not None:
+            progress(rung.name)
+        try:
+            result = simulate(one, data, solver=rung.solver, limit=limit, voltages_of=layers)
+        except HratError as error:
+            if not found:
+                raise
+            found.append(None)
+            depths.append(_failed(rung, str(error)))
+            continue
+        earlier = [other for other in found if other is not None]
+        found.append(result)
+        depths.append(_depth(one, rung, result, earlier[0] if earlier else None, earlier[-1] if earlier else None))
+    first = found[0]
+    assert first is not None
+    return Verification(
+        chip_seed=one.seeds[0], n_images=first.n_images, spec=one.deployment.spec.name, depths=tuple(depths)
+    )
+
+
+def _failed(rung: Rung, why: str) -> Depth:
+    return Depth(name=rung.name, adds=rung.adds, accuracy=None, agreement=None, seconds=0.0, failure=why)
+
+
+def _depth(
+    chip: ProgrammedChip,
+    rung: Rung,
+    result: SimulationResult,
+    first: SimulationResult | None,
+    before: SimulationResult | None,
+) -> Depth:
+    differences: tuple[LayerDifference, ...] = ()
+    agreement = None
+    if first is not None and before is not None:
+        limit_V = amplifier_limits_V(chip.deployment.spec)[1]
+        rectified = rectified_layers(chip.deployment)
+        differences = tuple(
+            _difference(
+                layer,
+                # Behind a ReLU: a circuit makes it in the amplifier itself, by a single supply.
+                *(_seen(r.voltages[layer], layer in rectified) for r in (first, before, result)),
+                limit_V=limit_V,
+            )
+            for layer in chip.layers
+        )
+        agreement = _agreement(first.value, result.value)
+    return Depth(
+        name=rung.name,
+        adds=rung.adds,
+        accuracy=None if result.accuracies is None else result.accuracies[0],
+        agreement=agreement,
+        seconds=result.seconds,
+        layers=differences,
+    )
+
+
+def _difference(layer: str, first: Tensor, before: Tensor, now: Tensor, *, limit_V: float) -> LayerDifference:
+    total, step = (now - first).abs(), (now - before).abs()
+    limited = torch.zeros_like(step, dtype=torch.bool)
+    if math.isfinite(limit_V):
+        limited = torch.maximum(now.abs(), before.abs()) >= NEAR_LIMIT * limit_V
+    return LayerDifference(
+        layer=layer,
+        signal_rms_V=_rms(first),
+        largest_V=float(total.max()),
+        rms_V=_rms(total),
+        step_largest_V=float(step.max()),
+        step_rms_V=_rms(step),
+        limited_share=float(limited.double().mean()),
+        step_limited_V=float(step[limited].max()) if bool(limited.any()) else 0.0,
+    )
+
+
+def _seen(voltage_V: Tensor, rectified: bool) -> Tensor:
+    voltage_V = voltage_V.double()
+    return voltage_V.relu() if rectified else voltage_V
+
+
+def _rms(x: Tensor) -> float:
+    return float(x.square().mean().sqrt())
+
+
+def _agreement(first: Any, now: Any) -> float | None:
+    """Share of images with the same class; None where the outputs are no class scores."""
+    if isinstance(first, Mapping) and "logits" in first:
+        first, now = first["logits"], now["logits"]
+    if not isinstance(first, Tensor) or first.ndim != 3:
+        return None
+    return float((first.argmax(dim=2) == now.argmax(dim=2)).double().mean())

@@ -1,0 +1,101 @@
+"""Law 4, the circuit agrees: behavioural == nodal on ideal wires == SPICE with ideal parts; nodal == SPICE on wires.
+
+Whole networks; single tiles are held against other solvers in tests/simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import hrat
+from hrat.simulation import Amplifier, Spice
+from hrat.simulation.spice import rectified_layers
+from laws.checks import assert_same
+from laws.networks import NETWORKS, SPECS, network
+from ngspice import needs_ngspice
+
+IDEAL = Spice(amplifier=Amplifier(gain=None))
+WIRES = {"r_word_ohm": 2.0, "r_bit_ohm": 0.7, "r_driver_ohm": 30.0, "r_sense_ohm": 11.0}
+
+
+def outputs(chip: hrat.ProgrammedChip, x: Any, solver: Any = "behavioural") -> tuple[Any, dict[str, Tensor]]:
+    """What the network returns, and what leaves each layer: behind its ReLU, which a circuit makes in the amplifier."""
+    result = hrat.simulate(chip, x, solver=solver, voltages_of=list(chip.layers))
+    rectified = rectified_layers(chip.deployment)
+    return result.value, {name: v.relu() if name in rectified else v for name, v in result.voltages.items()}
+
+
+def chip_of(name: str, spec: str, **changes: Any) -> tuple[hrat.ProgrammedChip, Any]:
+    model, x = network(name)
+    hardware = SPECS[spec].replace({"array.rows": 12, "array.cols": 5, **changes})
+    return hrat.program(hrat.deploy(hrat.prepare(model, hardware, x)), seed=2), x
+
+
+@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage", "wan2022"])
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_nodal_is_behavioural_where_wires_are_ideal(name: str, spec: str) -> None:
+    chip, x = chip_of(name, spec)
+    behavioural, nodal = (hrat.simulate(chip, x, solver=solver).value for solver in ("behavioural", "nodal"))
+    assert_same(nodal, behavioural, "law 4, nodal", 1e-12)
+    no_ohms = chip.with_array(limit_wires=True, r_word_ohm=0.0, r_bit_ohm=0.0)
+    assert_same(hrat.simulate(no_ohms, x, solver="nodal").value, behavioural, "law 4, nodal with wires of 0 ohm", 1e-12)
+    assert_same(hrat.simulate(no_ohms, x).value, behavioural, "law 4, behavioural with wires of 0 ohm", 1e-12)
+
+
+@needs_ngspice
+@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage"])
+@pytest.mark.parametrize("name", ["fc4", "residual", "islands"])
+def test_spice_with_ideal_parts_is_behavioural(name: str, spec: str) -> None:
+    chip, x = chip_of(name, spec)
+    x = x[:3]
+    value, voltages_V = outputs(chip, x)
+    spice_value, spice_V = outputs(chip, x, IDEAL)
+    assert_same(spice_V, voltages_V, "law 4, voltages in SPICE", 1e-9)
+    assert_same(spice_value, value, "law 4, SPICE", 1e-9)
+
+
+@needs_ngspice
+@pytest.mark.parametrize("drive", ["one_end", "both_ends"])
+@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage"])
+def test_spice_with_wires_is_nodal(spec: str, drive: str) -> None:
+    chip, x = chip_of("fc4", spec, limit_wires=True, drive=drive, **WIRES)
+    x = x[:3]
+    _, without_V = outputs(chip.with_array(limit_wires=False), x)
+    _, nodal_V = outputs(chip, x, "nodal")
+    _, spice_V = outputs(chip, x, IDEAL)
+    assert_same(spice_V, nodal_V, "law 4, voltages with wires", 1e-6)
+    first = next(iter(chip.layers))
+    assert float((without_V[first] - nodal_V[first]).abs().max()) > 1e-3  # wires do something here
+
+
+@needs_ngspice
+def test_a_layer_may_be_in_spice_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4)).double()
+    x = torch.rand(2, 1, 6, 6, dtype=torch.float64)
+    chip = hrat.program(hrat.deploy(hrat.prepare(model.eval(), SPECS["harsh"], x)), seed=1)
+    whole = hrat.simulate(chip, x).value
+    for layer in ("0", "4"):
+        mixed = hrat.simulate(chip, x, solver={layer: IDEAL, "*": "behavioural"})
+        assert_same(mixed.value, whole, f"layer {layer} in SPICE", 1e-9)
+        assert list(mixed.statistics) == [layer]
+
+
+@pytest.mark.parametrize("mutation", ["swapped parasitics", "swapped partners"])
+def test_law_4_would_notice(mutation: str) -> None:
+    chip, x = chip_of("fc4", "harsh", limit_wires=True, **WIRES)
+    right = hrat.simulate(chip, x, solver="nodal").value
+    if mutation == "swapped parasitics":
+        chip = chip.with_array(r_word_ohm=WIRES["r_bit_ohm"], r_bit_ohm=WIRES["r_word_ohm"])
+    else:
+        swapped = {
+            name: replace(layer, g_pos_S=layer.g_neg_S, g_neg_S=layer.g_pos_S) for name, layer in chip.layers.items()
+        }
+        chip = replace(chip, layers=swapped)
+    with pytest.raises(AssertionError, match="differs"):
+        assert_same(hrat.simulate(chip, x, solver="nodal").value, right, "law 4", 1e-6)
