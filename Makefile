@@ -68,6 +68,8 @@ $(DEV): pyproject.toml constraints.txt
 	$(venv)
 	@echo "installing hrat[dev] into $(VENV) ..."
 	@$(INSTALL) -e ".[dev]"
+	@# Another solver for the tests to compare with; without pycairo, which its drawings need and which has no wheels.
+	@$(INSTALL) --no-deps badcrossbar pathvalidate sigfig
 	@touch $(LIGHT) $@
 
 $(LIGHT): pyproject.toml constraints.txt

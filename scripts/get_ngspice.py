@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import io
 import lzma
 import os
@@ -25,6 +26,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +38,7 @@ TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 NOT_NEEDED = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/X11/locale/", "usr/share/i18n/")
 TIMEOUT_S = 60
+PAUSES_S = (1, 5)
 
 Index = dict[str, dict[str, str]]
 
@@ -255,16 +258,21 @@ def version_of(program: Path) -> str | None:
 
 
 def download(url: str) -> bytes:
-    """The content of `url`."""
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            content: bytes = answer.read()
-            return content
-    except (OSError, ValueError) as error:
-        raise GetError(
-            f"cannot fetch {url}: {error}; check the network (a proxy goes into http_proxy), or name another mirror in "
-            "HRAT_DEBIAN_MIRROR; what has been fetched is kept for the next try"
-        ) from error
+    """The content of `url`; a network that stumbles gets another chance."""
+    for pause_s in (*PAUSES_S, None):
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+                content: bytes = answer.read()
+                return content
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            if pause_s is not None:
+                time.sleep(pause_s)
+                continue
+            raise GetError(
+                f"cannot fetch {url}: {error}; check the network (a proxy goes into http_proxy), or name another "
+                "mirror in HRAT_DEBIAN_MIRROR; what has been fetched is kept for the next try"
+            ) from error
+    raise AssertionError("the last try returns or raises")
 
 
 def check_sum(data: bytes, expected: str, what: str) -> None:

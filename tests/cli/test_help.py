@@ -13,7 +13,7 @@ from cli.shell import Shell
 from hrat.recipes import METHODS
 from hrat.training.data import DATASET_NAMES
 
-VERBS = ["demo", "recipes", "spec", "train", "deploy", "program", "simulate", "verify", "compare", "inspect"]
+VERBS = ["demo", "recipes", "spec", "train", "deploy", "program", "simulate", "verify", "netlist", "compare", "inspect"]
 
 
 def test_version(shell: Shell) -> None:

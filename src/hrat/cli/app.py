@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hrat.cli import compare, demo, deploy, inspect, program, recipes, simulate, train, verify
+from hrat.cli import compare, demo, deploy, inspect, netlist, program, recipes, simulate, train, verify
 from hrat.cli.guard import Verbs
 from hrat.cli.output import examples
 from hrat.cli.spec import spec_app
@@ -60,6 +60,7 @@ app.command("deploy", epilog=deploy.EXAMPLES)(deploy.deploy)
 app.command("program", epilog=program.EXAMPLES)(program.program)
 app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
+app.command("netlist", epilog=netlist.EXAMPLES)(netlist.netlist)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
 

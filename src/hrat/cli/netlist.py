@@ -1,0 +1,81 @@
+"""`hrat netlist`: the circuit of a chip, for a circuit simulator."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrat.cli.options import OffsetOption, OpampGainOption, WiresOption
+from hrat.cli.output import examples, wrote
+from hrat.errors import HratError
+
+__all__ = ["EXAMPLES", "netlist"]
+
+EXAMPLES = examples(
+    "hrat netlist network.chips -o netlists",
+    "hrat netlist network.chips -o netlists --layer fc1 --dialect ltspice --wires 1",
+)
+
+
+class DialectName(StrEnum):
+    """For which SPICE."""
+
+    ngspice = "ngspice"
+    ltspice = "ltspice"
+    xyce = "xyce"
+
+
+def netlist(
+    chip: Annotated[Path, typer.Argument(metavar="CHIPS", help="File that hrat program wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the netlists go.")] = Path(
+        "netlists"
+    ),
+    index: Annotated[int, typer.Option("--chip", min=0, help="Which chip of the file, counted from 0.")] = 0,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", metavar="NAME", help="This layer only; repeatable. All of them otherwise."),
+    ] = None,
+    dialect: Annotated[DialectName, typer.Option(help="For which SPICE.")] = DialectName.ngspice,
+    inputs: Annotated[
+        int, typer.Option(min=1, help="How many random inputs, within the read threshold, the sweep goes through.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
+    wires: WiresOption = None,
+    opamp_gain: OpampGainOption = 1e5,
+    offset: OffsetOption = 0.0,
+) -> None:
+    """Write the circuits of a chip as SPICE netlists, to open and to change.
+
+    Fully connected layers that feed each other make one circuit; every group of a convolution makes one, to be driven
+    with patches. Each file says in comments what is what, and ends with a sweep over the inputs.
+    """
+    import torch
+
+    import hrat
+    from hrat.simulation import Amplifier
+    from hrat.simulation.spice import SpiceOptions, circuit_layers, linear_chains, save_netlist
+
+    chips = hrat.ProgrammedChip.load(chip)
+    if index >= chips.n_chips:
+        raise HratError(f"--chip: {chip} has {chips.n_chips} chip(s), counted from 0; got {index}")
+    unknown = [name for name in layer or () if name not in chips.layers]
+    if unknown:
+        raise HratError(f"--layer: the chip has no layer {unknown[0]!r}; it has {', '.join(chips.layers)}")
+    if wires is not None:
+        chips = chips.with_array(limit_wires=True, r_word_ohm=wires, r_bit_ohm=wires)
+    spec = chips.deployment.spec
+    options = SpiceOptions(amplifier=Amplifier(gain=opamp_gain, offset_V=offset, seed=chips.seeds[index]))
+    generator = torch.Generator().manual_seed(seed)
+    output.mkdir(parents=True, exist_ok=True)
+    written = []
+    for chain in linear_chains(chips.deployment, layer or list(chips.layers)):
+        for group in range(chips.deployment.layers[chain[0]].geometry.groups):
+            layers = circuit_layers(chips, index, chain, group)
+            drawn = 2 * torch.rand(inputs, layers[0].rows, generator=generator, dtype=torch.float64) - 1
+            inputs_V = (spec.device.v_read_V * drawn).numpy()
+            path = output / f"{'-'.join(part.node for part in layers)}.cir"
+            written.append(save_netlist(path, layers, spec, inputs_V, options, dialect=dialect.value))
+    wrote(written)
