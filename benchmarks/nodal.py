@@ -1,6 +1,7 @@
 """Tiles with wires: hrat's nodal solver beside a plain sparse solution and badcrossbar, in one run, taking turns.
 
     python benchmarks/nodal.py [--sizes 64 128 256] [--badcrossbar path/to/its/python]
+    python benchmarks/nodal.py --chips lenet5.chips --data mnist    # inference with wires beside the behavioural one
 
 Each solves square tiles of devices between 5 and 150 uS with 1 ohm a segment, everything anew in each turn. Prints a
 table of medians, and stops if two do not agree to 1e-9.
@@ -143,13 +144,47 @@ def check(outputs: dict[str, np.ndarray], size: int) -> None:
             sys.exit(f"{size} x {size}: {first} and {name} differ by {error:.1e} of the largest current")
 
 
+def inference(file: Path, data: str, turns: int) -> None:
+    """All test images through a chip that is set up, with wires and without."""
+    import torch
+    from timing import medians
+
+    import hrat
+    from hrat.simulation import Behavioural, ChipSolver, Nodal
+    from hrat.training import load_data
+
+    chip = hrat.ProgrammedChip.load(file)[0]
+    wired = chip.with_array(limit_wires=True, r_word_ohm=WIRE_OHM, r_bit_ohm=WIRE_OHM)
+    images = torch.stack([image for image, _ in load_data(data).test]).split(500)
+    solvers = {}
+    for name, one, method in (("behavioural", chip, Behavioural()), ("nodal", wired, Nodal())):
+        start = time.perf_counter()
+        solvers[name] = ChipSolver(one, methods=dict.fromkeys(one.layers, method))
+        print(f"{name}: set up in {time.perf_counter() - start:.2f} s")
+    input_name = next(node.args[0] for node in chip.deployment.graph if node.op == "input")
+
+    def run(solver: ChipSolver) -> None:
+        for batch in images:
+            solver.compute({input_name: batch})
+
+    measured = medians({name: lambda solver=solver: run(solver) for name, solver in solvers.items()}, turns=turns)
+    for name, (seconds, spread) in measured.items():
+        ratio = seconds / measured["behavioural"][0]
+        print(f"{name}: {sum(map(len, images)):,} images in {seconds:.3f} s +- {spread:.3f}, {ratio:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--badcrossbar", metavar="PYTHON", help="the Python that has badcrossbar")
     parser.add_argument("--sparse-up-to", type=int, default=512, help="largest tile for the two other solvers")
+    parser.add_argument("--chips", type=Path, help="measure inference with this file's first chip instead")
+    parser.add_argument("--data", default="mnist", help="the images of that")
     arguments = parser.parse_args()
+    if arguments.chips is not None:
+        inference(arguments.chips, arguments.data, arguments.turns)
+        return
     names = ["hrat, all inputs", "hrat, 64 inputs", "SuperLU, 64 inputs", "badcrossbar, 64 inputs"]
     print("| tile | " + " | ".join(names) + " |")
     print("|---|" + "---:|" * len(names))

@@ -12,9 +12,11 @@ from hrat.simulation.spice import find_ngspice
 
 def _missing() -> str | None:
     try:
-        find_ngspice()
+        found = find_ngspice()
     except HratError as error:
         return str(error)
+    # Some tests work in folders of their own, where one that was found in the current folder is not.
+    os.environ.setdefault("HRAT_NGSPICE", str(found.path))
     return None
 
 

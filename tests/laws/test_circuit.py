@@ -86,6 +86,48 @@ def test_a_layer_may_be_in_spice_alone() -> None:
         assert list(mixed.statistics) == [layer]
 
 
+class Twice(nn.Module):
+    """A shared layer of which one call has two ReLUs behind it and the other one none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.last = nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.shared(torch.relu(torch.relu(self.shared(x)))))
+
+
+class Regrouped(nn.Module):
+    """Outputs of several positions become the inputs of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 4), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x)).flatten(1))
+
+
+@needs_ngspice
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Dropout(), nn.ReLU(), nn.Linear(5, 2)), (3, 6)),
+        (Twice(), (3, 6)),
+        (Regrouped(), (2, 3, 5)),
+    ],
+    ids=["two ReLUs", "two ReLUs behind one call of a shared layer", "flatten that widens"],
+)
+def test_what_lies_between_layers_is_in_the_circuit(model: nn.Module, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(4)
+    x = torch.randn(shape, dtype=torch.float64)
+    chip = hrat.program(hrat.deploy(hrat.prepare(model.double().eval(), SPECS["harsh"], x)))
+    value, voltages_V = outputs(chip, x)
+    spice_value, spice_V = outputs(chip, x, IDEAL)
+    assert_same(spice_value, value, "law 4, SPICE", 1e-9)
+    assert_same(spice_V, voltages_V, "law 4, voltages", 1e-9)
+
+
 @pytest.mark.parametrize("mutation", ["swapped parasitics", "swapped partners"])
 def test_law_4_would_notice(mutation: str) -> None:
     chip, x = chip_of("fc4", "harsh", limit_wires=True, **WIRES)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import hrat
-from hrat.simulation import Behavioural, SolverError, simulate
+from hrat.simulation import Behavioural, Nodal, SolverError, Spice, simulate
 
 IMAGES = 7
 
@@ -104,6 +104,44 @@ def test_a_chip_that_fails_is_a_value_beside_the_others(chips: hrat.ProgrammedCh
     assert result.to_dict()["failures"] == {"6": "layer 0 does not converge"}
 
 
+def test_a_chip_that_fails_in_the_end_has_no_numbers_at_all(
+    chips: hrat.ProgrammedChip, data: TensorDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    solve = PatchByPatch._solve
+
+    def fails_later(self: PatchByPatch, chip: Any, name: str, index: int, told: Any) -> Callable[[Tensor], Tensor]:
+        right = solve(self, chip, name, index, told)
+
+        def solved(voltage_V: Tensor) -> Tensor:
+            calls.append(chip.seeds[index])
+            if calls.count(6) == 3 and chip.seeds[index] == 6:
+                raise SolverError("the third time is one too many")
+            return right(voltage_V)
+
+        return solved
+
+    monkeypatch.setattr(PatchByPatch, "_solve", fails_later)
+    for memory_bytes in (2**31, 4_000):
+        calls.clear()
+        loader = DataLoader(data, batch_size=2)
+        how = {"memory_bytes": memory_bytes, "throw": False, "voltages_of": ["4"]}
+        result = simulate(chips, loader, solver={"0": PatchByPatch(), "*": "behavioural"}, **how)
+        assert list(result.failures) == [6]
+        assert bool(result.value[1].isnan().all())
+        assert bool(result.voltages["4"][1].isnan().all())
+        assert not bool(result.value[[0, 2]].isnan().any())
+
+
+def test_a_solver_that_cannot_be_set_up_is_a_value_too(chips: hrat.ProgrammedChip, data: TensorDataset) -> None:
+    missing = Spice(ngspice="/nowhere/ngspice")
+    result = simulate(chips, data, solver=missing, throw=False)
+    assert len(result.failures) == 3
+    assert all("/nowhere/ngspice" in why for why in result.failures.values())
+    with pytest.raises(SolverError, match="/nowhere/ngspice"):
+        simulate(chips, data, solver=missing)
+
+
 def test_all_chips_may_fail(chips: hrat.ProgrammedChip, data: TensorDataset) -> None:
     result = simulate(chips, data, solver=PatchByPatch(fails_on=(5, 6, 7)), throw=False)
     assert math.isnan(result.mean)
@@ -123,6 +161,7 @@ def test_a_failure_is_raised_unless_values_are_asked_for(chips: hrat.ProgrammedC
         ({"conv1": "behavioural", "*": "behavioural"}, r"the chip has no layer 'conv1'; it has 0, 4"),
         ({"0": "behavioural"}, r"no solver is given for layer '4'; .*'\*': 'behavioural'"),
         (3, r"expected the name of a solver or a solver, got 3"),
+        (Nodal, r"did you mean Nodal\(\)\?"),
     ],
 )
 def test_a_choice_that_fits_no_chip_is_refused(

@@ -98,7 +98,9 @@ def test_a_depth_that_fails_says_why_and_the_others_stand(chip: hrat.ProgrammedC
     assert list(found.failures) == ["SPICE"]
     assert "/nowhere/ngspice" in found.failures["SPICE"]
     assert found.depths[2].layers
-    assert found.sentences()[0].startswith("SPICE failed: ")
+    said = found.sentences()
+    assert said[0].startswith("SPICE failed: ")
+    assert "from behavioural" in said[1]  # the last one that has a result
     with pytest.raises(hrat.HratError, match="nowhere"):
         verify(chip, data, rungs=rungs[1:])
 

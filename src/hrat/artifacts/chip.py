@@ -59,7 +59,7 @@ class ProgrammedChip:
         """The same devices on other arrays: `chip.with_array(limit_wires=True, r_word_ohm=0.5)`.
 
         Targets, resistors and DAC codes stay what they are: this shows what wires do to a network that was not trained
-        for them.
+        for them. The switch stays as it is too: resistances without `limit_wires=True` do nothing where it is off.
 
         Args:
             fields: of `hrat.Array`, by name.
@@ -67,8 +67,7 @@ class ProgrammedChip:
         Raises:
             SpecError: an unknown field, or a value out of range.
         """
-        spec = self.deployment.spec.replace({f"array.{name}": value for name, value in fields.items()})
-        return replace(self, deployment=replace(self.deployment, spec=spec))
+        return replace(self, deployment=self.deployment.with_array(**fields))
 
     def errors_S(self, layer: str) -> tuple[Tensor, Tensor]:
         """Achieved minus target conductance of `(G+, G-)`, each `(chips, groups, rows, cols)`, S."""

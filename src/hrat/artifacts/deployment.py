@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,18 @@ class Deployment:
     def n_tiles(self) -> int:
         """Arrays of the chip."""
         return sum(len(self.tiles(name)) for name in self.layers)
+
+    def with_array(self, **fields: Any) -> Deployment:
+        """The same targets for other arrays, such as `with_array(limit_wires=True, r_word_ohm=0.5)`.
+
+        Args:
+            fields: of `hrat.Array`, by name. A switch that is not among them stays as it is.
+
+        Raises:
+            SpecError: an unknown field, or a value out of range.
+        """
+        spec = self.spec.replace({f"array.{name}": value for name, value in fields.items()})
+        return replace(self, spec=spec)
 
     def is_same_as(self, other: Deployment) -> bool:
         """Whether both ask the same of the hardware, to the last bit."""

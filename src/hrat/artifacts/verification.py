@@ -77,7 +77,8 @@ class Verification:
     def sentences(self) -> list[str]:
         """What the differences come from, in words: one sentence for each step."""
         said = []
-        for before, depth in zip(self.depths, self.depths[1:], strict=False):
+        before = self.depths[0]
+        for depth in self.depths[1:]:
             if depth.failure is not None:
                 said.append(f"{depth.name} failed: {depth.failure}")
                 continue
@@ -91,6 +92,7 @@ class Verification:
             if worst.limited_share > 0 and worst.step_limited_V >= worst.step_largest_V:
                 text += f", where an amplifier reaches its limit ({worst.limited_share:.1%} of that layer's outputs do)"
             said.append(text)
+            before = depth
         return said
 
     def __str__(self) -> str:
@@ -102,7 +104,8 @@ class Verification:
                 for what, share in (("accuracy", depth.accuracy), ("same class", depth.agreement))
                 if share is not None
             ]
-            lines.append(f"  {depth.name:<26} {depth.failure or ', '.join(shares)}, {depth.seconds:.1f} s")
+            told = [depth.failure] if depth.failure else [*shares, f"{depth.seconds:.1f} s"]
+            lines.append(f"  {depth.name:<26} {', '.join(told)}")
         return "\n".join(lines)
 
     __repr__ = __str__

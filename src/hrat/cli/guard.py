@@ -1,7 +1,7 @@
 """What a user sees when something goes wrong: one message, no traceback, and an exit code that scripts can rely on.
 
-2 stands for a mistake that the user can mend, 3 for circuits that could not be solved among others that were, 130 for
-Ctrl-C (as shells have it), 1 for a fault of hrat itself.
+2 stands for a mistake that the user can mend, 3 for circuits that could not be solved, 130 for Ctrl-C (as shells have
+it), 1 for a fault of hrat itself.
 """
 
 from __future__ import annotations

@@ -70,12 +70,14 @@ def netlist(
     options = SpiceOptions(amplifier=Amplifier(gain=opamp_gain, offset_V=offset, seed=chips.seeds[index]))
     generator = torch.Generator().manual_seed(seed)
     output.mkdir(parents=True, exist_ok=True)
-    written = []
+    written: list[Path] = []
     for chain in linear_chains(chips.deployment, layer or list(chips.layers)):
         for group in range(chips.deployment.layers[chain[0]].geometry.groups):
             layers = circuit_layers(chips, index, chain, group)
             drawn = 2 * torch.rand(inputs, layers[0].rows, generator=generator, dtype=torch.float64) - 1
             inputs_V = (spec.device.v_read_V * drawn).numpy()
-            path = output / f"{'-'.join(part.node for part in layers)}.cir"
+            stem = "-".join(part.node for part in layers)
+            again = sum(path.stem == stem or path.stem.startswith(f"{stem}~") for path in written)
+            path = output / (f"{stem}~{again + 1}.cir" if again else f"{stem}.cir")  # `a.0` and `a_0` are both `a_0`
             written.append(save_netlist(path, layers, spec, inputs_V, options, dialect=dialect.value))
     wrote(written)

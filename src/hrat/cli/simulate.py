@@ -69,9 +69,11 @@ def simulate(
                 solver=_solvers(solver or ["behavioural"], opamp_gain, offset),
                 limit=limit,
                 keep_outputs=False,
-                throw=chips.n_chips == 1,
+                throw=False,
                 progress=advance,
             )
+        except HratError:
+            raise
         except RuntimeError as error:  # torch's word for shapes that do not fit
             shape = " x ".join(map(str, images[0][0].shape))
             raise HratError(
@@ -91,7 +93,7 @@ def _solvers(given: list[str], opamp_gain: float, offset_V: float) -> SolverChoi
     from hrat.simulation import SOLVERS, Amplifier, Spice
 
     spice = Spice(amplifier=Amplifier(gain=opamp_gain, offset_V=offset_V))
-    pairs = [text.rpartition("=")[::2] for text in given]
+    pairs = [(layer.strip(), name.strip()) for layer, _, name in (text.rpartition("=") for text in given)]
     if len(pairs) > 1 and not all(layer for layer, _ in pairs):
         raise HratError(f"--solver: expected one NAME, or LAYER=NAME each time, got {', '.join(given)}")
     for _, name in pairs:

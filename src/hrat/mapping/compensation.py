@@ -89,13 +89,15 @@ def compensate(deployment: Deployment, *, effective: Effective = attenuated) -> 
         The new deployment, and how much of the error is left.
 
     Raises:
-        ConversionError: the spec has ideal wires.
+        ConversionError: the spec has ideal wires, or what was given is no deployment.
     """
+    if not isinstance(deployment, Deployment):
+        raise ConversionError(f"expected the deployment that hrat.deploy returned, got {type(deployment).__name__}")
     spec = deployment.spec
     if not spec.array.limit_wires:
         raise ConversionError(
             f"the wires of spec '{spec.name}' are ideal (array.limit_wires is off), so that there is nothing to "
-            "compensate; switch it on: dataclasses.replace(deployment, spec=spec.replace(limit_wires=True))"
+            "compensate; switch it on: deployment.with_array(limit_wires=True)"
         )
     layers, rows = {}, {}
     for name, layer in deployment.layers.items():

@@ -109,8 +109,9 @@ def in_words(choice: SolverChoice) -> str:
 
 def _method(choice: str | Method, known: Mapping[str, Method]) -> Method:
     if not isinstance(choice, str):
-        if not hasattr(choice, "models"):
-            raise HratError(f"expected the name of a solver or a solver, got {choice!r}")
+        if isinstance(choice, type) or not hasattr(choice, "models"):
+            meant = f"; did you mean {choice.__name__}()?" if isinstance(choice, type) else ""
+            raise HratError(f"expected the name of a solver or a solver, got {choice!r}{meant}")
         return choice
     if choice not in known:
         raise HratError(f"unknown solver {choice!r}; expected one of {', '.join(known)}")

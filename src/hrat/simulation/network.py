@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -93,7 +93,12 @@ class ChipSolver:
         models: dict[str, LayerModel] = {}
         for method in dict.fromkeys(method_of.values()):
             names = [name for name in chip.layers if method_of[name] == method]
-            models.update(method.models(chip, names, self.device, self.statistics))
+            try:
+                models.update(method.models(chip, names, self.device, self.statistics))
+            except SolverError as error:
+                if self.throw:
+                    raise
+                models.update(dict.fromkeys(names, (partial(_fail, error),) * chip.n_chips))
         return models
 
     def _gain_of(self, name: str, model: LayerModel, index: int) -> Gain:
@@ -284,6 +289,12 @@ class _Circuit:
 
 
 _BEHAVIOURAL: Method = Behavioural()
+
+
+def _fail(error: SolverError, voltage_V: Tensor) -> Tensor:
+    """A layer that could not even be set up."""
+    del voltage_V
+    raise error
 
 
 def _is_better_together(device: torch.device) -> bool:

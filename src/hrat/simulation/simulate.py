@@ -19,7 +19,7 @@ from hrat.simulation.batches import Batch, batches, beginning_with, images_in, r
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.memory import Share, check_results, share_for
 from hrat.simulation.methods import Method, SolverChoice, Statistics, choose_methods, in_words
-from hrat.simulation.nested import bytes_of, changed, joined
+from hrat.simulation.nested import bytes_of, changed, joined, tensors_of
 from hrat.simulation.network import ChipSolver
 from hrat.simulation.nodal import Nodal
 from hrat.simulation.spice import Spice
@@ -215,12 +215,18 @@ class _Work:
                 "the data was not the same for each lot of chips, so that their results cannot be compared; expected "
                 "the same images in the same order: does the loader shuffle?"
             )
+        whole = joined(kept, 1)
+        for index in [index for index, seed in enumerate(chip.seeds) if seed in notes.failures]:
+            # Also what was found before it failed: nobody should take a part of a chip's results for all of them.
+            for tensor in tensors_of(whole):
+                if tensor.is_floating_point():
+                    tensor[index] = math.nan
         return _Outcome(
             deployment=chip.deployment,
             seeds=chip.seeds,
             n_images=n_images,
             accuracies=_accuracies(chip.seeds, right, n_labelled, notes),
-            kept=joined(kept, 1),
+            kept=whole,
             fingerprint=fingerprint,
         )
 

@@ -47,7 +47,9 @@ def ladder(spec: HardwareSpec, *, spice: bool = True, opamp_gain: float = 1e5, o
         opamp_gain: open-loop gain of the amplifiers.
         offset_V: standard deviation of their input offsets, V.
     """
-    wires = "every segment of wire, by Kirchhoff's laws" if spec.array.limit_wires else "Kirchhoff's laws, ideal wires"
+    wires = "Kirchhoff's laws on ideal wires"
+    if spec.array.limit_wires:
+        wires = "the exact solution of the wires, which the formula approximates"
     rungs = [
         Rung(name="behavioural", solver=Behavioural(), adds="the formula of training"),
         Rung(name="nodal", solver=Nodal(), adds=wires),
@@ -88,11 +90,16 @@ def verify(
     Raises:
         HratError: the first depth cannot be had, or as `simulate`.
     """
+    if not isinstance(chip, ProgrammedChip):
+        raise HratError(f"expected the chips that hrat.program returned, got {type(chip).__name__}")
+    rungs = ladder(chip.deployment.spec) if rungs is None else rungs
+    if not rungs:
+        raise HratError("expected at least one depth, got none")
     one = chip[0]
     layers = list(one.layers)
     found: list[SimulationResult | None] = []
     depths: list[Depth] = []
-    for rung in ladder(one.deployment.spec) if rungs is None else rungs:
+    for rung in rungs:
         if progress is not None:
             progress(rung.name)
         try:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import Tile
+from hrat.encoding.wires import join_pair, split_pair
 from hrat.errors import HratError
 from hrat.simulation.nodal.effective import effective_conductance
 from hrat.simulation.nodal.wires import Wires
@@ -56,29 +57,15 @@ def layer_conductances(
     pos_S, neg_S = (g_S.to(device, torch.float64) for g_S in (programmed.g_pos_S, programmed.g_neg_S))
     if wires.is_ideal:
         return pos_S.clone(), neg_S.clone()
-    two_stage = spec.periphery.readout == "two_stage"
+    dual_rail = spec.periphery.readout == "dual_rail"
     eff_pos_S, eff_neg_S = torch.empty_like(pos_S), torch.empty_like(neg_S)
     for chips, tiles in _portions(chip.deployment.tiles(layer), chip.n_chips):
         pairs = [torch.stack([g_S[chips, *tile.index] for tile in tiles]) for g_S in (pos_S, neg_S)]
-        eff_S = effective_conductance(_interleaved(*pairs, two_stage=two_stage), wires)
+        eff_S = effective_conductance(join_pair(*pairs, dual_rail=dual_rail), wires)
         for tile, eff_tile_S in zip(tiles, eff_S, strict=True):
             place = (chips, *tile.index)
-            eff_pos_S[place], eff_neg_S[place] = _apart(eff_tile_S, two_stage=two_stage)
+            eff_pos_S[place], eff_neg_S[place] = split_pair(eff_tile_S, dual_rail=dual_rail)
     return eff_pos_S, eff_neg_S
-
-
-def _interleaved(pos_S: Tensor, neg_S: Tensor, *, two_stage: bool) -> Tensor:
-    """`(..., rows, cols)` twice -> the physical grid."""
-    if two_stage:
-        return torch.stack([pos_S, neg_S], dim=-1).flatten(-2)
-    return torch.stack([pos_S, neg_S], dim=-2).flatten(-3, -2)
-
-
-def _apart(grid_S: Tensor, *, two_stage: bool) -> tuple[Tensor, Tensor]:
-    """The inverse of `_interleaved`."""
-    if two_stage:
-        return grid_S[..., 0::2], grid_S[..., 1::2]
-    return grid_S[..., 0::2, :], grid_S[..., 1::2, :]
 
 
 def _portions(tiles: list[Tile], n_chips: int) -> Iterator[tuple[slice, list[Tile]]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -38,10 +40,10 @@ class Nodal:
 
     def __post_init__(self) -> None:
         """Refuse a curvature that no device has."""
-        if self.curvature_V is not None and not self.curvature_V > 0:
+        if self.curvature_V is not None and not 0 < self.curvature_V < math.inf:
             raise HratError(
-                f"Nodal: expected a curvature_V of more than 0 V, got {self.curvature_V!r}; leave it out for ohmic "
-                "devices"
+                f"Nodal: expected a finite curvature_V of more than 0 V, got {self.curvature_V!r}; leave it out for "
+                "ohmic devices"
             )
 
     def making(self, spec: HardwareSpec) -> int:
@@ -61,9 +63,18 @@ class Nodal:
                 found[name] = tuple(gain.to(dtype) for gain in gains(chip, name, g_pos_S, g_neg_S))  # type: ignore[union-attr]
             else:
                 layers = [_CurvedLayer(chip, index, name, self.curvature_V, device) for index in range(chip.n_chips)]
-                found[name] = tuple(layer.outputs for layer in layers)
-            statistics[name] = {"seconds": time.perf_counter() - start}
+                told = statistics.setdefault(name, {})
+                found[name] = tuple(partial(_timed, layer.outputs, told) for layer in layers)
+            of_layer = statistics.setdefault(name, {})
+            of_layer["seconds"] = of_layer.get("seconds", 0.0) + time.perf_counter() - start
         return found
+
+
+def _timed(solve: Callable[[Tensor], Tensor], told: dict[str, float], voltage_V: Tensor) -> Tensor:
+    start = time.perf_counter()
+    out_V = solve(voltage_V)
+    told["seconds"] = told.get("seconds", 0.0) + time.perf_counter() - start
+    return out_V
 
 
 class _CurvedLayer:

@@ -67,7 +67,7 @@ class Amplifier:
 
     def offsets_V(self, layer: str, count: int) -> Floats:
         """The offsets of a layer's amplifiers, `(count,)`, V."""
-        stream = np.random.default_rng([self.seed, zlib.crc32(layer.encode())])
+        stream = np.random.default_rng([self.seed % 2**128, zlib.crc32(layer.encode())])
         return self.offset_V * stream.standard_normal(count)
 
 

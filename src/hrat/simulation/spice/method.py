@@ -21,7 +21,7 @@ from hrat.artifacts import Deployment, ProgrammedChip
 from hrat.artifacts.graph import OpNode
 from hrat.physics import amplifier_limits_V
 from hrat.simulation.methods import LayerModel, SolverError, Statistics
-from hrat.simulation.spice.circuit import Amplifier, CircuitLayer, SpiceOptions
+from hrat.simulation.spice.circuit import Amplifier, CircuitError, CircuitLayer, SpiceOptions
 from hrat.simulation.spice.ngspice import find_ngspice
 from hrat.simulation.spice.run import run_chain
 from hrat.spec import HardwareSpec
@@ -41,7 +41,7 @@ class Spice:
     """
 
     amplifier: Amplifier = field(default_factory=Amplifier)
-    """Read-out amplifiers; `Amplifier(gain=None)` is ideal. Each chip draws its own offsets."""
+    """Read-out amplifiers; `Amplifier(gain=None)` is ideal. Offsets are drawn by its seed and that of the chip."""
     workers: int | None = None
     """Processes at a time; None for as many as there are cores, two at most."""
     time_limit_s: float = 3600.0
@@ -52,6 +52,17 @@ class Spice:
     """A folder for the netlists and logs of the runs; None to throw them away."""
 
     name = "spice"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if not isinstance(self.amplifier, Amplifier):
+            raise CircuitError(
+                f"Spice.amplifier: expected an Amplifier, such as Amplifier(gain=1e4), got {self.amplifier!r}"
+            )
+        if self.workers is not None and self.workers < 1:
+            raise CircuitError(f"Spice.workers: expected 1 or more, or None, got {self.workers}")
+        if not self.time_limit_s > 0:
+            raise CircuitError(f"Spice.time_limit_s: expected a positive number of seconds, got {self.time_limit_s}")
 
     def making(self, spec: HardwareSpec) -> int:
         """What ngspice takes is memory of another process; see `hrat.simulation.spice.run`."""
@@ -67,7 +78,7 @@ class Spice:
         found: dict[str, list[Callable[[Tensor], Tensor]]] = {name: [] for name in names}
         for index, seed in enumerate(chip.seeds):
             options = SpiceOptions(
-                amplifier=replace(self.amplifier, seed=seed),
+                amplifier=replace(self.amplifier, seed=(self.amplifier.seed << 64) + seed % 2**64),
                 workers=self.workers,
                 time_limit_s=self.time_limit_s,
                 ngspice=program.path,
@@ -94,8 +105,8 @@ def linear_chains(deployment: Deployment, names: Sequence[str]) -> list[list[str
     before: dict[str, str] = {}
     for node in crossbars:
         source = _feeding(node, nodes, readers)
-        if source is not None and calls[node.args[1]] == calls[source] == 1:
-            before[node.args[1]] = source
+        if source is not None and calls[node.args[1]] == calls[source.args[1]] == 1:
+            before[node.args[1]] = source.args[1]
     fully_connected = {name for name in names if deployment.layers[name].geometry.kind == "linear"}
     chains: list[list[str]] = []
     for name in [node.args[1] for node in crossbars if node.args[1] in names]:
@@ -103,19 +114,25 @@ def linear_chains(deployment: Deployment, names: Sequence[str]) -> list[list[str
             continue  # a layer that is called twice
         fed_by = before.get(name)
         chain = next((chain for chain in chains if chain[-1] == fed_by), None)
-        if chain is not None and {name, fed_by} <= fully_connected:
+        if chain is not None and {name, fed_by} <= fully_connected and _fits(deployment, chain[-1], name):
             chain.append(name)
         else:
             chains.append([name])
     return chains
 
 
-def _feeding(node: OpNode, nodes: dict[str, OpNode], readers: Counter[str]) -> str | None:
-    """The layer whose outputs a node takes with nothing but ReLU and layout between, and nobody else."""
+def _fits(deployment: Deployment, before: str, name: str) -> bool:
+    """Whether outputs become inputs one by one: a flatten in between may join those of several positions."""
+    outputs, inputs = (deployment.layers[one].geometry.matrix_shape for one in (before, name))
+    return outputs[2] == inputs[1]
+
+
+def _feeding(node: OpNode, nodes: dict[str, OpNode], readers: Counter[str]) -> OpNode | None:
+    """The crossbar whose outputs a node takes with nothing but ReLU and layout between, and nobody else."""
     source = nodes[node.inputs()[0]]
     while source.op in _PASSED_ON and readers[source.name] == 1:
         source = nodes[source.inputs()[0]]
-    return source.args[1] if source.op == "crossbar" and readers[source.name] == 1 else None
+    return source if source.op == "crossbar" and readers[source.name] == 1 else None
 
 
 def circuit_layers(chip: ProgrammedChip, index: int, chain: Sequence[str], group: int = 0) -> list[CircuitLayer]:
@@ -132,7 +149,7 @@ def circuit_layers(chip: ProgrammedChip, index: int, chain: Sequence[str], group
     low_V, high_V = amplifier_limits_V(spec)
     read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
     rectified = rectified_layers(deployment)
-    layers = []
+    layers: list[CircuitLayer] = []
     for name in chain:
         layer, programmed = deployment.layers[name], chip.layers[name]
         cols = layer.geometry.matrix_shape[2]
@@ -157,11 +174,11 @@ def rectified_layers(deployment: Deployment) -> set[str]:
     """Layers whose outputs go to a ReLU and nowhere else: their amplifiers may have a single supply."""
     nodes = {node.name: node for node in deployment.graph}
     readers = Counter(name for node in deployment.graph for name in node.inputs())
-    relus = [node for node in deployment.graph if node.op == "relu"]
-    found = [_feeding(node, nodes, readers) for node in relus]
-    # One set of amplifiers serves all calls of a layer.
+    feeding = [_feeding(node, nodes, readers) for node in deployment.graph if node.op == "relu"]
+    # One set of amplifiers serves all calls of a layer: each of them has to be rectified, by however many ReLUs.
     calls = Counter(node.args[1] for node in deployment.graph if node.op == "crossbar")
-    return {layer for layer in found if layer is not None and found.count(layer) == calls[layer]}
+    rectified = Counter({node.name: node.args[1] for node in feeding if node is not None}.values())
+    return {layer for layer, count in rectified.items() if count == calls[layer]}
 
 
 class _Chain:

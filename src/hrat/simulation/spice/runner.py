@@ -121,7 +121,7 @@ def _stopped(stop: threading.Event, time_limit_s: float, log: str) -> SpiceFailu
         return SpiceFailure("killed", "ngspice was stopped, since another run had failed or the caller gave up")
     return SpiceFailure(
         "timeout",
-        f"ngspice did not end within {time_limit_s:g} s; allow more (time_limit_s), or fewer inputs a run (chunk)",
+        f"ngspice did not end within {time_limit_s:g} s; allow more (time_limit_s)",
         log,
     )
 
