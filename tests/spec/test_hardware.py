@@ -47,8 +47,10 @@ def test_wrong_tables_are_refused(table: Any, message: str) -> None:
 
 
 def test_switches_can_be_set_one_by_one_together_and_all_at_once() -> None:
-    assert not HardwareSpec().restrictions()["wires"]  # the one that is off unless asked for
-    spec = HardwareSpec().replace(limit_wires=True)
+    off = {name for name, on in HardwareSpec().restrictions().items() if not on}
+    assert off == {"wires", "faults", "retention"}  # off unless asked for
+    figures = {"stuck_on": 0.01, "drift_nu_mean": (0.03, 0.0), "drift_ref_S": 1e-4}
+    spec = HardwareSpec().replace(limit_wires=True, limit_faults=True, limit_retention=True, **figures)
     assert list(spec.restrictions()) == list(RESTRICTIONS)
     assert all(spec.restrictions().values())
     without = spec.without("swing", "error")
@@ -144,7 +146,7 @@ def test_odd_settings_are_told_in_words() -> None:
 
 
 def test_what_is_switched_off_is_not_odd() -> None:
-    odd = HardwareSpec().replace(weight_bits=8, sigma_rel=0.5, v_read_V=3.0, v_bias_V=3.0)
+    odd = HardwareSpec().replace(weight_bits=8, sigma_rel=0.5, v_read_V=3.0, v_bias_V=3.0, set_V=4.0, reset_V=4.0)
     assert len(odd.warnings()) == 4
     assert odd.ideal().warnings() == []
     assert len(odd.without("swing").warnings()) == 2

@@ -72,7 +72,7 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (Device, {"limit_states": "yes"}, r"device\.limit_states: expected a valid boolean"),
     (Programming, {"sigma_rel": -0.1}, r"programming\.sigma_rel: expected greater than or equal to 0"),
     (Programming, {"sigma_rel": 1.5}, r"less than or equal to 1"),
-    (Programming, {"sigma_rel": None}, r"limit_error is on, but neither sigma_rel nor sigma_poly_S"),
+    (Programming, {"sigma_rel": None}, r"limit_error is on, but none of sigma_rel, sigma_poly_S and table_S is given"),
     (Programming, {"sigma_poly_S": (1e-6,)}, r"without sigma_poly_ref_S"),
     (Programming, {"sigma_poly_ref_S": 1e-6}, r"no effect without sigma_poly_S"),
     (Programming, {"sigma_poly_S": (), "sigma_poly_ref_S": 1e-6}, r"at least one coefficient"),

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from hrat.spec.assignment import parse_assignment
 from hrat.spec.hardware import HardwareSpec
+from hrat.spec.lifetime import Faults, Retention
 from hrat.spec.load import load_spec, preset_names, spec_from_toml
-from hrat.spec.sections import RESTRICTIONS, Array, Device, Periphery, Programming
+from hrat.spec.programming import TABLE_PROBABILITIES, Programming
+from hrat.spec.pulses import JumpTable, LinearStep, Pulses, SoftBounds, StanfordPku, Vteam
+from hrat.spec.sections import RESTRICTIONS, Array, Device, Periphery
 
 __all__ = [
     "RESTRICTIONS",
+    "TABLE_PROBABILITIES",
     "Array",
     "Device",
+    "Faults",
     "HardwareSpec",
+    "JumpTable",
+    "LinearStep",
     "Periphery",
     "Programming",
+    "Pulses",
+    "Retention",
+    "SoftBounds",
+    "StanfordPku",
+    "Vteam",
     "load_spec",
     "parse_assignment",
     "preset_names",

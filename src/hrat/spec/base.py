@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hrat.errors import SpecError
 
-__all__ = ["Part", "did_you_mean"]
+__all__ = ["Count", "NotNegative", "Part", "Positive", "Share", "Table", "Values", "did_you_mean"]
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+# Lists stand for tuples in TOML and JSON, so that only these fields are not strict about the container.
+Values = Annotated[tuple[float, ...], Field(strict=False)]
+Table = Annotated[tuple[Values, ...], Field(strict=False)]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

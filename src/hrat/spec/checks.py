@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from hrat.errors import SpecError
 from hrat.spec.base import did_you_mean
-from hrat.spec.sections import SECTIONS, Device, Periphery, Programming
+from hrat.spec.programming import TABLE_PROBABILITIES, Programming
+from hrat.spec.sections import SECTIONS, Device
 
-__all__ = ["check_sigma", "check_sources", "odd_settings"]
+if TYPE_CHECKING:
+    from hrat.spec.hardware import HardwareSpec
+
+__all__ = ["check_pulses", "check_sigma", "check_sources", "odd_settings"]
 
 # Fine enough to find the dips of the low-order polynomials that are fitted to measured spreads.
 SAMPLES = 1001
@@ -35,6 +40,42 @@ def check_sigma(device: Device, programming: Programming) -> None:
         )
 
 
+def check_pulses(spec: HardwareSpec) -> None:
+    """Refuse pulses that the chosen model cannot have, and a table that leaves out states.
+
+    Raises:
+        SpecError: with the section and the field that do not fit.
+    """
+    device, programming, model = spec.device, spec.programming, spec.pulses.model
+    if programming.table_targets_S is not None:
+        low, high = programming.table_targets_S[0], programming.table_targets_S[-1]
+        slack_S = 1e-6 * device.g_range_S
+        if low > device.states_S[0] + slack_S or high < device.states_S[-1] - slack_S:
+            raise SpecError(
+                f"programming.table_targets_S: expected rows from the lowest to the highest state, "
+                f"{device.states_S[0]:g} to {device.states_S[-1]:g} S, got {low:g} to {high:g} S; make the table again "
+                "with hrat.characterise"
+            )
+    if model == "jump_table" and not spec.jump_table.g_S:
+        raise SpecError(
+            "pulses.model is jump_table, but the section [jump_table] is empty; give g_S, set_S and reset_S"
+        )
+    if model == "vteam":
+        low, high = 1 / spec.vteam.r_off_ohm, 1 / spec.vteam.r_on_ohm
+        if not (low * (1 - 1e-9) <= device.g_min_S and device.g_max_S <= high * (1 + 1e-9)):
+            raise SpecError(
+                f"pulses.model is vteam, whose conductance runs from 1 / r_off_ohm to 1 / r_on_ohm = {low:g} to "
+                f"{high:g} S; expected the window within it, got {device.g_min_S:g} to {device.g_max_S:g} S"
+            )
+    steps = [name for name in ("set_step_V", "reset_step_V") if getattr(programming, name) > 0]
+    if steps and (model == "jump_table" or (model in ("soft_bounds", "linear_step") and spec.pulses.efold_V is None)):
+        remedy = "choose another model" if model == "jump_table" else "give pulses.efold_V"
+        raise SpecError(
+            f"programming.{steps[0]}: the pulse model {model} does not know what a larger amplitude does, so that "
+            f"incremental pulses would have no effect; {remedy}, or set {steps[0]} to 0"
+        )
+
+
 def check_sources(sources: Iterable[str]) -> None:
     """Refuse a source that belongs to no field.
 
@@ -48,8 +89,9 @@ def check_sources(sources: Iterable[str]) -> None:
             raise SpecError(f"sources: there is no field {key!r}{hint}")
 
 
-def odd_settings(device: Device, programming: Programming, periphery: Periphery) -> list[str]:
+def odd_settings(spec: HardwareSpec) -> list[str]:
     """What is legal but probably not meant, one sentence each."""
+    device, programming, periphery = spec.device, spec.programming, spec.periphery
     found = []
     if programming.limit_error:
         found += _spread_against_spacing(device, programming) + _spread_against_zero(device, programming)
@@ -62,6 +104,33 @@ def odd_settings(device: Device, programming: Programming, periphery: Periphery)
         found.append(
             f"v_bias_V = {periphery.v_bias_V:g} V is above v_swing_V = {periphery.v_swing_V:g} V: the outer steps of "
             "the bias DAC drive an amplifier beyond its swing"
+        )
+    return found + _odd_pulses(spec)
+
+
+def _odd_pulses(spec: HardwareSpec) -> list[str]:
+    found = []
+    programming, pulses = spec.programming, spec.pulses
+    statistical = programming.scheme == "statistical"
+    if not statistical and programming.limit_error and programming.table_S is None:
+        found.append(
+            f"programming.scheme is {programming.scheme}, but training draws a Gaussian; hrat.characterise finds "
+            "what pulses really reach, as a table for training"
+        )
+    if statistical and spec.retention.limit_retention:
+        found.append(
+            "limit_retention is on, but the statistical scheme has all of the error in one draw, what time does to it "
+            "included; retention acts with pulses, or by hrat.programming.age"
+        )
+    if pulses.model == "vteam" and spec.device.v_read_V > min(-spec.vteam.v_on_V, spec.vteam.v_off_V):
+        found.append(
+            f"v_read_V = {spec.device.v_read_V:g} V is above a threshold of vteam ({spec.vteam.v_on_V:g} V, "
+            f"{spec.vteam.v_off_V:g} V): reading would change the state"
+        )
+    if min(pulses.set_V, pulses.reset_V) < spec.device.v_read_V:
+        found.append(
+            f"programming pulses of {min(pulses.set_V, pulses.reset_V):g} V are smaller than v_read_V = "
+            f"{spec.device.v_read_V:g} V: a voltage that may be read with should not program"
         )
     return found
 
@@ -101,9 +170,14 @@ def _window(device: Device) -> list[float]:
 
 
 def _sigma_S(g_S: float, device: Device, programming: Programming) -> float:
-    """Standard deviation of the programming error at a target of `g_S`, S."""
+    """Standard deviation of the programming error at a target of `g_S`, S; of a table, that of its inner part."""
     if programming.sigma_rel is not None:
         return programming.sigma_rel * device.g_range_S
+    if programming.table_S is not None and programming.table_targets_S is not None:
+        rows = zip(programming.table_targets_S, programming.table_S, strict=True)
+        _, row = min(rows, key=lambda pair: abs(pair[0] - g_S))
+        low, high = (row[TABLE_PROBABILITIES.index(p)] for p in (0.2, 0.8))
+        return (high - low) / (2 * 0.8416)  # the 20 % and 80 % quantiles of a Gaussian lie 0.8416 sigma out
     spread = 0.0
     for coefficient in reversed(programming.sigma_poly_S or ()):
         spread = spread * g_S / (programming.sigma_poly_ref_S or 1.0) + coefficient

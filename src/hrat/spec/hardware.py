@@ -13,8 +13,11 @@ from hrat.errors import SpecError
 from hrat.files import write_atomic
 from hrat.spec.assignment import nest
 from hrat.spec.base import Part, did_you_mean
-from hrat.spec.checks import check_sigma, check_sources, odd_settings
-from hrat.spec.sections import RESTRICTIONS, SECTIONS, Array, Device, Periphery, Programming
+from hrat.spec.checks import check_pulses, check_sigma, check_sources, odd_settings
+from hrat.spec.lifetime import Faults, Retention
+from hrat.spec.programming import Programming
+from hrat.spec.pulses import JumpTable, LinearStep, Pulses, SoftBounds, StanfordPku, Vteam
+from hrat.spec.sections import RESTRICTIONS, SECTIONS, Array, Device, Periphery
 from hrat.spec.toml import dump_toml
 
 __all__ = ["HardwareSpec", "merged"]
@@ -33,6 +36,22 @@ class HardwareSpec(Part):
     """One or two sentences on the hardware."""
     device: Device = Device()
     """The memristor."""
+    pulses: Pulses = Pulses()
+    """The programming pulses, and which model says what they do."""
+    soft_bounds: SoftBounds = SoftBounds()
+    """A pulse model: steps that shrink towards the end of the window."""
+    linear_step: LinearStep = LinearStep()
+    """A pulse model: equal steps."""
+    jump_table: JumpTable = JumpTable()
+    """A pulse model: measured changes."""
+    vteam: Vteam = Vteam()
+    """A pulse model: threshold and speed."""
+    stanford_pku: StanfordPku = StanfordPku()
+    """A pulse model: a filament with a gap."""
+    retention: Retention = Retention()
+    """How conductances wander after programming."""
+    faults: Faults = Faults()
+    """Devices that do not do as they are told."""
     array: Array = Array()
     """One crossbar tile."""
     periphery: Periphery = Periphery()
@@ -44,17 +63,18 @@ class HardwareSpec(Part):
 
     def __hash__(self) -> int:
         """Of what acts on a network; `sources` is a dict, and only tells."""
-        return hash((self.name, self.device, self.array, self.periphery, self.programming))
+        return hash((self.name, *(getattr(self, section) for section in SECTIONS)))
 
     @model_validator(mode="after")
     def _check(self) -> HardwareSpec:
         check_sigma(self.device, self.programming)
+        check_pulses(self)
         check_sources(self.sources)
         return self
 
     def warnings(self) -> list[str]:
         """What is legal but probably not meant, one sentence each; empty where nothing is odd."""
-        return odd_settings(self.device, self.programming, self.periphery)
+        return odd_settings(self)
 
     def restrictions(self) -> dict[str, bool]:
         """Every restriction by its short name, and whether it is on."""

@@ -1,4 +1,4 @@
-"""The sections of a hardware spec: device, programming, array, periphery.
+"""The sections of a hardware spec: device, array and periphery here, the others in the files beside this one.
 
 SI units, named in each field. The defaults are those of the preset `generic-4bit`.
 """
@@ -12,16 +12,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from hrat.errors import SpecError
-from hrat.spec.base import Part
+from hrat.spec.base import Count, NotNegative, Part, Positive, Values
+from hrat.spec.lifetime import Faults, Retention
+from hrat.spec.programming import Programming
+from hrat.spec.pulses import PULSE_MODELS, Pulses
 
-__all__ = ["RESTRICTIONS", "SECTIONS", "Array", "Device", "Periphery", "Programming"]
+__all__ = ["RESTRICTIONS", "SECTIONS", "Array", "Device", "Periphery"]
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 ConverterBits = Annotated[int, Field(ge=2, le=16)]
-# Lists stand for tuples in TOML and JSON, so that only these fields are not strict about the container.
-Values = Annotated[tuple[float, ...], Field(strict=False)]
 
 
 class Device(Part):
@@ -45,6 +43,8 @@ class Device(Part):
     """Largest word-line voltage, of either sign, that leaves the state untouched, V."""
     limit_read_voltage: bool = True
     """Restriction: word-line voltages are clamped to +-v_read_V."""
+    read_noise_rel: NotNegative = 0.0
+    """Standard deviation of one reading, relative to the conductance; met by programming schemes that verify."""
 
     @property
     def g_range_S(self) -> float:
@@ -112,48 +112,6 @@ class Device(Part):
                 )
 
 
-class Programming(Part):
-    """How near to its target a conductance ends."""
-
-    clears: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "sigma_rel": ("sigma_poly_S", "sigma_poly_ref_S"),
-        # The reference too: coefficients mean nothing beside the reference of other ones.
-        "sigma_poly_S": ("sigma_rel", "sigma_poly_ref_S"),
-    }
-
-    sigma_rel: Annotated[float, Field(ge=0, le=1)] | None = 0.035
-    """Standard deviation of one device's programming error, relative to g_max_S - g_min_S; excludes sigma_poly_S."""
-    sigma_poly_S: Values | None = None
-    """State-dependent standard deviation, sigma(G) = sum_k c_k (G / ref)^k: c_0, c_1, ... in S; excludes sigma_rel."""
-    sigma_poly_ref_S: Positive | None = None
-    """The reference conductance of sigma_poly_S, S."""
-    limit_error: bool = True
-    """Restriction: conductances miss their targets by a Gaussian error, cut off at zero conductance."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Programming:
-        if self.sigma_rel is not None and self.sigma_poly_S is not None:
-            raise SpecError("programming: expected sigma_rel or sigma_poly_S, got both; remove one of them")
-        if self.sigma_poly_S is not None and self.sigma_poly_ref_S is None:
-            raise SpecError(
-                "programming: sigma_poly_S is given without sigma_poly_ref_S, the conductance (S) by which G is "
-                "divided; give the reference that was used in the fit"
-            )
-        if self.sigma_poly_S is None and self.sigma_poly_ref_S is not None:
-            raise SpecError(
-                "programming: sigma_poly_ref_S has no effect without sigma_poly_S; give the coefficients too, or "
-                "remove it"
-            )
-        if self.sigma_poly_S is not None and not self.sigma_poly_S:
-            raise SpecError("programming.sigma_poly_S: expected at least one coefficient, got an empty list")
-        if self.limit_error and self.sigma_rel is None and self.sigma_poly_S is None:
-            raise SpecError(
-                "programming: limit_error is on, but neither sigma_rel nor sigma_poly_S is given; "
-                "give one of them, or set limit_error to false"
-            )
-        return self
-
-
 class Array(Part):
     """One crossbar tile. A cell is one differential pair of devices."""
 
@@ -212,6 +170,10 @@ class Periphery(Part):
 
 SECTIONS: dict[str, type[Part]] = {
     "device": Device,
+    "pulses": Pulses,
+    **PULSE_MODELS,
+    "retention": Retention,
+    "faults": Faults,
     "array": Array,
     "periphery": Periphery,
     "programming": Programming,
@@ -227,4 +189,6 @@ RESTRICTIONS: dict[str, tuple[str, str]] = {
     "input_dac": ("periphery", "limit_input_dac"),
     "adc": ("periphery", "limit_adc"),
     "wires": ("array", "limit_wires"),
+    "faults": ("faults", "limit_faults"),
+    "retention": ("retention", "limit_retention"),
 }

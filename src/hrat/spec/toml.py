@@ -14,6 +14,7 @@ import tomli_w
 
 from hrat.errors import SpecError
 from hrat.spec.base import Part
+from hrat.spec.pulses import PULSE_MODELS
 from hrat.spec.sections import SECTIONS
 
 __all__ = ["dump_toml", "parse_toml"]
@@ -23,7 +24,10 @@ def dump_toml(table: Mapping[str, Any]) -> str:
     """TOML text of a spec's plain data."""
     out = dict(table)
     for name, part in SECTIONS.items():
-        out[name] = _without_none(table[name], part)
+        if name in PULSE_MODELS and name != table["pulses"]["model"] and table[name] == part().model_dump(mode="json"):
+            del out[name]  # a model that is not in use
+        else:
+            out[name] = _without_none(table[name], part)
     sources: dict[str, dict[str, str]] = {}
     for key, source in table["sources"].items():
         section, field = key.split(".")
