@@ -68,7 +68,9 @@ def test_without_errors_a_chip_is_its_targets() -> None:
 
 def test_refusals() -> None:
     target = deployment()
-    with pytest.raises(hrat.HratError, match="unknown programming scheme 'magic'; expected one of gaussian"):
+    with pytest.raises(
+        hrat.HratError, match="unknown programming scheme 'magic'; expected one of statistical, open_loop"
+    ):
         hrat.program(target, scheme="magic")
     for nothing in ({"chips": 0}, {"seeds": []}):
         with pytest.raises(hrat.HratError, match="at least one chip"):

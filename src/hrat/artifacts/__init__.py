@@ -7,6 +7,7 @@ import os
 from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
 from hrat.artifacts.comparison import Comparison, ComparisonRow
 from hrat.artifacts.deployment import DeployedLayer, Deployment
+from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.results import SimulationResult
 from hrat.artifacts.storage import SCHEMA_VERSION, kind_of
 from hrat.artifacts.tables import export_csv
@@ -19,7 +20,10 @@ __all__ = [
     "Deployment",
     "ProgrammedChip",
     "ProgrammedLayer",
+    "PulseColumns",
+    "PulseTotals",
     "SimulationResult",
+    "Status",
     "export_csv",
     "load",
 ]

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts.deployment import Deployment
+from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.storage import read_artifact, write_artifact
-from hrat.errors import ArtifactError
+from hrat.errors import ArtifactError, HratError
+from hrat.spec import HardwareSpec
 
 __all__ = ["ProgrammedChip", "ProgrammedLayer"]
 
@@ -24,6 +26,19 @@ class ProgrammedLayer:
 
     g_pos_S: Tensor
     g_neg_S: Tensor
+    pos_pulses: PulseColumns | None = None
+    """What it took, device by device; None where no pulses were applied."""
+    neg_pulses: PulseColumns | None = None
+
+    def __getitem__(self, some: slice) -> ProgrammedLayer:
+        """Some of the chips."""
+        pos, neg = self.pos_pulses, self.neg_pulses
+        return ProgrammedLayer(
+            g_pos_S=self.g_pos_S[some],
+            g_neg_S=self.g_neg_S[some],
+            pos_pulses=None if pos is None else pos[some],
+            neg_pulses=None if neg is None else neg[some],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +67,7 @@ class ProgrammedChip:
             some = slice(index % self.n_chips, index % self.n_chips + 1)
         else:
             raise IndexError(f"chip {index} of {self.n_chips}")
-        layers = {n: ProgrammedLayer(g_pos_S=p.g_pos_S[some], g_neg_S=p.g_neg_S[some]) for n, p in self.layers.items()}
+        layers = {name: layer[some] for name, layer in self.layers.items()}
         return ProgrammedChip(deployment=self.deployment, layers=layers, seeds=self.seeds[some], scheme=self.scheme)
 
     def with_array(self, **fields: Any) -> ProgrammedChip:
@@ -74,6 +89,26 @@ class ProgrammedChip:
         programmed, target = self.layers[layer], self.deployment.layers[layer]
         return programmed.g_pos_S - target.g_pos_S, programmed.g_neg_S - target.g_neg_S
 
+    @property
+    def has_pulses(self) -> bool:
+        """Whether the chips were programmed pulse by pulse, so that there is a log of it."""
+        return all(layer.pos_pulses is not None for layer in self.layers.values())
+
+    def pulse_totals(self, layer: str | None = None) -> PulseTotals:
+        """Pulses, energy, time and failures over all chips, of one layer or of all.
+
+        Raises:
+            HratError: no pulses were applied.
+        """
+        names = list(self.layers) if layer is None else [layer]
+        columns = [part for name in names for part in _both(self.layers[name]) if part is not None]
+        if len(columns) < 2 * len(names):
+            raise HratError(
+                f"these chips were programmed by '{self.scheme}', without pulses; expected "
+                "hrat.program(deployment, scheme='write_verify')"
+            )
+        return _totals(columns, self.deployment.spec)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write one file, the deployment with it, whole or not at all.
 
@@ -84,6 +119,9 @@ class ProgrammedChip:
         for name, layer in self.layers.items():
             tensors[f"chip/{name}/g_pos_S"] = layer.g_pos_S
             tensors[f"chip/{name}/g_neg_S"] = layer.g_neg_S
+            for sign, columns in zip(("pos", "neg"), _both(layer), strict=True):
+                for column in PulseColumns.NAMES if columns is not None else ():
+                    tensors[f"chip/{name}/{sign}/{column}"] = getattr(columns, column)
         content = {"deployment": content, "seeds": list(self.seeds), "scheme": self.scheme}
         return write_artifact(path, self.KIND, content, tensors)
 
@@ -113,7 +151,10 @@ class ProgrammedChip:
         for name, target in deployment.layers.items():
             try:
                 layer = ProgrammedLayer(
-                    g_pos_S=tensors[f"chip/{name}/g_pos_S"], g_neg_S=tensors[f"chip/{name}/g_neg_S"]
+                    g_pos_S=tensors[f"chip/{name}/g_pos_S"],
+                    g_neg_S=tensors[f"chip/{name}/g_neg_S"],
+                    pos_pulses=_columns(tensors, f"chip/{name}/pos"),
+                    neg_pulses=_columns(tensors, f"chip/{name}/neg"),
                 )
             except KeyError as error:
                 raise ArtifactError(f"the file lacks {error}; expected what ProgrammedChip.save writes") from error
@@ -126,6 +167,10 @@ class ProgrammedChip:
                     )
                 if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
                     raise ArtifactError(f"layer '{name}' has conductances that are negative or not finite")
+            for columns in _both(layer):
+                for column in PulseColumns.NAMES if columns is not None else ():
+                    if getattr(columns, column).shape != layer.g_pos_S.shape:
+                        raise ArtifactError(f"layer '{name}': {column} has not the shape of its conductances")
             layers[name] = layer
         return cls(deployment=deployment, layers=layers, seeds=seeds, scheme=scheme)
 
@@ -138,9 +183,47 @@ class ProgrammedChip:
             rms_S = float(error.square().mean().sqrt())
             share = rms_S / self.deployment.spec.device.g_range_S
             lines.append(f"  {name:<16} {error.numel() // self.n_chips:>10,} {rms_S * 1e6:>9.3f} uS {share:>12.2%}")
+        if self.has_pulses:
+            lines.append(f"  {self.pulse_totals()}")
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _both(layer: ProgrammedLayer) -> tuple[PulseColumns | None, PulseColumns | None]:
+    return layer.pos_pulses, layer.neg_pulses
+
+
+def _columns(tensors: dict[str, Tensor], place: str) -> PulseColumns | None:
+    if f"{place}/status" not in tensors:
+        return None
+    return PulseColumns(**{column: tensors[f"{place}/{column}"] for column in PulseColumns.NAMES})
+
+
+def _totals(columns: list[PulseColumns], spec: HardwareSpec) -> PulseTotals:
+    pulses, programming = spec.pulses, spec.programming
+    devices = sum(part.status.numel() for part in columns)
+    set_pulses = sum(int(part.set_pulses.sum(dtype=torch.int64)) for part in columns)
+    reset_pulses = sum(int(part.reset_pulses.sum(dtype=torch.int64)) for part in columns)
+
+    def count(status: Status) -> int:
+        return sum(int((part.status == status).count_nonzero()) for part in columns)
+
+    # A device is read before each pulse, and once more at the end of each pass.
+    read = devices - count(Status.NOT_READ)
+    readings = (set_pulses + reset_pulses + read * programming.passes) * programming.reads_per_verify if read else 0
+    return PulseTotals(
+        devices=devices,
+        set_pulses=set_pulses,
+        reset_pulses=reset_pulses,
+        most_pulses=max(int(part.pulses.max()) for part in columns),
+        readings=readings,
+        energy_J=sum(float(part.energy_J.sum(dtype=torch.float64)) for part in columns),
+        time_s=set_pulses * pulses.set_width_s + reset_pulses * pulses.reset_width_s + readings * programming.read_s,
+        accepted=count(Status.ACCEPTED),
+        budget_spent=count(Status.BUDGET_SPENT),
+        stuck=count(Status.STUCK),
+    )
 
 
 def _seed_text(seeds: Sequence[int]) -> str:

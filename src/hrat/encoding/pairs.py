@@ -21,10 +21,10 @@ __all__ = ["encode_pair", "has_window", "quantise_fraction", "quantise_fraction_
 def has_window(spec: HardwareSpec) -> bool:
     """Whether weights are held within a finite conductance window.
 
-    A window matters as soon as the states in it are counted or the error is measured against it. With both
-    restrictions off any weight can be had, and `R_f` is set by the largest one.
+    A window matters as soon as the states in it are counted, the error is measured against it, or devices are stuck in
+    it. With these restrictions off any weight can be had, and `R_f` is set by the largest one.
     """
-    return spec.device.limit_states or spec.programming.limit_error
+    return spec.device.limit_states or spec.programming.limit_error or spec.faults.limit_faults
 
 
 def state_steps(device: Device, like: Tensor) -> Tensor:

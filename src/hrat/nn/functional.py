@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hrat.encoding import Geometry, encode_pair
-from hrat.physics import achieved_conductance, clipping_is_possible, sigma_S
+from hrat.physics import achieved_conductance, pair_error_is_gaussian, sigma_S
 from hrat.physics.errors import standard_normal
 from hrat.spec import HardwareSpec
 
@@ -53,7 +53,7 @@ def draw_difference_error(
     """Draw the error of `G+ - G-` as a fraction of the window: all that a dual-rail read-out sees of it.
 
     Two independent Gaussians differ by one of variance `sigma+^2 + sigma-^2`, so one draw does; where the cut-off at
-    zero conductance matters, each device is drawn for itself.
+    zero conductance matters, with a table or with stuck devices, each device is drawn for itself.
 
     Args:
         quantised: realisable fractions of the window, the shape of the weight.
@@ -63,7 +63,7 @@ def draw_difference_error(
         out: memory that may take the result, of the shape of `quantised`.
     """
     quantised = quantised.detach()
-    if clipping_is_possible(spec):
+    if not pair_error_is_gaussian(spec):
         pos, neg = draw_pair_error(quantised, spec, generator=generator, strength=strength)
         return pos.sub_(neg).div_(spec.device.g_range_S)
     z = standard_normal(torch.empty_like(quantised) if out is None else out, generator)

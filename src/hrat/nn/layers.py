@@ -23,7 +23,7 @@ from hrat.nn.straight_through import (
     pair_of,
     realise,
 )
-from hrat.physics import amplifier_limits_V, clamp_to
+from hrat.physics import amplifier_limits_V, clamp_to, has_error
 from hrat.spec import HardwareSpec
 
 __all__ = ["BATCH_NORM_FORMS", "BatchNormForm", "CrossbarLayer", "LayerTargets", "NoiseSource"]
@@ -205,7 +205,7 @@ class CrossbarLayer(nn.Module):
 
     def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
         """One error sample for all calls of a shared layer in this step; None where `forward` needs none."""
-        if not self.training or not self.spec.programming.limit_error:
+        if not self.training or not has_error(self.spec):
             return None
         with torch.no_grad():
             fraction = self.targets(alpha_in, alpha_out).fraction
@@ -300,7 +300,7 @@ class CrossbarLayer(nn.Module):
     def _pair_error(self, fraction: Tensor, error: PairError | None) -> PairError | None:
         """The error to use, in siemens: given, fixed, or newly drawn in training."""
         given = error if error is not None else self.fixed_error
-        if given is not None or not self.training or not self.spec.programming.limit_error:
+        if given is not None or not self.training or not has_error(self.spec):
             return given
         return draw_pair_error(fraction, self.spec, generator=self.noise.generator, strength=self.noise_strength)
 
@@ -312,7 +312,7 @@ class CrossbarLayer(nn.Module):
         given = error if error is not None else self.fixed_error
         if given is not None:
             return (given[0] - given[1]) / self.spec.device.g_range_S
-        if not self.training or not self.spec.programming.limit_error:
+        if not self.training or not has_error(self.spec):
             return None
         return draw_difference_error(
             fraction,

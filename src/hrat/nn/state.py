@@ -14,6 +14,7 @@ from hrat.nn.functional import draw_pair_error
 from hrat.nn.layers import CrossbarLayer
 from hrat.nn.prepared import PreparedModel, layers_with_scales
 from hrat.nn.signals import IslandBatchNorm
+from hrat.physics import has_error
 
 if TYPE_CHECKING:
     from hrat.artifacts import ProgrammedChip
@@ -81,7 +82,7 @@ def sampled_chip(model: nn.Module, seed: int) -> Iterator[None]:
     generators: dict[torch.device, torch.Generator] = {}
     try:
         for layer, alpha_in, alpha_out in layers:
-            if layer.spec.programming.limit_error:
+            if has_error(layer.spec):
                 device = layer.weight.device
                 generator = generators.setdefault(device, torch.Generator(device).manual_seed(seed))
                 fraction = layer.targets(alpha_in, alpha_out).fraction

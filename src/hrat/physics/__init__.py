@@ -1,8 +1,15 @@
-"""Memoryless formulas with units: conductance states, programming error, converters, amplifiers, wires."""
+"""Memoryless formulas with units: states, errors, pulses and retention of devices; converters, amplifiers, wires."""
 
 from __future__ import annotations
 
-from hrat.physics.errors import achieved_conductance, clipping_is_possible, sigma_S
+from hrat.physics.errors import (
+    achieved_conductance,
+    clipping_is_possible,
+    has_error,
+    pair_error_is_gaussian,
+    sigma_S,
+)
+from hrat.physics.faults import has_stuck_devices, stuck_devices
 from hrat.physics.levels import nearest_state
 from hrat.physics.periphery import (
     amplifier_limits_V,
@@ -14,10 +21,13 @@ from hrat.physics.periphery import (
     island_value,
     normal_scale,
 )
+from hrat.physics.pulses import pulse_response
+from hrat.physics.retention import aged_S
 from hrat.physics.wires import attenuated
 
 __all__ = [
     "achieved_conductance",
+    "aged_S",
     "amplifier_limits_V",
     "attenuated",
     "clamp_to",
@@ -25,9 +35,14 @@ __all__ = [
     "convert",
     "converter_codes",
     "converter_step_V",
+    "has_error",
+    "has_stuck_devices",
     "input_voltage",
     "island_value",
     "nearest_state",
     "normal_scale",
+    "pair_error_is_gaussian",
+    "pulse_response",
     "sigma_S",
+    "stuck_devices",
 ]

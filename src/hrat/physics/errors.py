@@ -5,6 +5,12 @@ device. The spread is either the same for all states, `sigma_S = sigma_rel * (g_
 the state, `sigma_S = sum_k c_k (G / G_ref)^k`, the form in which measured spreads are usually published (Wan et al.
 2022; Milo et al. 2021). Limits: no correlation between devices, no tails beyond the Gaussian ones. A memristor is
 passive, so its conductance cannot be negative: the Gaussian is cut off at zero.
+
+Table, `G = quantile(G_target, u)` with `u ~ U(0, 1)`: the distribution that a programming scheme leaves at each target,
+`programming.table_S`, as `hrat.programming.characterise` finds it: shifted means, skewed spreads, tails of failures.
+Between two targets the distance from the target is interpolated, between two quantiles the conductance.
+
+On top of either, some devices may be stuck (`hrat.physics.faults`).
 """
 
 from __future__ import annotations
@@ -12,12 +18,17 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hrat.spec import HardwareSpec
+from hrat.physics.faults import has_stuck_devices, stuck_devices
+from hrat.spec import TABLE_PROBABILITIES, HardwareSpec
 
-__all__ = ["achieved_conductance", "clipping_is_possible", "sigma_S"]
+__all__ = ["achieved_conductance", "clipping_is_possible", "has_error", "pair_error_is_gaussian", "sigma_S"]
+
+TABLE_CELLS = 2048
+"""Evenly spaced probabilities to which a table's quantiles are spread, so that a draw needs no search."""
 
 # Beyond this many standard deviations a Gaussian has less than 1e-9 of its weight on one side.
 NEGLIGIBLE_SIGMAS = 6.0
@@ -33,8 +44,8 @@ def sigma_S(target_S: Tensor, spec: HardwareSpec) -> Tensor | float:
 
     Args:
         target_S: target conductances, any shape, S.
-        spec: names the spread, `programming.sigma_rel` or `programming.sigma_poly_S`; zero where
-            `programming.limit_error` is off.
+        spec: names the spread, `programming.sigma_rel`, `programming.sigma_poly_S` or `programming.table_S`; zero
+            where `programming.limit_error` is off. Stuck devices are not in it.
 
     Returns:
         A float where the spread is the same for all states, else a tensor of the shape of `target_S`; never negative.
@@ -44,6 +55,11 @@ def sigma_S(target_S: Tensor, spec: HardwareSpec) -> Tensor | float:
         return 0.0
     if programming.sigma_rel is not None:
         return programming.sigma_rel * spec.device.g_range_S
+    if programming.table_S is not None:
+        targets, deviations = _table(spec, target_S.dtype, target_S.device)
+        row, within = _rows(target_S, targets)
+        spread = deviations.std(1, correction=0)
+        return torch.lerp(spread[row], spread[row + 1], within)
     assert programming.sigma_poly_S is not None  # checked by the spec
     assert programming.sigma_poly_ref_S is not None
     x = target_S / programming.sigma_poly_ref_S
@@ -63,15 +79,50 @@ def achieved_conductance(
         target_S: target conductances, any shape, S.
         spec: the hardware.
         generator: source of the random numbers; torch's default one where none is given.
-        strength: factor on the standard deviation (a training schedule may begin with less than the full error).
+        strength: factor on the error and on the share of stuck devices (a training schedule may begin with less than
+            all of it).
 
     Returns:
         Tensor of the shape of `target_S`, S, nowhere negative.
     """
-    if not spec.programming.limit_error:
-        return target_S
-    z = standard_normal(torch.empty_like(target_S), generator)
-    return z.mul_(strength * sigma_S(target_S, spec)).add_(target_S).clamp_(min=0.0)
+    achieved_S = target_S
+    if spec.programming.limit_error:
+        if spec.programming.table_S is not None:
+            deviation_S = _draw_from_table(target_S, spec, generator)
+        else:
+            deviation_S = standard_normal(torch.empty_like(target_S), generator).mul_(sigma_S(target_S, spec))
+        achieved_S = deviation_S.mul_(strength).add_(target_S).clamp_(min=0.0)
+    if has_stuck_devices(spec):
+        stuck, stuck_S = stuck_devices(target_S, spec, generator=generator, strength=strength)
+        achieved_S = torch.where(stuck, stuck_S, achieved_S)
+    return achieved_S
+
+
+def has_error(spec: HardwareSpec) -> bool:
+    """Whether devices miss their targets at all."""
+    return spec.programming.limit_error or has_stuck_devices(spec)
+
+
+def pair_error_is_gaussian(spec: HardwareSpec) -> bool:
+    """Whether the error of `G+ - G-` is Gaussian, so that one draw does for the two devices of a pair."""
+    return spec.programming.table_S is None and not has_stuck_devices(spec) and not clipping_is_possible(spec)
+
+
+def _draw_from_table(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator | None) -> Tensor:
+    """Distance from the target, drawn by the inverse of its distribution."""
+    targets, deviations = _table(spec, target_S.dtype, target_S.device)
+    row, within = _rows(target_S, targets)
+    place = target_S.device if generator is None else generator.device
+    u = torch.rand(target_S.shape, dtype=target_S.dtype, device=place, generator=generator).to(target_S.device)
+    u = u.mul_(TABLE_CELLS)
+    # The largest number below one may round to one.
+    cell = u.long().clamp_(max=TABLE_CELLS - 1)
+    u.sub_(cell)
+    flat, width = deviations.view(-1), TABLE_CELLS + 1
+    first = row.mul_(width).add_(cell)
+    lower = torch.lerp(flat[first], flat[first + 1], u)
+    upper = torch.lerp(flat[first + width], flat[first + width + 1], u)
+    return torch.lerp(lower, upper, within)
 
 
 def standard_normal(out: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -106,6 +157,8 @@ def clipping_is_possible(spec: HardwareSpec) -> bool:
     """
     if not spec.programming.limit_error:
         return False
+    if spec.programming.table_S is not None:
+        return False
     # Plain numbers, not tensors: torch.compile can then decide it while it traces.
     device, programming = spec.device, spec.programming
     levels_S = device.levels_S if device.limit_states else None
@@ -115,6 +168,35 @@ def clipping_is_possible(spec: HardwareSpec) -> bool:
     assert programming.sigma_poly_S is not None  # checked by the spec
     assert programming.sigma_poly_ref_S is not None
     return _polynomial_reaches_zero(low_S, high_S, programming.sigma_poly_S, programming.sigma_poly_ref_S)
+
+
+def _rows(target_S: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The row of the table below each target, and how far the target is on the way to the next one, 0 to 1."""
+    row = torch.bucketize(target_S, targets).sub_(1).clamp_(0, len(targets) - 2)
+    low, high = targets[row], targets[row + 1]
+    return row, ((target_S - low) / (high - low)).clamp_(0.0, 1.0)
+
+
+@lru_cache(maxsize=16)
+def _table_values(
+    targets_S: tuple[float, ...], table_S: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    # In double precision, and rounded at the end: deviations are small beside the conductances.
+    probabilities = np.linspace(0.0, 1.0, TABLE_CELLS + 1)
+    rows = [
+        np.interp(probabilities, TABLE_PROBABILITIES, row) - target
+        for target, row in zip(targets_S, table_S, strict=True)
+    ]
+    targets = torch.tensor(targets_S, dtype=dtype, device=device)
+    return targets, torch.tensor(np.stack(rows), dtype=dtype, device=device)
+
+
+def _table(spec: HardwareSpec, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Targets `(n,)`, and the distances from them at evenly spaced probabilities, `(n, TABLE_CELLS + 1)`, S."""
+    programming = spec.programming
+    assert programming.table_targets_S is not None  # checked by the spec
+    assert programming.table_S is not None
+    return _table_values(programming.table_targets_S, programming.table_S, dtype, device)
 
 
 @lru_cache(maxsize=64)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from hrat.artifacts import Deployment, ProgrammedChip, ProgrammedLayer
+from hrat.artifacts import Deployment, ProgrammedChip, ProgrammedLayer, PulseColumns
 from hrat.errors import HratError
+from hrat.physics import has_stuck_devices, stuck_devices
 from hrat.programming.memory import available_bytes
-from hrat.programming.schemes import SCHEMES
+from hrat.programming.schemes import SCHEMES, Stuck
+from hrat.spec import HardwareSpec
 
-__all__ = ["ChipLots", "program", "program_lots"]
+__all__ = ["ChipLots", "program", "program_lots", "stuck_on_chip"]
 
 MEMORY_BYTES = 2 * 1024**3
 DEVICES_WORTH_A_THREAD = 1_000_000
@@ -27,7 +29,8 @@ def program(
     seed: int = 0,
     chips: int = 1,
     seeds: Iterable[int] | None = None,
-    scheme: str = "gaussian",
+    scheme: str | None = None,
+    max_pulses: int | None = None,
     memory_bytes: int | None = None,
 ) -> ProgrammedChip:
     """Program one chip, or several that differ in nothing but their programming errors.
@@ -37,17 +40,20 @@ def program(
         seed: seed of the first chip; the others follow it, `seed + 1`, `seed + 2`, ...
         chips: how many chips.
         seeds: the seed of each chip, in place of `seed` and `chips`.
-        scheme: how to program; see `hrat.programming.schemes`.
+        scheme: how to program, in place of the spec's `programming.scheme`; see `hrat.programming.schemes`.
+        max_pulses: pulses that may be spent on one device, in place of the spec's.
         memory_bytes: what the chips may take at most; the memory that the machine has left unless given.
 
     Returns:
         The chips. A chip depends on its seed and the deployment alone, not on the chips beside it, nor on the number of
-        threads.
+        threads. Their deployment's spec names the scheme and the budget that were used.
 
     Raises:
         HratError: the scheme is unknown, no chip is asked for, or more than the memory can hold.
+        SpecError: the spec lacks what the scheme needs.
     """
-    chosen = _seeds(deployment, seed, chips, seeds, scheme)
+    deployment = _programmed_as(deployment, scheme, max_pulses)
+    chosen = _seeds(seed, chips, seeds)
     need = len(chosen) * _bytes_of_a_chip(deployment)
     left = available_bytes() if memory_bytes is None else memory_bytes
     if left is not None and need > left:
@@ -57,7 +63,7 @@ def program(
             "fewer chips, or let hrat.programming.program_lots make them in lots, which hrat.simulate takes one after "
             "another"
         )
-    return _programmed(deployment, tuple(chosen), scheme)
+    return _programmed(deployment, tuple(chosen))
 
 
 def program_lots(
@@ -66,7 +72,8 @@ def program_lots(
     seed: int = 0,
     chips: int = 1,
     seeds: Iterable[int] | None = None,
-    scheme: str = "gaussian",
+    scheme: str | None = None,
+    max_pulses: int | None = None,
     memory_bytes: int = MEMORY_BYTES,
 ) -> ChipLots:
     """Any number of chips, in lots whose conductances fit into the memory together.
@@ -79,6 +86,7 @@ def program_lots(
         chips: how many chips in all.
         seeds: the seed of each chip.
         scheme: how to program.
+        max_pulses: pulses that may be spent on one device.
         memory_bytes: what the conductances of a lot may take; a lot has one chip at least.
 
     Returns:
@@ -87,9 +95,10 @@ def program_lots(
     Raises:
         HratError: the scheme is unknown, or no chip is asked for.
     """
-    chosen = _seeds(deployment, seed, chips, seeds, scheme)
+    deployment = _programmed_as(deployment, scheme, max_pulses)
+    chosen = _seeds(seed, chips, seeds)
     size = max(1, memory_bytes // max(1, _bytes_of_a_chip(deployment)))
-    return ChipLots(deployment=deployment, seeds=tuple(chosen), scheme=scheme, lot_size=size)
+    return ChipLots(deployment=deployment, seeds=tuple(chosen), lot_size=size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +108,6 @@ class ChipLots:
     deployment: Deployment
     seeds: tuple[int, ...]
     """The seed of each chip, of all lots."""
-    scheme: str
     lot_size: int
     """Chips of a lot; the last one may have fewer."""
 
@@ -115,15 +123,24 @@ class ChipLots:
     def __iter__(self) -> Iterator[ProgrammedChip]:
         for first in range(0, self.n_chips, self.lot_size):
             # Not by a name of its own: the lot would still be there while the next one is made.
-            yield _programmed(self.deployment, self.seeds[first : first + self.lot_size], self.scheme)
+            yield _programmed(self.deployment, self.seeds[first : first + self.lot_size])
 
 
-def _seeds(deployment: Deployment, seed: int, chips: int, seeds: Iterable[int] | None, scheme: str) -> Sequence[int]:
-    """The seed of each chip that is asked for; a range as long as their number was not checked."""
+def _programmed_as(deployment: Deployment, scheme: str | None, max_pulses: int | None) -> Deployment:
+    """The deployment, with what the caller says of its programming in its spec."""
     if not isinstance(deployment, Deployment):
         raise HratError(f"expected what hrat.deploy returned, got {type(deployment).__name__}")
-    if scheme not in SCHEMES:
+    chosen = None if scheme is None else scheme.replace("-", "_")
+    if chosen is not None and chosen not in SCHEMES:
         raise HratError(f"unknown programming scheme {scheme!r}; expected one of {', '.join(SCHEMES)}")
+    changes = {key: value for key, value in (("scheme", chosen), ("max_pulses", max_pulses)) if value is not None}
+    if not changes:
+        return deployment
+    return replace(deployment, spec=deployment.spec.replace({f"programming.{k}": v for k, v in changes.items()}))
+
+
+def _seeds(seed: int, chips: int, seeds: Iterable[int] | None) -> Sequence[int]:
+    """The seed of each chip that is asked for; a range as long as their number was not checked."""
     chosen = range(seed, seed + chips) if seeds is None else tuple(seeds)
     if not chosen:
         raise HratError("expected at least one chip to program, got none")
@@ -131,33 +148,78 @@ def _seeds(deployment: Deployment, seed: int, chips: int, seeds: Iterable[int] |
 
 
 def _bytes_of_a_chip(deployment: Deployment) -> int:
-    return sum(2 * layer.g_pos_S.numel() * layer.g_pos_S.element_size() for layer in deployment.layers.values())
+    programming = deployment.spec.programming
+    log = 0 if programming.scheme == "statistical" else PulseColumns.bytes_per_device(programming.max_pulses)
+    return sum(2 * layer.g_pos_S.numel() * (layer.g_pos_S.element_size() + log) for layer in deployment.layers.values())
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One partner of the pairs of a layer, on one chip."""
+
+    target_S: Tensor
+    g_S: Tensor
+    """Where the achieved conductances go."""
+    pulses: PulseColumns | None
+    """Where the log goes."""
+    chip_seed: int
+    name: str
 
 
 @torch.no_grad()
-def _programmed(deployment: Deployment, seeds: tuple[int, ...], scheme: str) -> ProgrammedChip:
+def _programmed(deployment: Deployment, seeds: tuple[int, ...]) -> ProgrammedChip:
+    spec = deployment.spec
+    programming = spec.programming
+    # Without errors there is nothing that pulses could do wrong.
+    scheme = programming.scheme if programming.limit_error else "statistical"
     layers: dict[str, ProgrammedLayer] = {}
-    places: list[tuple[Tensor, Tensor, int]] = []
-    """Targets, where the achieved conductances go, and the seed, for each partner of the pairs of a layer on a chip."""
+    places: list[_Place] = []
     for name, target in deployment.layers.items():
-        achieved = {}
+        achieved, logs = {}, {}
         for sign, target_S in (("+", target.g_pos_S), ("-", target.g_neg_S)):
-            achieved[sign] = target_S.new_empty((len(seeds), *target_S.shape))
-            for seed, chip_S in zip(seeds, achieved[sign], strict=True):
-                places.append((target_S, chip_S, _seed_of(seed, f"{name}/{sign}")))
-        layers[name] = ProgrammedLayer(g_pos_S=achieved["+"], g_neg_S=achieved["-"])
+            shape = (len(seeds), *target_S.shape)
+            achieved[sign] = target_S.new_empty(shape)
+            logs[sign] = None if scheme == "statistical" else PulseColumns.empty(shape, programming.max_pulses)
+            for i, seed in enumerate(seeds):
+                log = logs[sign]
+                own_log = None if log is None else log.of(i)
+                places.append(_Place(target_S, achieved[sign][i], own_log, seed, f"{name}/{sign}"))
+        layers[name] = ProgrammedLayer(
+            g_pos_S=achieved["+"], g_neg_S=achieved["-"], pos_pulses=logs["+"], neg_pulses=logs["-"]
+        )
 
     @torch.no_grad()  # which holds in the thread that says so
-    def fill(place: tuple[Tensor, Tensor, int]) -> None:
-        target_S, chip_S, seed = place
-        generator = torch.Generator().manual_seed(seed)
-        chip_S.copy_(SCHEMES[scheme].achieve(target_S, deployment.spec, generator))
+    def fill(place: _Place) -> None:
+        generator = torch.Generator().manual_seed(_seed_of(place.chip_seed, place.name))
+        stuck = stuck_on_chip(place.target_S, spec, place.chip_seed, place.name)
+        done = SCHEMES[scheme](place.target_S, spec, generator, stuck)
+        place.g_S.copy_(done.g_S)
+        if place.pulses is not None and done.pulses is not None:
+            for column in PulseColumns.NAMES:
+                getattr(place.pulses, column).copy_(getattr(done.pulses, column))
 
     # One generator draws its numbers one after another, but each place has its own: places are filled side by side.
-    workers = min(torch.get_num_threads(), 1 + len(seeds) * deployment.n_devices // DEVICES_WORTH_A_THREAD)
+    # Pulses share the cores within a place.
+    many = scheme == "statistical" and len(seeds) * deployment.n_devices > DEVICES_WORTH_A_THREAD
+    workers = torch.get_num_threads() if many else 1
     with ThreadPoolExecutor(workers) as threads:
         list(threads.map(fill, places) if workers > 1 else map(fill, places))
     return ProgrammedChip(deployment=deployment, layers=layers, seeds=seeds, scheme=scheme)
+
+
+def stuck_on_chip(like: Tensor, spec: HardwareSpec, chip_seed: int, place: str) -> Stuck | None:
+    """The stuck devices of one array of a chip: a property of the chip, whatever is programmed into it.
+
+    Args:
+        like: gives shape and type.
+        spec: the hardware.
+        chip_seed: seed of the chip.
+        place: `layer/+` or `layer/-`.
+    """
+    if not has_stuck_devices(spec):
+        return None
+    generator = torch.Generator().manual_seed(_seed_of(chip_seed, f"{place}/stuck"))
+    return stuck_devices(like, spec, generator=generator)
 
 
 def _seed_of(seed: int, place: str) -> int:

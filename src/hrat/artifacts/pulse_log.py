@@ -1,0 +1,102 @@
+"""What it took to program a chip: pulses, energy and outcome of each device, in columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+__all__ = ["PulseColumns", "PulseTotals", "Status"]
+
+
+class Status(IntEnum):
+    """How a device's programming ended."""
+
+    ACCEPTED = 0
+    """The last reading lay within the tolerance."""
+    BUDGET_SPENT = 1
+    """It did not, and all pulses were spent."""
+    STUCK = 2
+    """The device answers no pulse."""
+    NOT_READ = 3
+    """Nobody looked: open loop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulseColumns:
+    """One value for each device, all of the shape of its conductances."""
+
+    set_pulses: Tensor
+    """int16, or int32 where the budget needs it; so are `reset_pulses`."""
+    reset_pulses: Tensor
+    energy_J: Tensor
+    """Energy of all pulses, `sum V^2 G t`, float32, J."""
+    status: Tensor
+    """uint8, see `Status`."""
+
+    NAMES = ("set_pulses", "reset_pulses", "energy_J", "status")
+
+    def __getitem__(self, some: slice) -> PulseColumns:
+        """Some of the chips."""
+        return PulseColumns(**{name: getattr(self, name)[some] for name in self.NAMES})
+
+    def of(self, chip: int) -> PulseColumns:
+        """One chip's, sharing the memory."""
+        return PulseColumns(**{name: getattr(self, name)[chip] for name in self.NAMES})
+
+    @property
+    def pulses(self) -> Tensor:
+        """Pulses of both kinds, int32."""
+        return self.set_pulses.to(torch.int32) + self.reset_pulses
+
+    @classmethod
+    def bytes_per_device(cls, max_pulses: int) -> int:
+        """Memory that the log of a device takes."""
+        empty = cls.empty((0,), max_pulses)
+        return sum(getattr(empty, name).element_size() for name in cls.NAMES)
+
+    @staticmethod
+    def empty(shape: tuple[int, ...], max_pulses: int) -> PulseColumns:
+        """Columns of zeros, to be filled."""
+        counts = torch.int16 if max_pulses <= torch.iinfo(torch.int16).max else torch.int32
+        return PulseColumns(
+            set_pulses=torch.zeros(shape, dtype=counts),
+            reset_pulses=torch.zeros(shape, dtype=counts),
+            energy_J=torch.zeros(shape, dtype=torch.float32),
+            status=torch.zeros(shape, dtype=torch.uint8),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulseTotals:
+    """Sums over devices."""
+
+    devices: int
+    set_pulses: int
+    reset_pulses: int
+    most_pulses: int
+    """Of one device."""
+    readings: int
+    energy_J: float
+    """Of all pulses; readings and drivers are not counted."""
+    time_s: float
+    """Of pulses and readings, one device after another."""
+    accepted: int
+    budget_spent: int
+    stuck: int
+
+    @property
+    def mean_pulses(self) -> float:
+        """For each device."""
+        return (self.set_pulses + self.reset_pulses) / max(self.devices, 1)
+
+    def __str__(self) -> str:
+        """Three sentences."""
+        failed = f"{self.budget_spent:,} spent their budget, {self.stuck:,} are stuck"
+        return (
+            f"{self.devices:,} devices took {self.mean_pulses:.1f} pulses each, at most {self.most_pulses:,}; "
+            f"{self.accepted:,} were accepted, {failed}; pulses took {self.energy_J:.3g} J, pulses and readings "
+            f"{self.time_s:.3g} s one after another"
+        )

@@ -1,0 +1,7 @@
+"""What programming pulses do to a conductance."""
+
+from __future__ import annotations
+
+from hrat.physics.pulses.response import Amplitudes, PulseResponse, pulse_response
+
+__all__ = ["Amplitudes", "PulseResponse", "pulse_response"]
