@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hrat.errors import HratError
     from hrat.mapping import deploy
     from hrat.nn import PreparedModel, calibrate, prepare, use_chip
-    from hrat.programming import program
+    from hrat.programming import age, characterise, program
     from hrat.simulation import simulate
     from hrat.spec import Array, Device, HardwareSpec, Periphery, Programming, load_spec
     from hrat.training import fit
@@ -37,7 +37,9 @@ __all__ = [
     "ProgrammedChip",
     "Programming",
     "SimulationResult",
+    "age",
     "calibrate",
+    "characterise",
     "deploy",
     "export_csv",
     "fit",
@@ -54,7 +56,7 @@ _ROOMS = {
     "errors": ("HratError",),
     "mapping": ("deploy",),
     "nn": ("PreparedModel", "calibrate", "prepare", "use_chip"),
-    "programming": ("program",),
+    "programming": ("age", "characterise", "program"),
     "simulation": ("simulate",),
     "spec": ("Array", "Device", "HardwareSpec", "Periphery", "Programming", "load_spec"),
     "training": ("fit",),

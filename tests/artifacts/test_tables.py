@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import hrat
 from hrat.physics import sigma_S
@@ -116,3 +116,18 @@ def test_the_hardware_and_the_operations_lie_beside_the_tables(tmp_path: Path) -
     assert [node["name"] for node in json.loads((tmp_path / "graph.json").read_text())] == [
         node.name for node in chip.deployment.graph
     ]
+
+
+def test_chips_that_were_pulsed_tell_what_it_took(tmp_path: Path) -> None:
+    model = hrat.prepare(nn.Linear(3, 2), "generic-4bit", torch.randn(4, 3)).eval()
+    chip = hrat.program(hrat.deploy(model), scheme="write_verify", max_pulses=9)
+    (name,) = chip.layers
+    written = hrat.export_csv(chip, tmp_path)
+    (path,) = [path for path in written if path.name == f"{name}.csv"]
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    log = chip.layers[name].neg_pulses
+    assert log is not None
+    assert [int(row["set_pulses_neg"]) for row in rows] == log.set_pulses.flatten().tolist()
+    assert [int(row["status_neg"]) for row in rows] == log.status.flatten().tolist()
+    assert [float(row["pulse_energy_J_neg"]) for row in rows] == pytest.approx(log.energy_J.flatten().tolist())

@@ -116,10 +116,12 @@ def test_known_numbers() -> None:
     )
     target = hrat.Deployment(spec=SPECS["harsh"], layers={"fc": layer}, graph=())
     chip = hrat.program(target)
-    z = torch.randn(1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(module._seed_of(0, "fc/+")))
+    z = torch.randn(
+        1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(module.seed_of_place(0, "fc/+"))
+    )
     expected = g_S + SPECS["harsh"].programming.sigma_rel * 150e-6 * z
     torch.testing.assert_close(chip.layers["fc"].g_pos_S[0], expected, rtol=1e-12, atol=0)
-    assert module._seed_of(0, "fc/+") == -7372056911261439477
+    assert module.seed_of_place(0, "fc/+") == -7372056911261439477
 
 
 def test_some_of_the_chips_share_their_memory() -> None:

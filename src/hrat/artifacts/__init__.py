@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from hrat.artifacts.characterisation import Characterisation, StateFigures
 from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
 from hrat.artifacts.comparison import Comparison, ComparisonRow
 from hrat.artifacts.deployment import DeployedLayer, Deployment
@@ -14,6 +15,7 @@ from hrat.artifacts.tables import export_csv
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Characterisation",
     "Comparison",
     "ComparisonRow",
     "DeployedLayer",
@@ -23,6 +25,7 @@ __all__ = [
     "PulseColumns",
     "PulseTotals",
     "SimulationResult",
+    "StateFigures",
     "Status",
     "export_csv",
     "load",

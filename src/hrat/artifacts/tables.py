@@ -5,7 +5,8 @@
 `conductances/<layer>.csv`
     chip, group, tile, row, col, g_pos_S, g_neg_S, and for targets tolerance_pos_S, tolerance_neg_S, the one standard
     deviation of the programming error that training counted on. `row` and `col` count within the tile, whose name
-    gives its place in the grid.
+    gives its place in the grid. Chips that were programmed pulse by pulse have set_pulses, reset_pulses,
+    pulse_energy_J and status (0 accepted, 1 budget spent, 2 stuck, 3 not read) too, `_pos` and `_neg`.
 `bias.csv`
     layer, output, code, voltage_V
 `converters.csv`
@@ -26,12 +27,16 @@ from torch import Tensor
 from hrat.artifacts.chip import ProgrammedChip
 from hrat.artifacts.deployment import Deployment
 from hrat.artifacts.graph import TensorKey, encode_node
+from hrat.artifacts.pulse_log import PulseColumns
 from hrat.encoding import Tile
 from hrat.errors import ArtifactError
 from hrat.files import atomic_path, write_atomic
 from hrat.physics import sigma_S
 
 __all__ = ["export_csv"]
+
+
+_LOG = tuple(name if name != "energy_J" else "pulse_energy_J" for name in PulseColumns.NAMES)
 
 
 def export_csv(artifact: Deployment | ProgrammedChip, folder: str | os.PathLike[str]) -> list[Path]:
@@ -104,7 +109,10 @@ def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment,
     columns = ["chip", "group", "tile", "row", "col", "g_pos_S", "g_neg_S"]
     if isinstance(artifact, ProgrammedChip):
         layer = artifact.layers[name]
-        chips = [(str(seed), [layer.g_pos_S[k], layer.g_neg_S[k]]) for k, seed in enumerate(artifact.seeds)]
+        logged = [of for of in (layer.pos_pulses, layer.neg_pulses) if of is not None]
+        arrays = [layer.g_pos_S, layer.g_neg_S, *(getattr(log, part) for log in logged for part in PulseColumns.NAMES)]
+        columns += [f"{part}_{sign}" for sign, _ in zip(("pos", "neg"), logged, strict=False) for part in _LOG]
+        chips = [(str(seed), [array[k] for array in arrays]) for k, seed in enumerate(artifact.seeds)]
     else:
         columns += ["tolerance_pos_S", "tolerance_neg_S"]
         spreads = [_spread(g_S, deployment) for g_S in (target.g_pos_S, target.g_neg_S)]

@@ -15,6 +15,7 @@ __all__ = ["EXAMPLES", "program"]
 EXAMPLES = examples(
     "hrat program network.deployment -o network.chips",
     "hrat program network.deployment -o one.chip --chips 1 --seed 7 --csv tables",
+    "hrat program network.deployment --scheme write-verify --max-pulses 500 --picture pulses.png",
 )
 
 
@@ -28,16 +29,38 @@ def program(
     ] = None,
     chips: Annotated[int, typer.Option(min=1, help="How many chips; they differ in their programming errors.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the first chip; the others follow it.")] = 0,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="statistical, open-loop or write-verify.",
+            show_default="the hardware's, programming.scheme",
+        ),
+    ] = None,
+    max_pulses: Annotated[
+        int | None,
+        typer.Option(min=0, help="Pulses for one device at most.", show_default="the hardware's"),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw targets, pulses and failures, as .png, .svg or .pdf."),
+    ] = None,
     csv: CsvOption = None,
 ) -> None:
-    """Program chips: every device ends at its target plus an error of its own."""
+    """Program chips: by the error model that training draws from, or pulse by pulse."""
     import hrat
-    from hrat.reports import artifact_table
+    from hrat.reports import artifact_table, programming_figure
+    from hrat.reports.drawing import figure_format
 
-    chip = hrat.program(hrat.Deployment.load(deployment), seed=seed, chips=chips)
+    if picture is not None:
+        figure_format(picture)  # refused before the work, not after it
+    target = hrat.Deployment.load(deployment)
+    chip = hrat.program(target, seed=seed, chips=chips, scheme=scheme, max_pulses=max_pulses)
     path = chip.save(output or deployment.with_suffix(".chips"))
     show(artifact_table(chip))
     wrote([path])
+    if picture is not None:
+        wrote([programming_figure(chip, picture)])
     if csv is not None:
         wrote(hrat.export_csv(chip, csv))
     next_step(f"hrat simulate {path} --data mnist5k")

@@ -191,6 +191,7 @@ def _table_values(
     return targets, torch.tensor(np.stack(rows), dtype=dtype, device=device)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nothing to trace in it
 def _table(spec: HardwareSpec, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Targets `(n,)`, and the distances from them at evenly spaced probabilities, `(n, TABLE_CELLS + 1)`, S."""
     programming = spec.programming

@@ -85,9 +85,10 @@ class Pulser:
             generator: source of the random numbers.
         """
         active = cells
+        wanted = torch.ones(len(cells.g_S), dtype=torch.bool)
         for _ in range(budget):
             wish_S = decide(active)
-            wanted = wish_S != 0
+            wanted = wanted.logical_and_(wish_S != 0)  # who is done once is left alone, whatever a later reading says
             n_wanted = int(wanted.count_nonzero())
             if n_wanted == 0:
                 break
@@ -97,6 +98,7 @@ class Pulser:
                     cells.put_back(active)
                 chosen = wanted.nonzero().squeeze(1)
                 active, wish_S, masked = active.some(chosen), wish_S.index_select(0, chosen), False
+                wanted = torch.ones(n_wanted, dtype=torch.bool)
             self._pulse(active, wish_S > 0, wanted if masked else None, generator)
         if active is not cells:
             cells.put_back(active)

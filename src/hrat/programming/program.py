@@ -17,7 +17,7 @@ from hrat.programming.memory import available_bytes
 from hrat.programming.schemes import SCHEMES, Stuck
 from hrat.spec import HardwareSpec
 
-__all__ = ["ChipLots", "program", "program_lots", "stuck_on_chip"]
+__all__ = ["ChipLots", "program", "program_lots", "seed_of_place", "stuck_on_chip"]
 
 MEMORY_BYTES = 2 * 1024**3
 DEVICES_WORTH_A_THREAD = 1_000_000
@@ -190,7 +190,7 @@ def _programmed(deployment: Deployment, seeds: tuple[int, ...]) -> ProgrammedChi
 
     @torch.no_grad()  # which holds in the thread that says so
     def fill(place: _Place) -> None:
-        generator = torch.Generator().manual_seed(_seed_of(place.chip_seed, place.name))
+        generator = torch.Generator().manual_seed(seed_of_place(place.chip_seed, place.name))
         stuck = stuck_on_chip(place.target_S, spec, place.chip_seed, place.name)
         done = SCHEMES[scheme](place.target_S, spec, generator, stuck)
         place.g_S.copy_(done.g_S)
@@ -218,10 +218,10 @@ def stuck_on_chip(like: Tensor, spec: HardwareSpec, chip_seed: int, place: str) 
     """
     if not has_stuck_devices(spec):
         return None
-    generator = torch.Generator().manual_seed(_seed_of(chip_seed, f"{place}/stuck"))
+    generator = torch.Generator().manual_seed(seed_of_place(chip_seed, f"{place}/stuck"))
     return stuck_devices(like, spec, generator=generator)
 
 
-def _seed_of(seed: int, place: str) -> int:
+def seed_of_place(seed: int, place: str) -> int:
     """A seed of its own for each chip and place on it; neighbours share nothing, whatever the seeds."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{place}".encode()).digest()[:8], "little", signed=True)

@@ -6,6 +6,7 @@ from hrat.reports.artifact_tables import artifact_table, simulation_table
 from hrat.reports.chip_figure import chip_figure
 from hrat.reports.comparison_figure import comparison_figure
 from hrat.reports.comparison_tables import comparison_markdown, comparison_table
+from hrat.reports.programming_figure import programming_figure
 from hrat.reports.verification_figure import verification_figure
 from hrat.reports.verification_tables import verification_table
 
@@ -15,6 +16,7 @@ __all__ = [
     "comparison_figure",
     "comparison_markdown",
     "comparison_table",
+    "programming_figure",
     "simulation_table",
     "verification_figure",
     "verification_table",

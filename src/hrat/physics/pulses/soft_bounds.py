@@ -66,5 +66,6 @@ def after_pulses_S(
     width_S = g_max_S - g_min_S
     x = (g_S - g_min_S) / width_S if up else (g_max_S - g_S) / width_S
     end = -1.0 / torch.expm1(-nonlinearity)
-    moved = torch.clamp(end + (x - end) * torch.exp(-nonlinearity * count / n_pulses), max=1.0)
+    # By expm1, since for a small nonlinearity the end is far away and the rate small.
+    moved = torch.clamp(x + (x - end) * torch.expm1(-nonlinearity * count / n_pulses), max=1.0)
     return g_min_S + width_S * moved if up else g_max_S - width_S * moved

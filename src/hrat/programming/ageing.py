@@ -1,0 +1,65 @@
+"""`age`: the same chips some time later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts import ProgrammedChip
+from hrat.errors import HratError
+from hrat.physics import aged_S
+from hrat.programming.program import seed_of_place, stuck_on_chip
+
+__all__ = ["age"]
+
+
+@torch.no_grad()
+def age(chip: ProgrammedChip, t_s: float, *, temperature_K: float | None = None) -> ProgrammedChip:
+    """The chips `t_s` after they were programmed: relaxed, decayed and drifted as `[retention]` says.
+
+    Chips that were programmed pulse by pulse with `limit_retention` on are `age_s` old already. Of statistical chips
+    the error is taken as that of the first moment: where its figures hold for a later time (`wan2022`: a day), ageing
+    adds to what they have.
+
+    Args:
+        chip: one or several chips.
+        t_s: time since programming, s.
+        temperature_K: temperature since then, in place of the spec's, K.
+
+    Returns:
+        Chips whose conductances have wandered; the same call gives the same chips.
+
+    Raises:
+        HratError: the spec has no retention figures, or the chips are older than `t_s` already.
+        SpecError: a temperature that is not above zero.
+    """
+    spec = chip.deployment.spec
+    retention = spec.retention
+    if not (retention.relax_sigma_S or retention.drift_nu_mean or retention.relax_shift_S):
+        raise HratError(
+            f"age: '{spec.name}' says nothing of what time does; expected relax_sigma_S, relax_shift_S or "
+            "drift_nu_mean in its section [retention]"
+        )
+    since_s = retention.age_s if chip.has_pulses and retention.limit_retention else 0.0
+    if not t_s > since_s:
+        raise HratError(f"age: expected a time after the {since_s:g} s that the chips are old already, got {t_s:g} s")
+    changed = {"retention.temperature_K": retention.temperature_K if temperature_K is None else temperature_K}
+    kept = spec.replace(changed).retention
+
+    def older(g_S: Tensor, place: str) -> Tensor:
+        chips = []
+        for one_S, seed in zip(g_S, chip.seeds, strict=True):
+            generator = torch.Generator().manual_seed(seed_of_place(seed, f"{place}/age/{t_s!r}"))
+            aged = aged_S(one_S, t_s, kept, since_s=since_s, generator=generator)
+            stuck = stuck_on_chip(one_S, spec, seed, place)
+            chips.append(aged if stuck is None else torch.where(stuck[0], one_S, aged))
+        return torch.stack(chips)
+
+    layers = {
+        name: replace(layer, g_pos_S=older(layer.g_pos_S, f"{name}/+"), g_neg_S=older(layer.g_neg_S, f"{name}/-"))
+        for name, layer in chip.layers.items()
+    }
+    aged_spec = spec.replace({**changed, "retention.age_s": t_s})
+    return replace(chip, layers=layers, deployment=replace(chip.deployment, spec=aged_spec))

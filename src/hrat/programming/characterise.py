@@ -1,0 +1,108 @@
+"""`characterise`: run a scheme on many virtual devices, and make a table of it from which training can draw."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts import Characterisation, PulseColumns, StateFigures, Status
+from hrat.errors import HratError
+from hrat.programming.schemes import SCHEMES
+from hrat.spec import TABLE_PROBABILITIES, HardwareSpec
+
+__all__ = ["characterise"]
+
+FEWEST_DEVICES = 100
+STATES_OF_A_CONTINUUM = 17
+"""Targets over the window where the conductance has no states."""
+
+
+def characterise(
+    spec: HardwareSpec,
+    *,
+    scheme: str | None = None,
+    max_pulses: int | None = None,
+    devices: int = 20_000,
+    seed: int = 0,
+) -> Characterisation:
+    """The distribution of achieved conductances for each state of a device.
+
+    The devices differ as the spec says, their windows too; none is stuck, since stuck devices are drawn apart, in
+    training and on the chip, with the shares of `[faults]`. Relaxation is in the table where `limit_retention` is on.
+
+        table = hrat.characterise(hrat.load_spec("yao2020"), scheme="write_verify", max_pulses=20)
+        model = hrat.prepare(network, table.spec, example)
+
+    Args:
+        spec: the hardware.
+        scheme: `write_verify` or `open_loop`, in place of the spec's.
+        max_pulses: pulses that may be spent on one device, in place of the spec's.
+        devices: how many are programmed to each state; the tails of the table need some thousands.
+        seed: of their differences and of the pulses' variation.
+
+    Returns:
+        The table; `.spec` is the hardware with the table, its scheme and its budget in it.
+
+    Raises:
+        HratError: a scheme that gives no pulses, or too few devices.
+        SpecError: the spec lacks what the scheme needs.
+    """
+    changes = {"programming.scheme": scheme and scheme.replace("-", "_"), "programming.max_pulses": max_pulses}
+    spec = spec.replace({key: value for key, value in changes.items() if value is not None})
+    if spec.programming.scheme == "statistical":
+        raise HratError(
+            "characterise: the scheme 'statistical' draws from a table or a Gaussian and needs no other one; expected "
+            "scheme='write_verify' or 'open_loop'"
+        )
+    if devices < FEWEST_DEVICES:
+        raise HratError(f"characterise: expected at least {FEWEST_DEVICES} devices for each state, got {devices}")
+    targets_S = _targets(spec)
+    figures = []
+    for i, target_S in enumerate(targets_S):
+        generator = torch.Generator().manual_seed(seed * len(targets_S) + i)
+        done = SCHEMES[spec.programming.scheme](
+            torch.full((devices,), target_S, dtype=torch.float64), _none_stuck(spec), generator, None
+        )
+        assert done.pulses is not None
+        figures.append(_figures(target_S, done.g_S, done.pulses))
+    table = spec.replace(
+        {
+            "programming.table_targets_S": targets_S,
+            "programming.table_S": tuple(state.quantiles_S for state in figures),
+            "sources": {
+                "programming.table_S": f"hrat.characterise: {spec.programming.scheme}, at most "
+                f"{spec.programming.max_pulses} pulses, {devices} simulated devices a state, seed {seed}"
+            },
+        }
+    )
+    return Characterisation(spec=table, states=tuple(figures), devices=devices, seed=seed)
+
+
+def _targets(spec: HardwareSpec) -> tuple[float, ...]:
+    device = spec.device
+    if device.n_states is not None:
+        return device.states_S
+    top = STATES_OF_A_CONTINUUM - 1
+    return tuple(device.g_min_S * ((top - i) / top) + device.g_max_S * (i / top) for i in range(top + 1))
+
+
+def _none_stuck(spec: HardwareSpec) -> HardwareSpec:
+    if not spec.faults.limit_faults:
+        return spec
+    whole = {f"faults.{share}": 0.0 for share in ("stuck_off", "stuck_on", "stuck_anywhere")}
+    return spec.replace({**whole, "faults.limit_faults": spec.faults.window_spread_rel > 0})
+
+
+def _figures(target_S: float, g_S: Tensor, pulses: PulseColumns) -> StateFigures:
+    probabilities = torch.tensor(TABLE_PROBABILITIES, dtype=g_S.dtype)
+    counts = pulses.pulses
+    return StateFigures(
+        target_S=target_S,
+        mean_S=float(g_S.mean()),
+        sigma_S=float(g_S.std(correction=0)),
+        quantiles_S=tuple(torch.quantile(g_S, probabilities).tolist()),
+        budget_spent=float((pulses.status == Status.BUDGET_SPENT).double().mean()),
+        mean_pulses=float(counts.double().mean()),
+        most_pulses=int(counts.max()),
+        mean_energy_J=float(pulses.energy_J.double().mean()),
+    )
