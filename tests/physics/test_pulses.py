@@ -50,17 +50,15 @@ MODELS = ("soft_bounds", "linear_step", "jump_table", "vteam", "stanford_pku")
 
 def pulsed(g_S: Tensor, up: bool, spec: HardwareSpec, *, count: int = 1, seed: int = 0) -> Tensor:
     """Conductances after some pulses by the engine that programs chips."""
-    cells = Cells(
-        index=torch.arange(len(g_S)),
-        target_S=g_S,
-        g_S=g_S.clone(),
-        set_pulses=torch.zeros(len(g_S), dtype=torch.int32),
-        reset_pulses=torch.zeros(len(g_S), dtype=torch.int32),
-        energy_J=torch.zeros_like(g_S),
-    )
-    wish = torch.full_like(g_S, 1.0 if up else -1.0)
-    Pulser(spec, g_S.dtype).apply(cells, lambda now: wish[: len(now.g_S)], count, torch.Generator().manual_seed(seed))
-    assert int((cells.set_pulses if up else cells.reset_pulses).min()) == count
+    cells = Cells.at(g_S.clone(), g_S)
+    direction = 1.0 if up else -1.0
+
+    def decide(now: Cells) -> tuple[Tensor, Tensor]:
+        return torch.full_like(now.g_S, direction), torch.ones(len(now.g_S), dtype=torch.bool)
+
+    Pulser(spec, g_S.dtype).apply(cells, decide, count, torch.Generator().manual_seed(seed))
+    assert (cells.pulses == count).all()
+    assert (cells.set_pulses == (count if up else 0)).all()
     return cells.g_S
 
 
@@ -100,7 +98,7 @@ def test_the_mean_change_is_that_of_many_devices(model: str) -> None:
     for place in (0.2, 0.7):
         g_S = torch.full((100_000,), spec.device.g_min_S + place * spec.device.g_range_S, dtype=torch.float64)
         for up in (True, False):
-            mean = response.change_S(g_S[:1], torch.tensor([up]), None, None)
+            mean = response.change_S(g_S[:1], torch.tensor([float(up)], dtype=torch.float64), None, None)
             drawn = pulsed(g_S, up, spec) - g_S
             assert float(drawn.mean()) == pytest.approx(float(mean), rel=0.01)
 
@@ -133,7 +131,7 @@ def test_the_last_step_is_the_first_shrunk_by_the_nonlinearity() -> None:
     spec = spec_of("soft_bounds", **{"pulses.cycle_spread_rel": 0.0, "soft_bounds.nonlinearity_set": 2.0})
     ends = torch.tensor([spec.device.g_min_S, spec.device.g_max_S], dtype=torch.float64)
     # Not clamped: the response itself, at both ends.
-    steps = pulse_response(spec, dtype=torch.float64).change_S(ends, torch.tensor([True, True]), None, None)
+    steps = pulse_response(spec, dtype=torch.float64).change_S(ends, torch.ones(2, dtype=torch.float64), None, None)
     assert float(steps[1] / steps[0]) == pytest.approx(math.exp(-2.0), rel=1e-9)
 
 
@@ -169,7 +167,7 @@ def test_a_larger_amplitude_is_worth_more_pulses() -> None:
         **{"pulses.efold_V": 0.1, "programming.set_step_V": 0.1 * math.log(2), "pulses.cycle_spread_rel": 0.0},
     )
     response = pulse_response(spec, dtype=torch.float64)
-    g_S, up = torch.tensor([80e-6, 80e-6], dtype=torch.float64), torch.tensor([True, True])
+    g_S, up = torch.tensor([80e-6, 80e-6], dtype=torch.float64), torch.ones(2, dtype=torch.float64)
     change = response.change_S(g_S, up, torch.tensor([0, 2]), None)
     plain = spec_of("soft_bounds", **{"pulses.cycle_spread_rel": 0.0})
     assert float(g_S[1] + change[1]) == pytest.approx(float(pulsed(g_S[:1], True, plain, count=4)), rel=1e-9)
@@ -288,7 +286,9 @@ def test_the_table_of_a_filament_is_fine_enough() -> None:
         gaps = gap_of_conductance_m(g_S, 0.3, figures)
         after = state_after(lambda gap, v=sign * 1.0: gap_speed_m_s(gap, v, figures), gaps, end, begin, 50e-9)
         direct = current_A(after, 0.3, figures) / 0.3 - g_S
-        table = pulse_response(spec, dtype=torch.float64).change_S(g_S, torch.full((500,), up), None, None)
+        table = pulse_response(spec, dtype=torch.float64).change_S(
+            g_S, torch.full((500,), float(up), dtype=torch.float64), None, None
+        )
         assert float((table - direct).abs().max()) < 1e-4 * 150e-6
 
 
@@ -335,12 +335,11 @@ def test_devices_differ_by_their_factor() -> None:
     """A device's factor acts on all of its steps."""
     spec = spec_of("soft_bounds", **{"pulses.cycle_spread_rel": 0.0})
     g_S = torch.full((2,), 100e-6, dtype=torch.float64)
-    cells = Cells(
-        index=torch.arange(2), target_S=g_S, g_S=g_S.clone(), set_pulses=torch.zeros(2, dtype=torch.int32),
-        reset_pulses=torch.zeros(2, dtype=torch.int32), energy_J=torch.zeros(2, dtype=torch.float64),
-        set_factor=torch.tensor([1.0, 1.5], dtype=torch.float64), reset_factor=torch.ones(2, dtype=torch.float64),
-    )  # fmt: skip
-    Pulser(spec, torch.float64).apply(cells, lambda _: torch.ones(2), 1, torch.Generator())
+    cells = Cells.at(g_S.clone(), g_S)
+    cells.set_factor = torch.tensor([1.0, 1.5], dtype=torch.float64)
+    cells.reset_factor = torch.ones(2, dtype=torch.float64)
+    always = (torch.ones(2), torch.ones(2, dtype=torch.bool))
+    Pulser(spec, torch.float64).apply(cells, lambda _: always, 1, torch.Generator())
     change = cells.g_S - g_S
     assert float(change[1] / change[0]) == pytest.approx(1.5, rel=1e-9)
 

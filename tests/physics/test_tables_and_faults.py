@@ -42,7 +42,7 @@ def test_a_table_of_a_gaussian_is_the_gaussian() -> None:
         assert float(drawn.mean()) == pytest.approx(target_S - 1e-6, abs=5 * SIGMA_S / N**0.5 + 0.002 * SIGMA_S)
         assert float(drawn.std()) == pytest.approx(SIGMA_S, rel=0.02)
         # Between the table's quantiles the distribution is linear, which moves it by less than a per cent.
-        assert kstest(drawn.numpy(), norm(target_S - 1e-6, SIGMA_S).cdf).statistic < 0.015
+        assert kstest(drawn.numpy(), norm(target_S - 1e-6, SIGMA_S).cdf).statistic < 0.006
         for p in (0.001, 0.01, 0.5, 0.99, 0.999):
             exact = target_S - 1e-6 + SIGMA_S * norm.ppf(p)
             assert float(drawn.quantile(p)) == pytest.approx(exact, abs=0.06 * SIGMA_S)
@@ -69,7 +69,7 @@ def test_a_table_replaces_a_sigma_and_the_other_way_round() -> None:
     spec = table_spec()
     assert spec.programming.sigma_rel is None
     assert spec.replace(sigma_rel=0.02).programming.table_S is None
-    with pytest.raises(SpecError, match="expected 25 quantiles in each row"):
+    with pytest.raises(SpecError, match="expected 61 quantiles in each row"):
         spec.replace(table_S=[(1e-6, 2e-6)] * 16, table_targets_S=spec.device.states_S)
     with pytest.raises(SpecError, match="expected rows from the lowest to the highest state"):
         spec.replace(g_max_S=300e-6)

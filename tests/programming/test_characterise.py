@@ -23,9 +23,8 @@ def test_training_draws_what_pulses_reach(budget: int) -> None:
         done = SCHEMES["write_verify"](targets, table.spec, torch.Generator().manual_seed(99), None)
         drawn = achieved_conductance(targets, table.spec, generator=torch.Generator().manual_seed(7))
         assert float(drawn.mean()) == pytest.approx(float(done.g_S.mean()), abs=0.002 * spec.device.g_range_S)
-        # Many devices lie exactly at the lowest state: a little room lets both count as equal.
-        rounded = [(g_S / 1e-7).round().numpy() for g_S in (drawn, done.g_S)]
-        assert ks_2samp(*rounded).statistic < 0.03
+        # Chance of 20,000 devices each, and half of the 2 % between two quantiles of the table.
+        assert ks_2samp(drawn.numpy(), done.g_S.numpy()).statistic < 0.014 + 0.01
 
 
 def test_the_table_is_a_preset_like_any_other(tmp_path: object) -> None:

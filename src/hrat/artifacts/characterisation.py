@@ -57,7 +57,7 @@ class Characterisation:
             f"  {'target':>12} {'mean error':>12} {'sigma':>12} {'0.1 % .. 99.9 %':>22} {'not reached':>12} "
             f"{'pulses':>8}",
         ]
-        low, high = TABLE_PROBABILITIES.index(0.001), TABLE_PROBABILITIES.index(0.999)
+        low, high = TABLE_PROBABILITIES.index(0.001), TABLE_PROBABILITIES.index(1 - 0.001)
         for state in self.states:
             span = f"{_uS(state.quantiles_S[low])} .. {_uS(state.quantiles_S[high])}"
             lines.append(

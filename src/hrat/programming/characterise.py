@@ -100,7 +100,8 @@ def _figures(target_S: float, g_S: Tensor, pulses: PulseColumns) -> StateFigures
         target_S=target_S,
         mean_S=float(g_S.mean()),
         sigma_S=float(g_S.std(correction=0)),
-        quantiles_S=tuple(torch.quantile(g_S, probabilities).tolist()),
+        # Six digits are more than the devices of a table can tell, and keep its file readable.
+        quantiles_S=tuple(float(f"{q:.6g}") for q in torch.quantile(g_S, probabilities).tolist()),
         budget_spent=float((pulses.status == Status.BUDGET_SPENT).double().mean()),
         mean_pulses=float(counts.double().mean()),
         most_pulses=int(counts.max()),

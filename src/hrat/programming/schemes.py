@@ -74,14 +74,13 @@ def open_loop(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator, 
     if pulser.n_rungs > 1:
         raise SpecError("programming: open_loop has equal pulses; set set_step_V and reset_step_V to 0")
     average_S = _average_sweep(pulser, target_S.dtype)
-    direction = 1.0 if spec.programming.start == "lowest" else -1.0
+    direction = torch.tensor(1.0 if spec.programming.start == "lowest" else -1.0, dtype=target_S.dtype)
 
     def run(cells: Cells, generator: torch.Generator) -> Tensor:
         planned = _nearest(average_S, cells.target_S)
 
-        def decide(now: Cells) -> Tensor:
-            left = planned.index_select(0, now.index) - now.set_pulses - now.reset_pulses
-            return left * direction
+        def decide(now: Cells) -> tuple[Tensor, Tensor]:
+            return direction.expand(len(now.g_S)), now.pulses < planned.index_select(0, now.index)
 
         pulser.apply(cells, decide, spec.programming.max_pulses, generator)
         _wait(cells, torch.zeros_like(planned), 0, spec.retention.age_s, spec, generator)
@@ -97,28 +96,31 @@ def write_verify(target_S: Tensor, spec: HardwareSpec, generator: torch.Generato
     noise = spec.device.read_noise_rel / programming.reads_per_verify**0.5
 
     def run(cells: Cells, generator: torch.Generator) -> Tensor:
-        def missing(now: Cells) -> Tensor:
+        def decide(now: Cells) -> tuple[Tensor, Tensor]:
             reading_S = now.g_S
             if noise > 0:
                 reading_S = torch.empty_like(reading_S).normal_(1.0, noise, generator=generator).mul_(reading_S)
             error_S = now.target_S - reading_S
-            return error_S.masked_fill_(error_S.abs() <= limit_S, 0.0)
-
-        def decide(now: Cells) -> Tensor:
-            error_S = missing(now)
+            unsatisfied = error_S.abs() > limit_S
             if programming.passes > 1:  # the budget is that of all passes together
-                error_S.masked_fill_(now.set_pulses + now.reset_pulses >= programming.max_pulses, 0.0)
-            return error_S
+                unsatisfied &= now.pulses < programming.max_pulses
+            return error_S, unsatisfied
 
         pulsed_in = torch.zeros_like(cells.index)
         for number in range(programming.passes):
             if number > 0:
                 _wait(cells, pulsed_in, number - 1, None, spec, generator)
-            before = cells.set_pulses + cells.reset_pulses
+            before = cells.pulses.clone()
             pulser.apply(cells, decide, programming.max_pulses, generator)
-            pulsed_in[cells.set_pulses + cells.reset_pulses > before] = number
+            pulsed_in[cells.pulses > before] = number
         # Who has pulses left was accepted; who has none is read once more, after the last one.
-        spent = (cells.set_pulses + cells.reset_pulses >= programming.max_pulses) & (missing(cells) != 0)
+        spent = cells.pulses >= programming.max_pulses
+        if bool(spent.any()):
+            last = cells.some(spent.nonzero().squeeze(1))
+            last.pulses = torch.zeros_like(
+                last.pulses
+            )  # the question is whether it lies right, not whether it may go on
+            spent[last.index] = decide(last)[1]
         _wait(cells, pulsed_in, programming.passes - 1, spec.retention.age_s, spec, generator)
         return torch.where(spent, int(Status.BUDGET_SPENT), int(Status.ACCEPTED))
 
@@ -156,15 +158,19 @@ def _in_pieces(target_S: Tensor, pulser: Pulser, generator: torch.Generator, stu
         out_S[piece] = cells.g_S
         for name, value in (
             ("set_pulses", cells.set_pulses),
-            ("reset_pulses", cells.reset_pulses),
+            ("reset_pulses", cells.pulses - cells.set_pulses),
             ("energy_J", cells.energy_J),
             ("status", status),
         ):
             getattr(columns, name)[piece] = value
 
     workers = min(torch.get_num_threads(), len(pieces))
-    with ThreadPoolExecutor(max(workers, 1)) as threads:
-        list(threads.map(program, pieces, seeds))
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as threads:
+            list(threads.map(program, pieces, seeds))
+    else:
+        for piece, seed in zip(pieces, seeds, strict=True):
+            program(piece, seed)
     shaped = {name: getattr(columns, name).view(target_S.shape) for name in PulseColumns.NAMES}
     return Achieved(out_S.view(target_S.shape), PulseColumns(**shaped))
 
@@ -172,26 +178,19 @@ def _in_pieces(target_S: Tensor, pulser: Pulser, generator: torch.Generator, stu
 def _fresh_cells(target_S: Tensor, pulser: Pulser, generator: torch.Generator, stuck: Stuck | None) -> Cells:
     """Devices before their first pulse, each with its own strength and window."""
     spec = pulser.spec
-    n, device, programming = len(target_S), spec.device, spec.programming
+    device, programming = spec.device, spec.programming
     if programming.start == "random":
         g_S = torch.empty_like(target_S).uniform_(device.g_min_S, device.g_max_S, generator=generator)
     else:
         g_S = torch.full_like(target_S, device.g_min_S if programming.start == "lowest" else device.g_max_S)
-    cells = Cells(
-        index=torch.arange(n),
-        target_S=target_S,
-        g_S=g_S,
-        set_pulses=torch.zeros(n, dtype=torch.int32),
-        reset_pulses=torch.zeros(n, dtype=torch.int32),
-        energy_J=torch.zeros_like(target_S),
-    )
+    cells = Cells.at(g_S, target_S)
     if spec.pulses.device_spread_rel > 0:
         cells.set_factor, cells.reset_factor = (
             torch.empty_like(target_S).normal_(0.0, spec.pulses.device_spread_rel, generator=generator).exp_()
             for _ in range(2)
         )
     if pulser.n_rungs > 1:
-        cells.rung, cells.last_up = torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.bool)
+        cells.rung, cells.last_up = torch.zeros(len(g_S), dtype=torch.int64), torch.zeros_like(g_S)
     narrow = spec.faults.window_spread_rel * device.g_range_S if spec.faults.limit_faults else 0.0
     if narrow > 0 or stuck is not None:
         margins = [torch.empty_like(target_S).normal_(generator=generator).abs_().mul_(narrow) for _ in range(2)]
@@ -245,8 +244,9 @@ def _wait(
 def _average_sweep(pulser: Pulser, dtype: torch.dtype) -> Tensor:
     """Conductance of the average device after 0, 1, 2, ... pulses from its start, S."""
     spec = pulser.spec
-    device, up = spec.device, torch.tensor([spec.programming.start == "lowest"])
-    g_S = torch.tensor([device.g_min_S if up else device.g_max_S], dtype=dtype)
+    device, rises = spec.device, spec.programming.start == "lowest"
+    up = torch.tensor([float(rises)], dtype=dtype)
+    g_S = torch.tensor([device.g_min_S if rises else device.g_max_S], dtype=dtype)
     sweep = [g_S]
     for _ in range(spec.programming.max_pulses):
         moved = g_S + pulser.response.change_S(g_S, up, None, None)

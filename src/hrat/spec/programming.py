@@ -15,10 +15,8 @@ __all__ = ["TABLE_PROBABILITIES", "Programming", "SchemeName"]
 
 SchemeName = Literal["statistical", "open_loop", "write_verify"]
 
-TABLE_PROBABILITIES = (
-    *(0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4),
-    *(0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 1.0),
-)
+_TAIL = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01)
+TABLE_PROBABILITIES = (*_TAIL, *(step / 50 for step in range(1, 50)), *(1.0 - p for p in reversed(_TAIL)))
 """Where a row of `table_S` samples the distribution: dense in its tails, where the failures are."""
 
 

@@ -69,11 +69,19 @@ class PulseResponse(Protocol):
 
         Args:
             g_S: conductances before it, `(n,)`, S.
-            up: true for set pulses, `(n,)`.
+            up: 1 for set pulses, 0 for reset pulses, `(n,)`, in the type of `g_S`.
             rung: how far each device is up the ladder of amplitudes, `(n,)`; None: on its lowest rung.
             generator: for models that are random by themselves; None: their mean.
         """
         ...
+
+
+def either(up: Tensor, of_set: Tensor, of_reset: Tensor, rung: Tensor | None) -> Tensor:
+    """A figure of set pulses where `up` is 1 and of reset pulses where it is 0; both given by rung, `(rungs,)`."""
+    if rung is None:
+        set_value, reset_value = float(of_set[0]), float(of_reset[0])
+        return up.mul(set_value - reset_value).add_(reset_value)
+    return torch.lerp(of_reset[rung], of_set[rung], up)
 
 
 def pulse_response(spec: HardwareSpec, *, dtype: torch.dtype = torch.float32) -> PulseResponse:
@@ -104,13 +112,12 @@ class _SoftBounds:
     set_rate: Tensor
     """By rung, `(rungs,)`."""
     reset_rate: Tensor
-    set_end_S: Tensor
-    reset_end_S: Tensor
+    set_end_S: float
+    reset_end_S: float
 
     def change_S(self, g_S: Tensor, up: Tensor, rung: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        set_rate, reset_rate = _at(self.set_rate, self.reset_rate, rung)
-        end_S = torch.where(up, self.set_end_S, self.reset_end_S)
-        return end_S.sub_(g_S).mul_(torch.where(up, set_rate, reset_rate))
+        end_S = up.mul(self.set_end_S - self.reset_end_S).add_(self.reset_end_S)
+        return end_S.sub_(g_S).mul_(either(up, self.set_rate, self.reset_rate, rung))
 
 
 @dataclass(frozen=True)
@@ -121,14 +128,7 @@ class _Steps:
     reset_S: Tensor
 
     def change_S(self, g_S: Tensor, up: Tensor, rung: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        set_S, reset_S = _at(self.set_S, self.reset_S, rung)
-        return torch.where(up, set_S, -reset_S)
-
-
-def _at(set_values: Tensor, reset_values: Tensor, rung: Tensor | None) -> tuple[Tensor, Tensor]:
-    if rung is None:
-        return set_values[0], reset_values[0]
-    return set_values[rung], reset_values[rung]
+        return either(up, self.set_S, -self.reset_S, rung)
 
 
 def _phenomenological(spec: HardwareSpec, dtype: torch.dtype) -> PulseResponse:
@@ -151,8 +151,8 @@ def _phenomenological(spec: HardwareSpec, dtype: torch.dtype) -> PulseResponse:
     return _SoftBounds(
         set_rate=torch.tensor([rate for _, rate in ups], dtype=dtype),
         reset_rate=torch.tensor([rate for _, rate in downs], dtype=dtype),
-        set_end_S=torch.tensor(device.g_min_S + ups[0][0] * device.g_range_S, dtype=dtype),
-        reset_end_S=torch.tensor(device.g_max_S - downs[0][0] * device.g_range_S, dtype=dtype),
+        set_end_S=device.g_min_S + ups[0][0] * device.g_range_S,
+        reset_end_S=device.g_max_S - downs[0][0] * device.g_range_S,
     )
 
 
@@ -182,13 +182,13 @@ class _Jumps:
         along = ((g_S - low_S) / (high_S - low_S)).clamp_(0.0, 1.0)
         if generator is None:
             means = torch.trapezoid(self.quantiles_S, dim=2).div_(n - 1)  # over evenly spaced probabilities
-            of_knot = torch.where(up, means[0][right - 1], means[1][right - 1])
-            return torch.lerp(of_knot, torch.where(up, means[0][right], means[1][right]), along)
+            of_knot = torch.lerp(means[1][right - 1], means[0][right - 1], up)
+            return torch.lerp(of_knot, torch.lerp(means[1][right], means[0][right], up), along)
         place = torch.rand(g_S.shape, dtype=g_S.dtype, generator=generator).mul_(n - 1)
         column = place.long().clamp_(max=n - 2)
         within = place - column
         flat = self.quantiles_S.view(-1)
-        first = ((~up).long() * knots + right - 1) * n + column
+        first = ((1 - up).long() * knots + right - 1) * n + column
         lower = torch.lerp(flat[first], flat[first + 1], within)
         upper = torch.lerp(flat[first + n], flat[first + n + 1], within)
         return torch.lerp(lower, upper, along)
@@ -229,7 +229,7 @@ class _Mapped:
         place = ((g_S - self.g_min_S) * self.per_S).clamp_(0.0, GRID - 1.0)
         cell = place.long().clamp_(max=GRID - 2)
         within = place - cell
-        first = (~up).long() * (self.change.shape[1] * GRID) + cell
+        first = (1 - up).long() * (self.change.shape[1] * GRID) + cell
         if rung is not None:
             first += rung * GRID
         flat = self.change.view(-1)
