@@ -62,8 +62,15 @@ def test_verify_goes_down_to_spice(shell: Shell, make_chips: Callable[[], Path],
         assert depth in out
     figures = json.loads((tmp_path / "verified" / "verification.json").read_text())
     assert figures["n_images"] == 3
-    assert len(figures["depths"]) == 5
+    assert len(figures["depths"]) == 6
     assert (tmp_path / "verified" / "verification.png").stat().st_size > 10_000
+
+
+def test_verify_shows_what_added_wires_cost(shell: Shell, make_chips: Callable[[], Path]) -> None:
+    how = ("verify", make_chips(), "--data", "mnist5k", "--limit", "3", "--without-spice")
+    assert "behavioural, ideal wires" in shell.works(*how, "--wires", "2")
+    assert "behavioural, ideal wires" not in shell.works(*how, "--wires", "0")
+    assert "behavioural, ideal wires" not in shell.works(*how)
 
 
 def test_verify_can_stay_above_spice(shell: Shell, make_chips: Callable[[], Path]) -> None:
