@@ -27,7 +27,9 @@ def test_simulate_takes_wires_and_a_solver_for_each_layer(shell: Shell, make_chi
 def test_simulate_refuses_solvers_that_fit_no_layer(shell: Shell, make_chips: Callable[[], Path]) -> None:
     common = ("simulate", make_chips(), "--data", "mnist5k", "--limit", "5")
     assert "the chip has no layer 'conv1'" in shell.refuses(*common, "--solver", "conv1=nodal", "--solver", "*=nodal")
-    assert "expected one NAME, or LAYER=NAME" in shell.refuses(*common, "--solver", "nodal", "--solver", "1=nodal")
+    for wrong in (["nodal", "1=nodal"], ["=nodal"], ["1=nodal", "1=spice"]):
+        options = [part for solver in wrong for part in ("--solver", solver)]
+        assert "expected one NAME, or LAYER=NAME" in shell.refuses(*common, *options)
 
 
 def test_without_ngspice_a_word_on_how_to_get_it(
