@@ -141,7 +141,14 @@ def test_a_list_of_something_else_is_refused(chip: hrat.ProgrammedChip, data: Te
 
 @pytest.mark.parametrize(
     ("value_V", "words"),
-    [(0.0, "0 nV"), (0.188, "190 mV"), (5.2e-4, "520 uV"), (1.2e-7, "120 nV"), (3e-13, "0.0003 nV"), (2.5, "2.5 V")],
+    [
+        (0.0, "less than 1 pV"),
+        (0.188, "190 mV"),
+        (5.2e-4, "520 uV"),
+        (1.2e-7, "120 nV"),
+        (3e-12, "3 pV"),
+        (2.5, "2.5 V"),
+    ],
 )
 def test_volts_in_words(value_V: float, words: str) -> None:
     assert volts(value_V) == words

@@ -107,16 +107,16 @@ class Verification:
 
 
 def volts(value_V: float) -> str:
-    """0.00052 -> `0.52 mV`; two digits."""
-    units = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
-    unit = next((unit for unit, size_V in units.items() if abs(value_V) >= size_V), "nV")
-    return f"{float(f'{value_V:.2g}') / units[unit]:.3g} {unit}"
+    """0.00052 -> `520 uV`; two digits."""
+    units = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9, "pV": 1e-12}
+    unit = next((unit for unit, size_V in units.items() if abs(value_V) >= size_V), None)
+    return "less than 1 pV" if unit is None else f"{float(f'{value_V:.2g}') / units[unit]:.3g} {unit}"
 
 
 def _step(before: Depth, depth: Depth, worst: LayerDifference) -> str:
     text = (
-        f"{depth.name}, which adds {depth.adds}, moves outputs by at most {volts(worst.step_largest_V)} from "
-        f"{before.name} (layer {worst.layer}, whose signal is {volts(worst.signal_rms_V)} rms)"
+        f"{depth.name} adds {depth.adds}: at most {volts(worst.step_largest_V)} from {before.name}, in layer "
+        f"{worst.layer} ({volts(worst.signal_rms_V)} rms)"
     )
     if worst.limited_share > 0 and worst.step_limited_V >= worst.step_largest_V:
         text += f", where an amplifier reaches its limit ({worst.limited_share:.1%} of that layer's outputs do)"
