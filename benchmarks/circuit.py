@@ -22,6 +22,7 @@ from timing import machine
 import hrat
 from hrat.files import write_atomic
 from hrat.mapping import compensate
+from hrat.physics import attenuated
 from hrat.simulation import Amplifier, Nodal, Spice, simulate
 from hrat.simulation.nodal import Wires, effective_conductance
 from hrat.training import load_data
@@ -38,7 +39,13 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1000, help="test images")
     parser.add_argument("--spice-limit", type=int, help="test images in SPICE; as --limit unless given")
     parser.add_argument("--wires", type=float, help="ohm for each segment; ideal unless given")
-    parser.add_argument("--compensate", action="store_true", help="change the targets so as to make up for the wires")
+    parser.add_argument(
+        "--compensate",
+        nargs="?",
+        const="exact",
+        choices=["exact", "approximate"],
+        help="change the targets so as to make up for the wires, by the nodal solver or by training's approximation",
+    )
     parser.add_argument("--count", type=int, default=1, help="chips; classes are compared on the first")
     parser.add_argument("--solvers", nargs="+", default=["behavioural", "nodal", "spice"])
     parser.add_argument("--opamp-gain", type=float, default=1e5)
@@ -49,7 +56,8 @@ def main() -> None:
         chip = chip.with_array(limit_wires=True, r_word_ohm=options.wires, r_bit_ohm=options.wires)
     if options.compensate:
         exact = partial(_exact, like=torch.get_default_dtype())
-        deployment, report = compensate(chip.deployment, effective=exact)
+        effective = exact if options.compensate == "exact" else attenuated
+        deployment, report = compensate(chip.deployment, effective=effective)
         print(report, file=sys.stderr)
         chip = hrat.program(deployment, chips=options.count)
     elif options.count > 1:
@@ -77,7 +85,7 @@ def main() -> None:
             "accuracy": found.mean,
             "worst": found.worst,
             "chips": chip.n_chips,
-            "compensated": options.compensate,
+            "compensated": options.compensate or False,
             "seconds": time.perf_counter() - start,
             "same_class_as": {
                 other: float((classes[other][:limit] == classes[solver]).double().mean())
@@ -117,7 +125,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     for row in sorted(rows, key=lambda r: (r["network"], r["wires_ohm"] or 0, r["images"])):
         wires = "ideal" if row["wires_ohm"] is None else f"{row['wires_ohm']:g} ohm"
-        wires += ", compensated" if row["compensated"] else ""
+        wires += ", compensated" if row.get("compensated") else ""
         same = [row["same_class_as"].get(other) for other in ("behavioural", "nodal")]
         cells = ["" if share is None else f"{100 * share:.2f} %" for share in same]
         lines.append(

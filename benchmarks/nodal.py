@@ -1,10 +1,13 @@
-"""Tiles with wires: hrat's nodal solver beside a plain sparse solution and badcrossbar, in one run, taking turns.
+"""Tiles with wires: hrat's nodal solver beside other ways to solve them, in one run, taking turns.
 
-    python benchmarks/nodal.py [--sizes 64 128 256] [--badcrossbar path/to/its/python]
+    python benchmarks/nodal.py [--sizes 64 128 256] [--peers path/to/their/python]
     python benchmarks/nodal.py --chips lenet5.chips --data mnist    # inference with wires beside the behavioural one
 
 Each solves square tiles of devices between 5 and 150 uS with 1 ohm a segment, everything anew in each turn. Prints a
-table of medians, and stops if two do not agree to 1e-9.
+table of medians, and stops if two do not agree to 1e-9. The peers' Python is one of its own with scipy and any of
+scikit-sparse (CHOLMOD), pypardiso (PARDISO) and badcrossbar:
+
+    pip install scipy "scikit-sparse==0.4.16" pypardiso pathvalidate sigfig && pip install --no-deps badcrossbar==1.1.0
 """
 
 import argparse
@@ -16,83 +19,85 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from timing import machine, medians
 
-INPUTS, WIRE_OHM, AGREEMENT = 64, 1.0, 1e-9
+INPUTS, WIRE_OHM, AGREEMENT, TOLERANCE = 64, 1.0, 1e-9, 1e-11
 Solve = Callable[[], np.ndarray]
-
-BADCROSSBAR = """
-import json, logging, sys, time, warnings
-warnings.simplefilter("ignore")
-import badcrossbar
-import numpy as np
-logging.disable(logging.INFO)
-for line in sys.stdin:
-    task = json.loads(line)
-    data = np.load(task["tile"])
-    start = time.perf_counter()
-    solved = badcrossbar.compute(
-        data["v_V"].T, 1 / data["g_S"], r_i=task["wire_ohm"], node_voltages=False, all_currents=False
-    )
-    seconds = time.perf_counter() - start
-    np.save(task["answer"], solved.currents.output)
-    print(json.dumps(seconds), flush=True)
-"""
+ALL_INPUTS = "hrat, all inputs"
 
 
-def sparse(g_S: np.ndarray, v_V: np.ndarray) -> np.ndarray:
-    """The nodal equations, factored by SuperLU: (rows, cols) and (inputs, rows) -> (inputs, cols)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.linalg import splu
+def conjugate_gradients(g_S: np.ndarray, v_V: np.ndarray) -> np.ndarray:
+    """The same by iteration on the currents i of the devices, all inputs at once: `(1/G + Z) i = v`.
 
-    rows, cols = g_S.shape
-    word = np.arange(rows * cols).reshape(rows, cols)
-    bit = word + rows * cols
-    first = np.concatenate([word[:, :-1].ravel(), bit[:-1].ravel(), word.ravel()])
-    second = np.concatenate([word[:, 1:].ravel(), bit[1:].ravel(), bit.ravel()])
-    g = np.concatenate([np.full(len(first) - g_S.size, 1 / WIRE_OHM), g_S.ravel()])
-    ends = np.concatenate([word[:, 0], bit[-1]])
-    values = np.concatenate([g, g, -g, -g, np.full(len(ends), 1 / WIRE_OHM)])
-    rows_of = np.concatenate([first, second, first, second, ends])
-    cols_of = np.concatenate([first, second, second, first, ends])
-    matrix = coo_array((values, (rows_of, cols_of)), shape=(2 * g_S.size, 2 * g_S.size)).tocsc()
-    given = np.zeros((2 * g_S.size, len(v_V)))
-    given[word[:, 0]] = v_V.T / WIRE_OHM
-    return splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(given)[bit[-1]].T / WIRE_OHM
+    `Z`, what currents lose on the wires, is sums along lines. Preconditioned with G, that is with ideal wires.
+    """
+    import torch
+
+    from hrat.simulation.nodal import Wires
+    from hrat.simulation.nodal.losses import node_voltages
+
+    g, v = torch.from_numpy(g_S)[None, :, :, None], torch.from_numpy(v_V).T[None]
+    wires = Wires(word_ohm=WIRE_OHM, bit_ohm=WIRE_OHM)
+
+    def total(x: torch.Tensor) -> torch.Tensor:
+        return x.sum((1, 2), keepdim=True)
+
+    i = g * v[:, :, None]
+    left_V = node_voltages(v, i, wires).device_V - i / g
+    towards = g * left_V
+    power = first = total(left_V * towards)
+    while bool((power > TOLERANCE**2 * first).any()):
+        lost_V = towards / g - node_voltages(torch.zeros_like(v), towards, wires).device_V
+        step = power / total(towards * lost_V)
+        i += step * towards
+        left_V -= step * lost_V
+        before, power = power, total(left_V * g * left_V)
+        towards = g * left_V + power / before * towards
+    return i.sum(1)[0].T.numpy()
 
 
-class Worker:
-    """badcrossbar in its own Python; times itself, so that the data's way there and back does not count."""
+class Peers:
+    """Other solvers in a Python of their own, which times them: the data's way there and back does not count."""
 
     def __init__(self, python: str, folder: Path) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [python, "-c", BADCROSSBAR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, str(Path(__file__).with_name("nodal_peers.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
+        self.names: list[str] = self._ask({})
 
-    def solve(self, g_S: np.ndarray, v_V: np.ndarray) -> tuple[np.ndarray, float]:
+    def solve(self, name: str, g_S: np.ndarray, v_V: np.ndarray) -> tuple[np.ndarray, float]:
         tile, answer = self.folder / "tile.npz", self.folder / "answer.npy"
         np.savez(tile, g_S=g_S, v_V=v_V)
+        seconds: float = self._ask({"name": name, "tile": str(tile), "answer": str(answer), "wire_ohm": WIRE_OHM})
+        return np.load(answer), seconds
+
+    def _ask(self, task: dict[str, Any]) -> Any:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        task = {"tile": str(tile), "answer": str(answer), "wire_ohm": WIRE_OHM}
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            sys.exit("badcrossbar's process has ended; its message is above")
-        return np.load(answer), float(line)
+            sys.exit("the other Python has ended; its message is above")
+        return json.loads(line)
 
 
 @contextmanager
-def worker(python: str | None) -> Iterator[Worker | None]:
+def peers(python: str | None) -> Iterator[Peers | None]:
     if python is None:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        started = Worker(python, Path(folder))
+        started = Peers(python, Path(folder))
         try:
             yield started
         finally:
@@ -107,7 +112,7 @@ def timed(solve: Solve) -> tuple[np.ndarray, float]:
     return outputs, time.perf_counter() - start
 
 
-def compare(size: int, turns: int, peer: Worker | None, sparse_up_to: int) -> dict[str, float]:
+def compare(size: int, turns: int, others: Peers | None) -> dict[str, float]:
     """Median seconds of each candidate, after a first turn that does not count."""
     import torch
 
@@ -117,19 +122,19 @@ def compare(size: int, turns: int, peer: Worker | None, sparse_up_to: int) -> di
     g_S, v_V = rng.uniform(5e-6, 150e-6, (size, size)), rng.uniform(-0.3, 0.3, (INPUTS, size))
     g, v, wires = torch.from_numpy(g_S), torch.from_numpy(v_V), Wires(word_ohm=WIRE_OHM, bit_ohm=WIRE_OHM)
     candidates: dict[str, Callable[[], tuple[np.ndarray, float]]] = {
-        "hrat, all inputs": lambda: timed(lambda: effective_conductance(g, wires).numpy()),
-        "hrat, 64 inputs": lambda: timed(lambda: TileSolver(g, wires).compute(v).numpy()),
+        ALL_INPUTS: lambda: timed(lambda: effective_conductance(g, wires).numpy()),
+        "hrat": lambda: timed(lambda: TileSolver(g, wires).compute(v).numpy()),
     }
-    if size <= sparse_up_to:
-        candidates["SuperLU, 64 inputs"] = lambda: timed(lambda: sparse(g_S, v_V))
-        if peer is not None:
-            candidates["badcrossbar, 64 inputs"] = lambda: peer.solve(g_S, v_V)
+    if others is not None:
+        candidates["conjugate gradients"] = lambda: timed(lambda: conjugate_gradients(g_S, v_V))
+        for name in others.names:
+            candidates[name] = partial(others.solve, name, g_S, v_V)
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(turns + 1):
         outputs = {}
         for name, run in candidates.items():
             answer, seconds = run()
-            outputs[name] = v_V @ answer if name == "hrat, all inputs" else answer
+            outputs[name] = v_V @ answer if name == ALL_INPUTS else answer
             if turn:
                 times[name].append(seconds)
     check(outputs, size)
@@ -147,7 +152,6 @@ def check(outputs: dict[str, np.ndarray], size: int) -> None:
 def inference(file: Path, data: str, turns: int) -> None:
     """All test images through a chip that is set up, with wires and without."""
     import torch
-    from timing import medians
 
     import hrat
     from hrat.simulation import Behavioural, ChipSolver, Nodal
@@ -177,21 +181,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--badcrossbar", metavar="PYTHON", help="the Python that has badcrossbar")
-    parser.add_argument("--sparse-up-to", type=int, default=512, help="largest tile for the two other solvers")
+    parser.add_argument("--peers", metavar="PYTHON", help="the Python that has the other solvers")
     parser.add_argument("--chips", type=Path, help="measure inference with this file's first chip instead")
     parser.add_argument("--data", default="mnist", help="the images of that")
     arguments = parser.parse_args()
     if arguments.chips is not None:
         inference(arguments.chips, arguments.data, arguments.turns)
         return
-    names = ["hrat, all inputs", "hrat, 64 inputs", "SuperLU, 64 inputs", "badcrossbar, 64 inputs"]
-    print("| tile | " + " | ".join(names) + " |")
-    print("|---|" + "---:|" * len(names))
-    with worker(arguments.badcrossbar) as peer:
-        for size in arguments.sizes:
-            medians = compare(size, arguments.turns, peer, arguments.sparse_up_to)
-            cells = (f"{medians[name]:.3f} s" if name in medians else "-" for name in names)
+    print(f"{INPUTS} inputs if not said otherwise; {machine()}")
+    with peers(arguments.peers) as others:
+        for place, size in enumerate(arguments.sizes):
+            found = compare(size, arguments.turns, others)
+            if not place:
+                print("| tile | " + " | ".join(found) + " |")
+                print("|---|" + "---:|" * len(found))
+            cells = (f"{seconds:.3f} s" for seconds in found.values())
             print(f"| {size} x {size} | " + " | ".join(cells) + " |", flush=True)
 
 

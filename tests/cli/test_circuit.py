@@ -27,7 +27,9 @@ def test_simulate_takes_wires_and_a_solver_for_each_layer(shell: Shell, make_chi
 def test_simulate_refuses_solvers_that_fit_no_layer(shell: Shell, make_chips: Callable[[], Path]) -> None:
     common = ("simulate", make_chips(), "--data", "mnist5k", "--limit", "5")
     assert "the chip has no layer 'conv1'" in shell.refuses(*common, "--solver", "conv1=nodal", "--solver", "*=nodal")
-    assert "expected one NAME, or LAYER=NAME" in shell.refuses(*common, "--solver", "nodal", "--solver", "1=nodal")
+    for wrong in (["nodal", "1=nodal"], ["=nodal"], ["1=nodal", "1=spice"]):
+        options = [part for solver in wrong for part in ("--solver", solver)]
+        assert "expected one NAME, or LAYER=NAME" in shell.refuses(*common, *options)
 
 
 def test_without_ngspice_a_word_on_how_to_get_it(
@@ -62,8 +64,15 @@ def test_verify_goes_down_to_spice(shell: Shell, make_chips: Callable[[], Path],
         assert depth in out
     figures = json.loads((tmp_path / "verified" / "verification.json").read_text())
     assert figures["n_images"] == 3
-    assert len(figures["depths"]) == 5
+    assert len(figures["depths"]) == 6
     assert (tmp_path / "verified" / "verification.png").stat().st_size > 10_000
+
+
+def test_verify_shows_what_added_wires_cost(shell: Shell, make_chips: Callable[[], Path]) -> None:
+    how = ("verify", make_chips(), "--data", "mnist5k", "--limit", "3", "--without-spice")
+    assert "behavioural, ideal wires" in shell.works(*how, "--wires", "2")
+    assert "behavioural, ideal wires" not in shell.works(*how, "--wires", "0")
+    assert "behavioural, ideal wires" not in shell.works(*how)
 
 
 def test_verify_can_stay_above_spice(shell: Shell, make_chips: Callable[[], Path]) -> None:

@@ -142,6 +142,12 @@ def test_a_solver_that_cannot_be_set_up_is_a_value_too(chips: hrat.ProgrammedChi
         simulate(chips, data, solver=missing)
 
 
+def test_the_layer_that_does_not_converge_is_named(chips: hrat.ProgrammedChip, data: TensorDataset) -> None:
+    wired = chips.with_array(limit_wires=True)
+    with pytest.raises(SolverError, match=r"layer 0: tile of \d+x4 devices with a curvature of 0.001 V: expected"):
+        simulate(wired, data, solver=Nodal(curvature_V=1e-3))
+
+
 def test_all_chips_may_fail(chips: hrat.ProgrammedChip, data: TensorDataset) -> None:
     result = simulate(chips, data, solver=PatchByPatch(fails_on=(5, 6, 7)), throw=False)
     assert math.isnan(result.mean)
@@ -160,6 +166,7 @@ def test_a_failure_is_raised_unless_values_are_asked_for(chips: hrat.ProgrammedC
         ("nodall", r"unknown solver 'nodall'; expected one of behavioural"),
         ({"conv1": "behavioural", "*": "behavioural"}, r"the chip has no layer 'conv1'; it has 0, 4"),
         ({"0": "behavioural"}, r"no solver is given for layer '4'; .*'\*': 'behavioural'"),
+        ({"*": "behavioural", 7: "nodal"}, r"the chip has no layer '7'; it has 0, 4"),
         (3, r"expected the name of a solver or a solver, got 3"),
         (Nodal, r"did you mean Nodal\(\)\?"),
     ],

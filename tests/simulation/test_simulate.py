@@ -156,7 +156,8 @@ def test_results_as_figures(tmp_path: Any) -> None:
         ({"voltages_of": ["0", "fc9"]}, r"no layer 'fc9'; it has 0, 3"),
         ({"data": []}, "no images"),
         ({"data": TensorDataset(torch.zeros(0, 6), torch.zeros(0))}, "no images"),
-        ({"limit": 0}, "no images"),
+        ({"limit": 0}, "limit: expected 1 image or more"),
+        ({"limit": -1}, "limit: expected 1 image or more"),
         ({"data": 3}, r"cannot simulate on a int; expected a tensor of inputs, a loader"),
     ],
 )

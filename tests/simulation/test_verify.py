@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import hrat
+from hrat.artifacts.verification import volts
 from hrat.reports import verification_figure, verification_table
 from hrat.simulation import Amplifier, Behavioural, Nodal, Rung, Spice, ladder, verify
 from ngspice import needs_ngspice
@@ -60,17 +61,35 @@ def test_a_difference_is_that_of_the_voltages(chip: hrat.ProgrammedChip, data: T
 def test_each_step_down_says_what_it_adds(chip: hrat.ProgrammedChip, data: TensorDataset) -> None:
     found = verify(chip, data, limit=4, rungs=ladder(chip.deployment.spec, opamp_gain=1e3, offset_V=1e-3))
     assert [depth.name for depth in found.depths] == [
-        "behavioural", "nodal", "SPICE, ideal amplifiers", "SPICE", "SPICE with offsets",
+        "behavioural", "nodal", "SPICE, ideal amplifiers", "SPICE, real limits", "SPICE", "SPICE with offsets",
     ]  # fmt: skip
     assert not found.failures
     largest = {depth.name: max(layer.step_largest_V for layer in depth.layers) for depth in found.depths[1:]}
     assert largest["SPICE, ideal amplifiers"] < 1e-7
+    assert largest["SPICE, real limits"] > 1e-4  # bit lines of rectified outputs that rise pull on the others
     assert largest["SPICE"] > 1e-5
     assert largest["SPICE with offsets"] > 1e-3  # an offset comes out times the noise gain
     said = found.sentences()
-    assert len(said) == 4
-    assert "gain of 1000" in said[2]
-    assert "offsets of 0.001 V" in said[3]
+    assert len(said) == 5
+    assert "lose their virtual ground" in said[2]
+    assert "gain of 1000" in said[3]
+    assert "offsets of 1 mV" in said[4]
+
+
+@needs_ngspice
+def test_each_cause_has_a_step_of_its_own(chip: hrat.ProgrammedChip, data: TensorDataset) -> None:
+    def largest(chip: hrat.ProgrammedChip) -> dict[str, float]:
+        rungs = ladder(chip.deployment.spec, opamp_gain=1e3, wires_added=True)
+        depths = verify(chip, data, limit=4, rungs=rungs).depths
+        return {depth.name: max(layer.step_largest_V for layer in depth.layers) for depth in depths[1:]}
+
+    wired, ideal = largest(chip), largest(chip.with_array(limit_wires=False))
+    assert "behavioural, ideal wires" not in ideal
+    assert wired["behavioural"] > 5 * wired["nodal"] > 0  # what wires cost, and what their approximation misses
+    assert ideal["nodal"] < 1e-12
+    # On ideal wires a bit line that has lost its virtual ground takes nothing from the others.
+    assert ideal["SPICE, real limits"] < 1e-7 < 1e-4 < wired["SPICE, real limits"]
+    assert ideal["SPICE"] > 1e-5
 
 
 @needs_ngspice
@@ -99,10 +118,40 @@ def test_a_depth_that_fails_says_why_and_the_others_stand(chip: hrat.ProgrammedC
     assert "/nowhere/ngspice" in found.failures["SPICE"]
     assert found.depths[2].layers
     said = found.sentences()
-    assert said[0].startswith("SPICE failed: ")
-    assert "from behavioural" in said[1]  # the last one that has a result
+    assert "from behavioural" in said[0]  # the last one that has a result
+    assert said[1].startswith("SPICE failed: ")
     with pytest.raises(hrat.HratError, match="nowhere"):
         verify(chip, data, rungs=rungs[1:])
+
+
+def test_depths_that_fail_alike_are_told_once(
+    chip: hrat.ProgrammedChip, data: TensorDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HRAT_NGSPICE", "/nowhere/ngspice")
+    said = verify(chip, data).sentences()
+    assert len(said) == 2
+    assert said[1].startswith("SPICE, ideal amplifiers / SPICE, real limits / SPICE failed: ")
+
+
+def test_a_list_of_something_else_is_refused(chip: hrat.ProgrammedChip, data: TensorDataset) -> None:
+    for rungs in ([], ["spice"]):
+        with pytest.raises(hrat.HratError, match="each a Rung"):
+            verify(chip, data, rungs=rungs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value_V", "words"),
+    [
+        (0.0, "less than 1 pV"),
+        (0.188, "190 mV"),
+        (5.2e-4, "520 uV"),
+        (1.2e-7, "120 nV"),
+        (3e-12, "3 pV"),
+        (2.5, "2.5 V"),
+    ],
+)
+def test_volts_in_words(value_V: float, words: str) -> None:
+    assert volts(value_V) == words
 
 
 def test_figures_tables_and_files(chip: hrat.ProgrammedChip, data: TensorDataset, tmp_path: Path) -> None:

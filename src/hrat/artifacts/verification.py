@@ -10,7 +10,7 @@ from typing import Any
 
 from hrat.files import write_atomic
 
-__all__ = ["Depth", "LayerDifference", "Verification"]
+__all__ = ["Depth", "LayerDifference", "Verification", "volts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,24 +75,19 @@ class Verification:
         return write_atomic(path, json.dumps(self.to_dict(), indent=2) + "\n")
 
     def sentences(self) -> list[str]:
-        """What the differences come from, in words: one sentence for each step."""
+        """What the differences come from, in words: one sentence for each step, and for each kind of failure."""
         said = []
         before = self.depths[0]
         for depth in self.depths[1:]:
             if depth.failure is not None:
-                said.append(f"{depth.name} failed: {depth.failure}")
                 continue
             worst = max(depth.layers, key=lambda layer: layer.step_largest_V, default=None)
-            if worst is None:
-                continue
-            text = (
-                f"{depth.name}, which adds {depth.adds}, moves outputs by at most {worst.step_largest_V:.2g} V from "
-                f"{before.name} (layer {worst.layer}, whose signal is {worst.signal_rms_V:.2g} V rms)"
-            )
-            if worst.limited_share > 0 and worst.step_limited_V >= worst.step_largest_V:
-                text += f", where an amplifier reaches its limit ({worst.limited_share:.1%} of that layer's outputs do)"
-            said.append(text)
+            if worst is not None:
+                said.append(_step(before, depth, worst))
             before = depth
+        for why in dict.fromkeys(self.failures.values()):
+            named = [name for name, failure in self.failures.items() if failure == why]
+            said.append(f"{' / '.join(named)} failed: {why}")
         return said
 
     def __str__(self) -> str:
@@ -109,3 +104,20 @@ class Verification:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def volts(value_V: float) -> str:
+    """0.00052 -> `520 uV`; two digits."""
+    units = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9, "pV": 1e-12}
+    unit = next((unit for unit, size_V in units.items() if abs(value_V) >= size_V), None)
+    return "less than 1 pV" if unit is None else f"{float(f'{value_V:.2g}') / units[unit]:.3g} {unit}"
+
+
+def _step(before: Depth, depth: Depth, worst: LayerDifference) -> str:
+    text = (
+        f"{depth.name} adds {depth.adds}: at most {volts(worst.step_largest_V)} from {before.name}, in layer "
+        f"{worst.layer} ({volts(worst.signal_rms_V)} rms)"
+    )
+    if worst.limited_share > 0 and worst.step_limited_V >= worst.step_largest_V:
+        text += f", where an amplifier reaches its limit ({worst.limited_share:.1%} of that layer's outputs do)"
+    return text

@@ -94,8 +94,11 @@ def _solvers(given: list[str], opamp_gain: float, offset_V: float) -> SolverChoi
 
     spice = Spice(amplifier=Amplifier(gain=opamp_gain, offset_V=offset_V))
     pairs = [(layer.strip(), name.strip()) for layer, _, name in (text.rpartition("=") for text in given)]
-    if len(pairs) > 1 and not all(layer for layer, _ in pairs):
-        raise HratError(f"--solver: expected one NAME, or LAYER=NAME each time, got {', '.join(given)}")
+    layers = [layer for layer, _ in pairs]
+    if len(given) + given[0].count("=") > 1 and (not all(layers) or len(set(layers)) < len(layers)):
+        raise HratError(
+            f"--solver: expected one NAME, or LAYER=NAME for several layers, each once, got {', '.join(given)}"
+        )
     for _, name in pairs:
         if name not in SOLVERS:
             raise HratError(f"--solver: expected one of {', '.join(SOLVERS)}, got {name!r}")

@@ -49,6 +49,7 @@ def verify(
     from hrat.training.data import DATASET_NAMES, load_data, make_loader
 
     chips = hrat.ProgrammedChip.load(chip)
+    wires_added = bool(wires) and not chips.deployment.spec.array.limit_wires
     if wires is not None:
         chips = chips.with_array(limit_wires=True, r_word_ohm=wires, r_bit_ohm=wires)
     if data is None:
@@ -56,7 +57,7 @@ def verify(
             f"{chip} does not say which data its network is for; expected --data with one of {', '.join(DATASET_NAMES)}"
         )
     loader = make_loader(load_data(data).test, limit)
-    rungs = ladder(chips.deployment.spec, spice=spice, opamp_gain=opamp_gain, offset_V=offset)
+    rungs = ladder(chips.deployment.spec, spice=spice, opamp_gain=opamp_gain, offset_V=offset, wires_added=wires_added)
     found = verify_chip(
         chips, loader, rungs=rungs, limit=limit, progress=lambda name: typer.echo(f"{name} ...", err=True)
     )

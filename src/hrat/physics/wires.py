@@ -38,7 +38,10 @@ left). The worst errors, at 2.8 ohm if not said otherwise:
     current of a line, inputs of one sign           0.6 %         0.9 %         1.0 %
     I+ - I-, dual rail, rms                         0.3 %         0.4 %         0.5 %
     I+ - I-, two stages, rms                        1.3 %         1.8 %         3.0 %
-    at 1 ohm, dual rail / two stages          0.1 / 0.5 %   0.2 / 1.0 %   0.3 / 2.5 %
+    at 1 ohm, dual rail / two stages          0.1 / 0.5 %   0.2 / 1.1 %   0.3 / 2.5 %
+
+Its gradient with respect to the conductances lies within 1 % (rms, 64 x 64 pairs, up to 2.8 ohm) of the exact one, the
+adjoint of the linear solution.
 """
 
 from __future__ import annotations

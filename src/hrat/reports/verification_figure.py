@@ -1,4 +1,4 @@
-"""A verification as a picture: how far each layer's outputs lie from the formula that was trained."""
+"""A verification as a picture: how far each depth moves the outputs of each layer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["verification_figure"]
 
 WIDTH_IN, ROW_IN, FOOT_IN, LABELS_IN = 10.0, 0.62, 1.25, 2.1
 # Okabe and Ito's again, for more depths than two.
-COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00")
+COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 FLOOR = 1e-12
 """Differences below this share of the signal are drawn here: rounding, nothing more."""
 
 
 def verification_figure(verification: Verification, path: str | os.PathLike[str]) -> Path:
-    """Draw for each layer how far its outputs lie from those of the first depth, as a share of the signal.
+    """Draw for each layer how far its outputs lie from those of the depth before, as a share of the signal.
 
     Args:
         verification: what to draw.
@@ -57,7 +57,7 @@ def verification_figure(verification: Verification, path: str | os.PathLike[str]
         )
     )
     if solved:
-        _frame(plot, verification, solved[0])
+        _frame(plot, solved[0])
         for place, depth in enumerate(solved):
             _marks(plot, depth, COLORS[place % len(COLORS)], (place + 0.5) / len(solved) - 0.5)
         figure.legend(
@@ -77,14 +77,14 @@ def _headline(verification: Verification) -> str:
     return f"{deepest.name} gives the same class as {first} for {percent(deepest.agreement, 1)} of {images}"
 
 
-def _frame(plot: Axes, verification: Verification, depth: Depth) -> None:
+def _frame(plot: Axes, depth: Depth) -> None:
     plot.set_xscale("log")
     plot.set_ylim(len(depth.layers) - 0.5, -0.5)
     plot.set_yticks(range(len(depth.layers)))
     plot.set_yticklabels(
         [f"{layer.layer}\n{1e3 * layer.signal_rms_V:.3g} mV rms" for layer in depth.layers], fontsize=10
     )
-    plot.set_xlabel(f"difference from {verification.depths[0].name}, share of the layer's signal (rms)", fontsize=10)
+    plot.set_xlabel("what each depth changes beside the one before, share of the layer's signal (rms)", fontsize=10)
     plot.tick_params(length=0, colors=INK, which="both")
     plot.grid(axis="x", color=LINE, linewidth=0.8)
     plot.set_axisbelow(True)
@@ -97,7 +97,7 @@ def _frame(plot: Axes, verification: Verification, depth: Depth) -> None:
 def _marks(plot: Axes, depth: Depth, color: str, shift: float) -> None:
     for height, layer in enumerate(depth.layers):
         signal_V = layer.signal_rms_V or 1.0
-        rms, largest = (max(value_V / signal_V, FLOOR) for value_V in (layer.rms_V, layer.largest_V))
+        rms, largest = (max(value_V / signal_V, FLOOR) for value_V in (layer.step_rms_V, layer.step_largest_V))
         y = height + 0.7 * shift
         plot.plot([rms, largest], [y, y], color=color, linewidth=1.6, alpha=0.5, solid_capstyle="butt", zorder=3)
         label = depth.name if height == 0 else None

@@ -70,8 +70,8 @@ def batches(chip: ProgrammedChip, data: Any, limit: int | None, device: torch.de
     """
     names = [node.args[0] for node in chip.deployment.graph if node.op == "input"]
     dtype = next(iter(chip.layers.values())).g_pos_S.dtype
-    if limit is not None and limit <= 0:
-        return
+    if limit is not None and limit < 1:
+        raise HratError(f"limit: expected 1 image or more, or None for all, got {limit}")
     left = limit
     for raw in _raw_batches(data):
         batch = _named(raw, names, labelled=not isinstance(data, Tensor | tuple))

@@ -84,7 +84,7 @@ def choose_methods(choice: SolverChoice, known: Mapping[str, Method], layers: Se
     if not isinstance(choice, Mapping):
         method = _method(choice, known)
         return dict.fromkeys(layers, method)
-    methods = {pattern: _method(one, known) for pattern, one in choice.items()}
+    methods = {str(pattern): _method(one, known) for pattern, one in choice.items()}
     chosen: dict[str, Method] = {}
     for layer in layers:
         fitting = [pattern for pattern in methods if layer == pattern] or [p for p in methods if fnmatchcase(layer, p)]

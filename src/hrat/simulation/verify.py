@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip, SimulationResult
-from hrat.artifacts.verification import Depth, LayerDifference, Verification
+from hrat.artifacts.verification import Depth, LayerDifference, Verification, volts
 from hrat.errors import HratError
 from hrat.physics import amplifier_limits_V
 from hrat.simulation.behavioural import Behavioural
@@ -24,6 +24,8 @@ from hrat.spec import HardwareSpec
 __all__ = ["Rung", "ladder", "verify"]
 
 LIMIT_IMAGES = 20
+UNLIMITED_GAIN = 1e9
+"""Of an amplifier whose output differs from an ideal one's by less than a millionth, unless it stands at a limit."""
 NEAR_LIMIT = 0.999
 """An output within a thousandth of its amplifier's limit stands at it: a real amplifier meets its limit smoothly."""
 
@@ -36,9 +38,18 @@ class Rung:
     solver: SolverChoice
     adds: str
     """What it has that the one before has not."""
+    wires: bool = True
+    """Whether the wires' resistance counts; False for ideal wires, whatever the spec says."""
 
 
-def ladder(spec: HardwareSpec, *, spice: bool = True, opamp_gain: float = 1e5, offset_V: float = 0.0) -> list[Rung]:
+def ladder(
+    spec: HardwareSpec,
+    *,
+    spice: bool = True,
+    opamp_gain: float = 1e5,
+    offset_V: float = 0.0,
+    wires_added: bool = False,
+) -> list[Rung]:
     """Depths from the formula of training to the circuit, each with one thing more than the one before.
 
     Args:
@@ -46,24 +57,33 @@ def ladder(spec: HardwareSpec, *, spice: bool = True, opamp_gain: float = 1e5, o
         spice: whether to go on to SPICE.
         opamp_gain: open-loop gain of the amplifiers.
         offset_V: standard deviation of their input offsets, V.
+        wires_added: whether the chip was made without the wires that the spec has now: the formula on ideal wires then
+            comes first, so that it shows what the wires cost.
     """
-    wires = "Kirchhoff's laws on ideal wires"
+    rungs = [Rung(name="behavioural", solver=Behavioural(), adds="the formula of training")]
+    exact = "Kirchhoff's laws on ideal wires"
     if spec.array.limit_wires:
-        wires = "the exact solution of the wires, which the formula approximates"
-    rungs = [
-        Rung(name="behavioural", solver=Behavioural(), adds="the formula of training"),
-        Rung(name="nodal", solver=Nodal(), adds=wires),
-    ]
+        exact = "the exact solution of the wires, which the formula approximates"
+        if wires_added:
+            bare = Rung(name="behavioural, ideal wires", solver=Behavioural(), adds="the formula", wires=False)
+            adds = "the wires, by training's approximation"
+            rungs = [bare, Rung(name="behavioural", solver=Behavioural(), adds=adds)]
+    rungs.append(Rung(name="nodal", solver=Nodal(), adds=exact))
     if not spice:
         return rungs
-    ideal, real = Amplifier(gain=None), Amplifier(gain=opamp_gain)
-    rungs.append(Rung(name="SPICE, ideal amplifiers", solver=Spice(amplifier=ideal), adds="a solver of another make"))
-    rungs.append(Rung(name="SPICE", solver=Spice(amplifier=real), adds=f"amplifiers with a gain of {opamp_gain:g}"))
+    amplifiers = [
+        ("SPICE, ideal amplifiers", Amplifier(gain=None), "a solver of another make"),
+        (
+            "SPICE, real limits",
+            Amplifier(gain=UNLIMITED_GAIN),
+            "amplifiers that lose their virtual ground while they stand at a limit",
+        ),
+        ("SPICE", Amplifier(gain=opamp_gain), f"an amplifier gain of {opamp_gain:g}"),
+    ]
     if offset_V:
         offset = Amplifier(gain=opamp_gain, offset_V=offset_V)
-        adds = f"amplifier offsets of {offset_V:g} V rms"
-        rungs.append(Rung(name="SPICE with offsets", solver=Spice(amplifier=offset), adds=adds))
-    return rungs
+        amplifiers.append(("SPICE with offsets", offset, f"amplifier offsets of {volts(offset_V)} rms"))
+    return rungs + [Rung(name=name, solver=Spice(amplifier=one), adds=adds) for name, one, adds in amplifiers]
 
 
 def verify(
@@ -93,8 +113,8 @@ def verify(
     if not isinstance(chip, ProgrammedChip):
         raise HratError(f"expected the chips that hrat.program returned, got {type(chip).__name__}")
     rungs = ladder(chip.deployment.spec) if rungs is None else rungs
-    if not rungs:
-        raise HratError("expected at least one depth, got none")
+    if not rungs or not all(isinstance(rung, Rung) for rung in rungs):
+        raise HratError(f"rungs: expected at least one depth, each a Rung, got {list(rungs)!r}")
     one = chip[0]
     layers = list(one.layers)
     found: list[SimulationResult | None] = []
@@ -103,7 +123,8 @@ def verify(
         if progress is not None:
             progress(rung.name)
         try:
-            result = simulate(one, data, solver=rung.solver, limit=limit, voltages_of=layers)
+            at_depth = one if rung.wires else one.with_array(limit_wires=False)
+            result = simulate(at_depth, data, solver=rung.solver, limit=limit, voltages_of=layers)
         except HratError as error:
             if not found:
                 raise

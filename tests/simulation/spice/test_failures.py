@@ -117,6 +117,15 @@ def test_netlist_and_log_are_kept_on_request(tmp_path: Path) -> None:
     assert (run / "log.txt").read_text() == "said\n"
 
 
+def test_a_folder_that_cannot_keep_anything_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    ngspice = Ngspice(path=program(tmp_path, "exit 0"), version="44.2", has_klu=True)
+    with pytest.raises(SpiceFailure, match=r"cannot keep netlist and log in .*file/kept") as caught:
+        run_netlist(ngspice, ["* nothing\n"], keep=blocked / "kept")
+    assert caught.value.reason == "disk"
+
+
 def test_a_full_disk_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, os.strerror(28))

@@ -16,7 +16,7 @@ from hrat.simulation.spice.memristor import pulse_netlist
 from hrat.simulation.spice.transient import transient_netlist
 from simulation.spice.circuits import READOUTS, inputs_of, layer_of, spec_of
 
-ONLY_NGSPICE = [r"pwl\(v\(", r"\bklu\b", r"\$", r"^\.control", r"^\.save all", r"^\*ng_"]
+ONLY_NGSPICE = [r"v\(x\w+\.", r"pwl\(v\(", r"\bklu\b", r"\$", r"^\.control", r"^\.save all", r"^\*ng_"]
 ONLY_NGSPICE_AND_LTSPICE = [r"^\.save", r"^\.options reltol", r"^B\S+ \S+ \S+ [VI]=[^{]"]
 ONLY_LTSPICE = [r"numdgt"]
 ONLY_XYCE = [r"nonlin", r"^\.print", r"[{}]"]
@@ -28,11 +28,12 @@ def texts(dialect: Dialect, readout: str = "dual_rail") -> list[str]:
     spec = spec_of(readout=readout, limit_wires=True, r_driver_ohm=5.0, r_sense_ohm=3.0, drive="both_ends")
     options = SpiceOptions(amplifier=Amplifier(offset_V=1e-3))
     ideal = SpiceOptions(amplifier=Amplifier(gain=None))
-    memristor = ThresholdMemristor.of(spec)
+    memristor = ThresholdMemristor(g_min_S=1e-5, g_max_S=2e-4, v_set_V=0.3, v_reset_V=-0.3)
     return [
         netlist(layers, spec, inputs_of(3, 5), options, dialect=dialect),
         netlist(layers, spec, inputs_of(3, 5), ideal, dialect=dialect),
         transient_netlist(layers[0], spec, inputs_of(1, 5)[0], options, dialect=dialect, c_node_F=1e-15),
+        transient_netlist(layers[0], spec, inputs_of(1, 5)[0], options, dialect=dialect, memristor=memristor),
         pulse_netlist(memristor, 1e-4, 1.0, 1e-6, options, dialect=dialect),
     ]
 

@@ -6,12 +6,16 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+import hrat
+from hrat.recipes.networks import lenet5
 from hrat.simulation.spice import (
     Amplifier,
     CircuitError,
     SpiceOptions,
     ThresholdMemristor,
+    circuit_layers,
     memristor_pulse,
     run_chain,
     transient,
@@ -34,6 +38,21 @@ def test_a_layer_settles_to_its_dc_solution(readout: str, wires: bool) -> None:
     assert np.abs(course.outputs_V[-1] - settled).max() < 1e-6
     assert (course.settling_s(1e-3) > 0).any()
     assert (course.settling_s(1e-3) < course.times_s[-1] / 2).all()
+
+
+@needs_ngspice
+@pytest.mark.parametrize("name", ["0", "4", "15"])
+def test_layers_of_lenet5_settle_to_their_dc_solution(name: str) -> None:
+    torch.manual_seed(0)
+    image = torch.rand(1, 1, 28, 28, dtype=torch.float64)
+    model = hrat.prepare(lenet5().double().eval(), "generic-4bit", image)
+    chip = hrat.program(hrat.deploy(model), seed=1)
+    (layer,) = circuit_layers(chip, 0, [name])
+    v = inputs_of(1, layer.rows)
+    settled = run_chain([layer], chip.deployment.spec, v, throw=True).outputs[0][0]
+    course = transient(layer, chip.deployment.spec, v[0], c_node_F=1e-15)
+    assert np.abs(course.outputs_V[-1] - settled).max() < 1e-9
+    assert 0 < course.settling_s(1e-3).max() < course.times_s[-1] / 2
 
 
 @needs_ngspice
@@ -94,4 +113,39 @@ def test_impossible_memristors_are_refused() -> None:
         ThresholdMemristor(g_min_S=1e-5, g_max_S=1e-4, v_set_V=0.5, v_reset_V=0.5)
     memristor = ThresholdMemristor.of(spec_of())
     with pytest.raises(CircuitError, match="within the window"):
-        memristor.subcircuit("m", 1.0, "ngspice")
+        memristor.state_of(1.0)
+
+
+@needs_ngspice
+@pytest.mark.parametrize("readout", READOUTS)
+def test_a_read_leaves_an_array_alone_and_a_pulse_above_threshold_does_not(readout: str) -> None:
+    spec = spec_of(readout=readout, limit_wires=True, **{"array.rows": 4, "array.cols": 2})
+    layer, v = layer_of(5, 3), inputs_of(1, 5)
+    memristor = ThresholdMemristor(g_min_S=1e-5, g_max_S=2e-4, v_set_V=READ_V, v_reset_V=-READ_V)
+    read = transient(layer, spec, v[0], memristor=memristor)
+    settled = run_chain([layer], spec, v, throw=True).outputs[0][0]
+    assert np.abs(read.outputs_V[-1] - settled).max() < 1e-6
+    assert np.abs(read.g_pos_S / layer.g_pos_S - 1).max() < 1e-9
+    assert np.abs(read.g_neg_S / layer.g_neg_S - 1).max() < 1e-9
+
+    pulse = np.array([1.2, 0.0, -1.2, 0.0, 0.0])
+    written = transient(layer, spec, pulse, memristor=memristor, duration_s=1e-6)
+    moved_pos, moved_neg = written.g_pos_S - layer.g_pos_S, written.g_neg_S - layer.g_neg_S
+    assert np.abs(moved_pos[[1, 3, 4]]).max() < 1e-9 * 2e-4
+    assert np.abs(moved_neg[[1, 3, 4]]).max() < 1e-9 * 2e-4
+    # Word lines carry the opposite of the signal; of two rails the second one the opposite of that.
+    assert (moved_pos[0] < -1e-6).all()
+    assert (moved_pos[2] > 1e-6).all()
+    other_rail = 1 if readout == "dual_rail" else -1
+    assert (other_rail * moved_neg[0] > 1e-6).all()
+    assert (other_rail * moved_neg[2] < -1e-6).all()
+
+
+@needs_ngspice
+def test_an_open_device_stays_open() -> None:
+    layer, spec = layer_of(3, 2), spec_of()
+    layer.g_pos_S[1, 0] = 0.0
+    memristor = ThresholdMemristor(g_min_S=1e-5, g_max_S=2e-4, v_set_V=READ_V, v_reset_V=-READ_V)
+    read = transient(layer, spec, inputs_of(1, 3)[0], memristor=memristor)
+    assert read.g_pos_S[1, 0] == 0.0
+    assert np.count_nonzero(read.g_pos_S) == 5

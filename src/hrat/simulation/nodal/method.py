@@ -15,7 +15,7 @@ from hrat.artifacts import ProgrammedChip
 from hrat.encoding.wires import join_pair, split_pair
 from hrat.errors import HratError
 from hrat.physics import clamp_to
-from hrat.simulation.methods import LayerModel, Statistics, gains
+from hrat.simulation.methods import LayerModel, SolverError, Statistics, gains
 from hrat.simulation.nodal.layers import layer_conductances
 from hrat.simulation.nodal.tile import TileSolver
 from hrat.simulation.nodal.wires import Wires
@@ -64,17 +64,21 @@ class Nodal:
             else:
                 layers = [_CurvedLayer(chip, index, name, self.curvature_V, device) for index in range(chip.n_chips)]
                 told = statistics.setdefault(name, {})
-                found[name] = tuple(partial(_timed, layer.outputs, told) for layer in layers)
+                found[name] = tuple(partial(_run, layer.outputs, name, told) for layer in layers)
             of_layer = statistics.setdefault(name, {})
             of_layer["seconds"] = of_layer.get("seconds", 0.0) + time.perf_counter() - start
         return found
 
 
-def _timed(solve: Callable[[Tensor], Tensor], told: dict[str, float], voltage_V: Tensor) -> Tensor:
+def _run(solve: Callable[[Tensor], Tensor], name: str, told: dict[str, float], voltage_V: Tensor) -> Tensor:
+    """Outputs of the layer `name`; what they take is told."""
     start = time.perf_counter()
-    out_V = solve(voltage_V)
-    told["seconds"] = told.get("seconds", 0.0) + time.perf_counter() - start
-    return out_V
+    try:
+        return solve(voltage_V)
+    except SolverError as error:
+        raise SolverError(f"layer {name}: {error}") from error
+    finally:
+        told["seconds"] = told.get("seconds", 0.0) + time.perf_counter() - start
 
 
 class _CurvedLayer:

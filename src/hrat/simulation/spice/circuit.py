@@ -203,6 +203,13 @@ def physical_grid(layer: CircuitLayer, spec: HardwareSpec) -> Floats:
     return np.stack(pair, axis=1).reshape(2 * layer.rows, layer.cols)
 
 
+def pair_of(grid: Floats, spec: HardwareSpec) -> tuple[Floats, Floats]:
+    """The inverse of `physical_grid`: what belongs to G+ and to G-, `(rows, cols)`."""
+    if spec.periphery.readout == "two_stage":
+        return grid[:, 0::2], grid[:, 1::2]
+    return grid[0::2], grid[1::2]
+
+
 def first_limit_V(spec: HardwareSpec) -> float:
     """What the first amplifier of a two-stage read-out saturates at, V."""
     return spec.periphery.v_swing_V if spec.periphery.limit_swing else math.inf

@@ -6,6 +6,7 @@
 | expression of a B source | `V=...` | `V=...` | `V={...}` |
 | tolerances | `.options reltol=` | `.options reltol=` | `.options nonlin reltol=` |
 | sparse solver | `.options klu` | its own | KLU, unless told otherwise |
+| node in a subcircuit | `x1.node` | `x1:node` | `x1:node` |
 | what is kept | `.save v(x)` | `.save v(x)`, `numdgt` for doubles | `.print dc format=raw v(x)` |
 
 All else is written in the form that the three share: comments on lines of their own that begin with `*`, continuation
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 
 from hrat.simulation.spice.circuit import DIALECTS, CircuitError, Dialect, SpiceOptions
 
-__all__ = ["behavioural", "check_dialect", "clamped", "kept", "number", "options_lines", "table", "wrapped"]
+__all__ = ["behavioural", "check_dialect", "clamped", "inside", "kept", "number", "options_lines", "table", "wrapped"]
 
 WIDTH = 110
 
@@ -63,6 +64,11 @@ def clamped(expression: str, low_V: float, high_V: float) -> str:
     if high_V != float("inf"):
         expression = f"min({expression},{number(high_V)})"
     return expression
+
+
+def inside(instance: str, node: str, dialect: Dialect) -> str:
+    """The name that a node of a subcircuit has outside of it."""
+    return f"{instance}{'.' if dialect == 'ngspice' else ':'}{node}"
 
 
 def table(control: str, values: Sequence[float], dialect: Dialect) -> str:

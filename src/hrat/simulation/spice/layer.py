@@ -26,6 +26,8 @@ class LayerText:
     dialect: Dialect
     dynamic: bool = False
     c_node_F: float = 0.0
+    memristor: str | None = None
+    """Name of the subcircuit that the devices are, where they are no resistors."""
 
     def lines(self, before: CircuitLayer | None) -> Iterator[str]:
         """All of the layer.
@@ -54,15 +56,19 @@ class LayerText:
 
     def _tiles(self) -> Iterator[str]:
         grid_S = physical_grid(self.layer, self.spec)
-        shape = (1, self.layer.rows, self.layer.cols)
-        for tile in tile_grid(shape, self.spec.array):
-            rows, cols = self._lines_of(tile)
-            name = f"{self.layer.node}_{tile.name}"
+        for name, rows, cols in self.tiles():
             yield f"* ---- {name}: word lines {rows.start}..{rows.stop - 1}, bit lines {cols.start}..{cols.stop - 1}"
-            yield from tile_subcircuit(name, grid_S[rows, cols], self.spec.array, c_node_F=self.c_node_F)
+            yield from tile_subcircuit(
+                name, grid_S[rows, cols], self.spec.array, c_node_F=self.c_node_F, memristor=self.memristor
+            )
             pins = [self._word_line(i) for i in range(rows.start, rows.stop)]
             pins += [self._bit_line(j) for j in range(cols.start, cols.stop)]
             yield wrapped([f"X{name}", *pins, name])
+
+    def tiles(self) -> Iterator[tuple[str, slice, slice]]:
+        """Name of each tile's subcircuit, and the lines of the physical grid that it holds."""
+        for tile in tile_grid((1, self.layer.rows, self.layer.cols), self.spec.array):
+            yield (f"{self.layer.node}_{tile.name}", *self._lines_of(tile))
 
     @property
     def _two_stage(self) -> bool:

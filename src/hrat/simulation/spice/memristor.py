@@ -55,29 +55,38 @@ class ThresholdMemristor:
         device = spec.device
         return cls(g_min_S=device.g_min_S, g_max_S=device.g_max_S, v_set_V=device.v_read_V, v_reset_V=-device.v_read_V)
 
-    def subcircuit(self, name: str, g_S: float, dialect: Dialect) -> str:
-        """`name plus minus state`: the device, in the state that has the conductance `g_S` at first.
+    def state_of(self, g_S: float) -> float:
+        """The state w that has a conductance.
 
         Raises:
             CircuitError: `g_S` lies outside of the window.
         """
         if not self.g_min_S <= g_S <= self.g_max_S:
             raise CircuitError(
-                f"expected a conductance within the window, {self.g_min_S:g} to {self.g_max_S:g} S, got {g_S:g} S"
+                f"expected a conductance within the window, {self.g_min_S:g} to {self.g_max_S:g} S, got {g_S:g} S; "
+                "errors of programming may lie beyond: give the memristor wider g_min_S and g_max_S"
             )
-        width_S = self.g_max_S - self.g_min_S
+        return (g_S - self.g_min_S) / (self.g_max_S - self.g_min_S)
+
+    def conductance_of(self, state: Floats) -> Floats:
+        """The opposite of `state_of`, S."""
+        g_S: Floats = self.g_min_S + (self.g_max_S - self.g_min_S) * state
+        return g_S
+
+    def subcircuit(self, name: str, dialect: Dialect) -> str:
+        """`name plus minus state`: the device. The voltage of `state` is w, to be given at the start (`.ic`)."""
         over = "max({sign}v(plus,minus)*{inverse}-1,0)"
         up = over.format(sign="", inverse=number(1.0 / self.v_set_V))
         down = over.format(sign="-", inverse=number(-1.0 / self.v_reset_V))
         rate, alpha = number(self.rate_Hz), number(self.alpha)
         drift = f"{rate}*(pow({up},{alpha})*(1-v(state))-pow({down},{alpha})*v(state))"
-        current = f"v(plus,minus)*({number(self.g_min_S)}+{number(width_S)}*v(state))"
+        current = f"v(plus,minus)*({number(self.g_min_S)}+{number(self.g_max_S - self.g_min_S)}*v(state))"
         return "\n".join(
             [
                 f".subckt {name} plus minus state",
                 behavioural("device", "plus", "minus", "I", current, dialect),
                 behavioural("drift", "0", "state", "I", drift, dialect),
-                f"Cstate state 0 1 IC={number((g_S - self.g_min_S) / width_S)}",
+                "Cstate state 0 1",
                 f".ends {name}",
             ]
         )
@@ -117,8 +126,7 @@ def memristor_pulse(
     program = find_ngspice(options.ngspice)
     text = pulse_netlist(memristor, g_S, v_V, width_s, options, klu=program.has_klu)
     plot = run_netlist(program, [text], time_limit_s=options.time_limit_s, keep=options.keep)[-1]
-    window_S = memristor.g_max_S - memristor.g_min_S
-    return Pulse(times_s=plot["time"], v_V=plot["v(top)"], g_S=memristor.g_min_S + window_S * plot["v(state)"])
+    return Pulse(times_s=plot["time"], v_V=plot["v(top)"], g_S=memristor.conductance_of(plot["v(state)"]))
 
 
 def pulse_netlist(
@@ -139,11 +147,12 @@ def pulse_netlist(
     corners = [(0.0, 0.0), (edge_s, v_V), (width_s - edge_s, v_V), (width_s, 0.0)]
     lines = [
         "* one pulse on a memristor with threshold; v(state) runs from 0 (g_min) to 1 (g_max)",
-        memristor.subcircuit("memristor", g_S, dialect),
+        memristor.subcircuit("memristor", dialect),
         f"Vtop top 0 PWL({' '.join(f'{number(t)} {number(v)}' for t, v in corners)})",
         "Xdevice top 0 state memristor",
+        f".ic v(state)={number(memristor.state_of(g_S))}",
         *options_lines(options or SpiceOptions(), dialect, klu=klu, analysis="tran"),
-        f".tran {number(step_s)} {number(2.0 * width_s)} 0 {number(step_s)} uic",
+        f".tran {number(step_s)} {number(2.0 * width_s)} 0 {number(step_s)}",
         kept(["top", "state"], dialect, analysis="tran"),
         ".end",
     ]

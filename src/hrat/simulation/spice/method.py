@@ -150,23 +150,26 @@ def circuit_layers(chip: ProgrammedChip, index: int, chain: Sequence[str], group
     read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
     rectified = rectified_layers(deployment)
     layers: list[CircuitLayer] = []
+    taken: set[str] = set()
     for name in chain:
         layer, programmed = deployment.layers[name], chip.layers[name]
         cols = layer.geometry.matrix_shape[2]
         bias_V = None if layer.bias_V is None else _numbers(layer.bias_V[group * cols : (group + 1) * cols])
-        layers.append(
-            CircuitLayer(
-                name=name if layer.geometry.groups == 1 else f"{name}_group{group}",
-                g_pos_S=_numbers(programmed.g_pos_S[index, group]),
-                g_neg_S=_numbers(programmed.g_neg_S[index, group]),
-                r_f_ohm=layer.r_f_ohm,
-                bias_V=bias_V,
-                low_V=low_V,
-                high_V=high_V,
-                clamp_V=read_V,
-                rectifies=name in rectified,
-            )
+        circuit = CircuitLayer(
+            name=name if layer.geometry.groups == 1 else f"{name}_group{group}",
+            g_pos_S=_numbers(programmed.g_pos_S[index, group]),
+            g_neg_S=_numbers(programmed.g_neg_S[index, group]),
+            r_f_ohm=layer.r_f_ohm,
+            bias_V=bias_V,
+            low_V=low_V,
+            high_V=high_V,
+            clamp_V=read_V,
+            rectifies=name in rectified,
         )
+        while circuit.node in taken:  # `fc.1` and `fc_1` are one name where letters and digits alone count
+            circuit = replace(circuit, name=f"{circuit.name}_twin")
+        taken.add(circuit.node)
+        layers.append(circuit)
     return layers
 
 

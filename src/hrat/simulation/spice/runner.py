@@ -167,8 +167,13 @@ def _disk_failure(error: OSError, log: str = "") -> SpiceFailure:
 
 
 def _keep(folder: Path, keep: Path) -> None:
-    keep.mkdir(parents=True, exist_ok=True)
-    kept = Path(tempfile.mkdtemp(prefix="run-", dir=keep))
-    for name in ("circuit.cir", "log.txt"):
-        if (folder / name).exists():
-            shutil.copy(folder / name, kept / name)
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+        kept = Path(tempfile.mkdtemp(prefix="run-", dir=keep))
+        for name in ("circuit.cir", "log.txt"):
+            if (folder / name).exists():
+                shutil.copy(folder / name, kept / name)
+    except OSError as error:
+        raise SpiceFailure(
+            "disk", f"cannot keep netlist and log in {keep}: {error}; expected a folder that can be made and written"
+        ) from error

@@ -24,7 +24,9 @@ from hrat.spec import Array
 __all__ = ["tile_subcircuit"]
 
 
-def tile_subcircuit(name: str, g_S: Floats, array: Array, *, c_node_F: float = 0.0) -> Iterator[str]:
+def tile_subcircuit(
+    name: str, g_S: Floats, array: Array, *, c_node_F: float = 0.0, memristor: str | None = None
+) -> Iterator[str]:
     """The lines of a tile's subcircuit.
 
     Args:
@@ -32,6 +34,7 @@ def tile_subcircuit(name: str, g_S: Floats, array: Array, *, c_node_F: float = 0
         g_S: conductances of the physical grid, `(word lines, bit lines)`, S; a device of 0 S is left out.
         array: wires, and whether they count.
         c_node_F: capacitance to ground at each crossing of each line, F (transients only).
+        memristor: subcircuit `plus minus state` of devices that are no resistors; `q{i}_{j}` is then a device's state.
     """
     rows, cols = g_S.shape
     yield wrapped([f".subckt {name}", *(f"wl{i}" for i in range(rows)), *(f"bl{j}" for j in range(cols))])
@@ -41,7 +44,10 @@ def tile_subcircuit(name: str, g_S: Floats, array: Array, *, c_node_F: float = 0
     for j in range(cols):
         of_line = g_S[:, j]
         for i, g in zip(np.flatnonzero(of_line).tolist(), of_line[of_line != 0].tolist(), strict=True):
-            yield f"Rm{i}_{j} {wires.word(i, j)} {wires.bit(i, j)} {number(1.0 / g)}"
+            ends = f"{wires.word(i, j)} {wires.bit(i, j)}"
+            yield (
+                f"Rm{i}_{j} {ends} {number(1.0 / g)}" if memristor is None else f"Xm{i}_{j} {ends} q{i}_{j} {memristor}"
+            )
     if c_node_F:
         yield from wires.capacitors(c_node_F)
     yield f".ends {name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,9 +17,12 @@ from hrat.simulation.spice.circuit import (
     SpiceOptions,
     check_chain,
     count_devices,
+    pair_of,
+    physical_grid,
 )
-from hrat.simulation.spice.dialects import check_dialect, kept, number, options_lines
+from hrat.simulation.spice.dialects import check_dialect, inside, kept, number, options_lines
 from hrat.simulation.spice.layer import LayerText
+from hrat.simulation.spice.memristor import ThresholdMemristor
 from hrat.simulation.spice.ngspice import find_ngspice
 from hrat.simulation.spice.runner import run_netlist
 from hrat.spec import HardwareSpec
@@ -31,6 +34,8 @@ CONSTANTS_SHOWN = 25.0
 STEPS_OF_A_CONSTANT = 20.0
 RISE_SHARE = 0.01
 """Rise time of the word lines, in time constants."""
+DEVICE = "memristor"
+"""Name of the subcircuit of devices with threshold."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +46,9 @@ class Transient:
     """`(points,)`, not evenly spaced, s."""
     outputs_V: Floats
     """`(points, cols)`, V."""
+    g_pos_S: Floats | None = None
+    """Conductances at the end, `(rows, cols)`, S, where the devices are memristors with threshold."""
+    g_neg_S: Floats | None = None
 
     def settling_s(self, tolerance_V: float) -> Floats:
         """When each output has come within the tolerance of its last value for good, `(cols,)`, s."""
@@ -86,6 +94,7 @@ def transient(
     *,
     duration_s: float | None = None,
     c_node_F: float = 0.0,
+    memristor: ThresholdMemristor | None = None,
 ) -> Transient:
     """Drive the word lines from 0 V to `input_V` at time 0 and watch the outputs.
 
@@ -96,6 +105,8 @@ def transient(
         options: the amplifier, and how to run ngspice.
         duration_s: how long; None for 25 of the slowest time constants as `time_constant_s` has them.
         c_node_F: capacitance to ground at each crossing, on the word line and on the bit line, F.
+        memristor: what the devices are, beginning at the layer's conductances and with their `plus` at the word lines,
+            in place of resistors. Word lines carry the opposite of the signal.
 
     Raises:
         CircuitError: something does not fit.
@@ -105,11 +116,26 @@ def transient(
     program = find_ngspice(options.ngspice)
     program.check_size(count_devices([layer]), wires=spec.array.limit_wires)
     text = transient_netlist(
-        layer, spec, input_V, options, duration_s=duration_s, c_node_F=c_node_F, klu=program.has_klu
+        layer,
+        spec,
+        input_V,
+        options,
+        duration_s=duration_s,
+        c_node_F=c_node_F,
+        memristor=memristor,
+        klu=program.has_klu,
     )
     plot = run_netlist(program, [text], time_limit_s=options.time_limit_s, keep=options.keep)[-1]
     outputs_V = plot.columns([f"v({layer.node}_out{j})" for j in range(layer.cols)])
-    return Transient(times_s=plot["time"], outputs_V=outputs_V)
+    course = Transient(times_s=plot["time"], outputs_V=outputs_V)
+    if memristor is None:
+        return course
+    states = _states(layer, spec, "ngspice")
+    grid_S = np.zeros_like(physical_grid(layer, spec))
+    for place, last in zip(states.values(), plot.columns([f"v({node})" for node in states])[-1], strict=True):
+        grid_S[place] = memristor.conductance_of(last)
+    g_pos_S, g_neg_S = pair_of(grid_S, spec)
+    return replace(course, g_pos_S=g_pos_S, g_neg_S=g_neg_S)
 
 
 def transient_netlist(
@@ -120,6 +146,7 @@ def transient_netlist(
     *,
     duration_s: float | None = None,
     c_node_F: float = 0.0,
+    memristor: ThresholdMemristor | None = None,
     dialect: Dialect = "ngspice",
     klu: bool = True,
 ) -> str:
@@ -137,17 +164,45 @@ def transient_netlist(
     if not 0.0 < duration_s < math.inf or not 0.0 <= c_node_F < math.inf:
         raise CircuitError(f"expected duration_s > 0 and c_node_F >= 0, got {duration_s} s and {c_node_F} F")
     step_s = min(constant_s / STEPS_OF_A_CONSTANT, duration_s / 50.0)
+    devices, states = [], {}
+    if memristor is not None:
+        devices = [memristor.subcircuit(DEVICE, dialect)]
+        grid_S = physical_grid(layer, spec)
+        places = _states(layer, spec, dialect)
+        states = {node: memristor.state_of(float(grid_S[place])) for node, place in places.items()}
+    text = LayerText(
+        layer,
+        spec,
+        options.amplifier,
+        dialect,
+        dynamic=True,
+        c_node_F=c_node_F,
+        memristor=DEVICE if memristor is not None else None,
+    )
     lines = [
         f"* settling of {layer.name} ({spec.name}), amplifiers of {options.amplifier.gbw_Hz:g} Hz gain-bandwidth",
-        *LayerText(layer, spec, options.amplifier, dialect, dynamic=True, c_node_F=c_node_F).lines(None),
+        *devices,
+        *text.lines(None),
         "* ---- word lines, stepped at time 0",
         *_steps(layer, input_V, RISE_SHARE * constant_s),
+        *(f".ic v({node})={number(state)}" for node, state in states.items()),
         *options_lines(options, dialect, klu=klu, analysis="tran"),
         f".tran {number(step_s)} {number(duration_s)} 0 {number(step_s)}",
-        kept([f"{layer.node}_out{j}" for j in range(layer.cols)], dialect, analysis="tran"),
+        kept([*(f"{layer.node}_out{j}" for j in range(layer.cols)), *states], dialect, analysis="tran"),
         ".end",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _states(layer: CircuitLayer, spec: HardwareSpec, dialect: Dialect) -> dict[str, tuple[int, int]]:
+    """The node that holds the state of each device, and the device's place in the physical grid."""
+    grid_S = physical_grid(layer, spec)
+    text = LayerText(layer, spec, Amplifier(), dialect)
+    return {
+        inside(f"x{tile}", f"q{i}_{j}", dialect): (rows.start + i, cols.start + j)
+        for tile, rows, cols in text.tiles()
+        for i, j in np.argwhere(grid_S[rows, cols]).tolist()
+    }
 
 
 def _steps(layer: CircuitLayer, input_V: Floats, rise_s: float) -> Iterator[str]:
