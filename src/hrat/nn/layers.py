@@ -444,7 +444,6 @@ def _terms(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = None
     return BatchNormTerms(mean, var, bn.weight, bn.bias, bn.eps, torch.rsqrt(var + bn.eps))
 
 
-@torch.no_grad()
 def _track(bn: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:
     """Update the running statistics as `torch.nn.BatchNorm` does: unbiased variance, `momentum` or plain average."""
     running_mean, running_var = cast(Tensor, bn.running_mean), cast(Tensor, bn.running_var)

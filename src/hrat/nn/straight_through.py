@@ -33,6 +33,10 @@ __all__ = [
     "realise",
 ]
 
+_hardtanh_backward = torch.ops.aten.hardtanh_backward.default
+_hardtanh_backward_out = torch.ops.aten.hardtanh_backward.grad_input
+_batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
+
 DEAD = 1e-3
 """Part of a layer's largest gain below which a channel carries no signal to measure."""
 
@@ -58,8 +62,8 @@ def convert_ste(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
 def _clamp_backward(grad: Tensor, x: Tensor, low: float, high: float, out: Tensor) -> Tensor:
     """`grad` where `x`, clamped or not yet, lies between the limits, else 0; written into `out`, which may be `x`."""
     if torch.compiler.is_compiling():
-        return out.copy_(torch.ops.aten.hardtanh_backward(grad, x, low, high))
-    held: Tensor = torch.ops.aten.hardtanh_backward.grad_input(grad, x, low, high, grad_input=out)
+        return out.copy_(_hardtanh_backward(grad, x, low, high))
+    held: Tensor = _hardtanh_backward_out(grad, x, low, high, grad_input=out)
     return held
 
 
@@ -106,7 +110,7 @@ class _Realise(torch.autograd.Function):
             passed, view, dots = torch.empty_like(weight), geometry.out_view(per_window), []
             for part, w, k, grad in _by_outputs(geometry, passed, weight, view, grad_fraction):
                 _clamp_backward(grad, torch.mul(w, k, out=part), -1.0, 1.0, part)
-                dots.append(geometry.out_dot(part, w))
+                dots.append(geometry.out_sum(torch.mul(part, w, out=scratch_like(part))))
             of_window = dots[0] if len(dots) == 1 else torch.cat(dots)
             if per_window.ndim == 0:
                 of_window = of_window.sum()
@@ -188,6 +192,10 @@ class OutputStage:
         """What the DAC makes of a bias, V; straight-through gradient."""
         return bias_V if self.dac_bits is None else convert_ste(bias_V, self.dac_bits, self.dac_full_scale_V)
 
+    def convert(self, bias_V: Tensor) -> Tensor:
+        """The same without a gradient."""
+        return bias_V if self.dac_bits is None else convert(bias_V, self.dac_bits, self.dac_full_scale_V)
+
     def limit_(self, voltage_V: Tensor) -> Tensor:
         """Hold the amplifier's output within its limits, in place, V; gradient 0 beyond them."""
         if not math.isfinite(self.low_V) and not math.isfinite(self.high_V):
@@ -246,7 +254,7 @@ class _Normalise(torch.autograd.Function):
         inverse = torch.rsqrt(var + running.eps)
         factor = range_ * (inverse / running.inverse)
         offset = alpha_out * (beta - gamma * inverse * mean)
-        out = stage.limit_(_affine(u, factor, stage.bias(offset)))
+        out = stage.limit_(_affine(u, factor, stage.convert(offset)))
         inverse_u = (inverse / unit).masked_fill_(dead, 0.0)  # with the sign of gamma
         ctx.save_for_backward(u, out, alpha_out, gamma, beta, bias, offset, mean_u, inverse_u, factor)
         ctx.stage = stage
@@ -266,9 +274,7 @@ class _Normalise(torch.autograd.Function):
         stage: OutputStage = ctx.stage
         held = _clamp_backward(grad, out, stage.low_V, stage.high_V, scratch_like(grad))
         # Batch norm's own backward has D and S in one pass: they are the gradients of its weight and bias.
-        _, along, total = torch.ops.aten.native_batch_norm_backward(
-            held, u, None, None, None, mean, inverse, True, 0.0, [False, True, True]
-        )
+        _, along, total = _batch_norm_backward(held, u, None, None, None, mean, inverse, True, 0.0, [False, True, True])
         mean_x = mean * inverse
         if stage.dac_bits is not None:
             through_dac = total.masked_fill(offset.abs() > stage.dac_full_scale_V, 0.0)
