@@ -12,7 +12,8 @@ from torch import Tensor
 
 import hrat
 from hrat.encoding import Geometry, encode_pair, quantise_fraction
-from hrat.nn.functional import draw_difference_error, draw_pair_error
+from hrat.nn.functional import BatchNormTerms, draw_difference_error, draw_pair_error
+from hrat.nn.scratch import in_parts
 from hrat.nn.straight_through import OutputStage, apply_to_digital_input, convert_ste, normalise, realise
 from hrat.physics import clamp_to, convert
 from hrat.spec import Device
@@ -95,7 +96,7 @@ def test_states_and_their_gradient_are_those_of_plain_autograd(kind: str, gain_s
         weight = leaf(*geometry.weight_shape)
         gain = leaf(geometry.out_channels, seed=2) if gain_shape == "one for each output" else leaf(seed=2)
         log_range = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-        fraction, window, *_ = function(weight, gain, log_range, geometry, device)
+        fraction, window = function(weight, gain, log_range, geometry, device)
         size = fraction.detach().abs()
         assert 0 < int((size == size.max()).sum()) < size.numel()  # some saturate
         loss = (fraction * leaf(*fraction.shape, seed=3).detach()).sum() + 0.7 * window
@@ -104,21 +105,39 @@ def test_states_and_their_gradient_are_those_of_plain_autograd(kind: str, gain_s
         torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", sorted(GEOMETRIES))
+@pytest.mark.parametrize("gain_shape", ["one for each output", "one for all"])
+def test_large_weights_are_worked_on_part_by_part(kind: str, gain_shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    geometry, device = GEOMETRIES[kind], SPECS["harsh"].device
+    found = []
+    for numbers in (8, 10**6):
+        monkeypatch.setattr("hrat.nn.scratch.PART", numbers)
+        weight = leaf(*geometry.weight_shape)
+        assert (len(list(in_parts(weight))) > 1) == (numbers == 8)
+        gain = leaf(geometry.out_channels, seed=2) if gain_shape == "one for each output" else leaf(seed=2)
+        log_range = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        fraction, window = realise(weight, gain, log_range, geometry, device)
+        loss = (fraction * leaf(*fraction.shape, seed=3).detach()).sum() + 0.7 * window
+        found.append((fraction.detach(), *torch.autograd.grad(loss, (weight, gain, log_range))))
+    for parts, whole in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
+
+
 @given(factor=st.floats(1e-3, 1e3), log_range=st.floats(-1, 2))
 def test_the_window_scales_with_the_weights(factor: float, log_range: float) -> None:
     weight, geometry = leaf(4, 5), GEOMETRIES["linear"]
     log, one = torch.tensor(log_range, dtype=torch.float64), torch.ones((), dtype=torch.float64)
     for name in ("harsh", "wan2022", "no error"):
         device = SPECS[name].device
-        fraction, window, _ = realise(weight, one, log, geometry, device)
-        other_fraction, other, _ = realise(factor * weight, one, log, geometry, device)
+        fraction, window = realise(weight, one, log, geometry, device)
+        other_fraction, other = realise(factor * weight, one, log, geometry, device)
         torch.testing.assert_close(other, factor * window, rtol=1e-12, atol=0)
         torch.testing.assert_close(other_fraction, fraction, rtol=1e-9, atol=1e-9)
 
 
 def test_the_window_of_no_weights_is_small_and_positive() -> None:
     weight = torch.zeros(4, 5, requires_grad=True)
-    fraction, window, _ = realise(weight, torch.ones(4), torch.zeros(()), GEOMETRIES["linear"], SPECS["harsh"].device)
+    fraction, window = realise(weight, torch.ones(4), torch.zeros(()), GEOMETRIES["linear"], SPECS["harsh"].device)
     assert window.item() > 0
     (window + fraction.sum()).backward()
     assert weight.grad is not None
@@ -127,23 +146,26 @@ def test_the_window_of_no_weights_is_small_and_positive() -> None:
 
 def normalise_plainly(
     u: Tensor,
+    alpha_out: Tensor,
     gamma: Tensor,
     beta: Tensor,
-    eps: Tensor,
-    dead: Tensor,
-    dead_gain: Tensor,
-    dead_mean: Tensor,
+    bias: Tensor,
+    running: BatchNormTerms,
+    range_: Tensor,
     stage: OutputStage,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dims = [0, *range(2, u.ndim)]
-    var, mean = torch.var_mean(u, dims, correction=0)
-    factor = gamma / (var + eps).sqrt()
-    offset = beta - factor * mean
+    """Batch norm as in any textbook, of `u` in units of the signal."""
+    unit = (alpha_out * running.gain / range_).detach()
+    view = (-1, *(1,) * (u.ndim - 2))
+    x = u / unit.view(view) + bias.view(view)
+    var, mean = torch.var_mean(x, [0, *range(2, u.ndim)], correction=0)
+    factor = alpha_out * gamma / (var + running.eps).sqrt()
+    offset = alpha_out * beta - factor * (mean - bias)
     if stage.dac_bits is not None:
         held = offset.clamp(-stage.dac_full_scale_V, stage.dac_full_scale_V)
         offset = straight_through(held, convert(offset.detach(), stage.dac_bits, stage.dac_full_scale_V))
-    view = (-1, *(1,) * (u.ndim - 2))
-    return (u * factor.view(view) + offset.view(view)).clamp(stage.low_V, stage.high_V), mean, var
+    out = (x - bias.view(view)) * factor.view(view) + offset.view(view)
+    return out.clamp(stage.low_V, stage.high_V), mean, var
 
 
 STAGES = {
@@ -154,27 +176,42 @@ STAGES = {
 }
 
 
+def running_terms(gamma: Tensor, beta: Tensor) -> BatchNormTerms:
+    mean, var = torch.tensor([0.1, -0.2, 0.3, 0.0]).double(), torch.tensor([0.5, 1.5, 1.0, 2.0]).double()
+    return BatchNormTerms(mean, var, gamma.detach(), beta.detach(), 1e-3, (var + 1e-3).rsqrt())
+
+
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 @pytest.mark.parametrize("shape", [(16, 4), (5, 4, 3, 3)])
-def test_normalising_and_its_gradient_are_those_of_plain_autograd(shape: tuple[int, ...], stage: OutputStage) -> None:
+@pytest.mark.parametrize("scales", ["one for all", "one for each"])
+def test_normalising_and_its_gradient_are_those_of_plain_autograd(
+    shape: tuple[int, ...], stage: OutputStage, scales: str
+) -> None:
     found = []
     for function in (normalise, normalise_plainly):
-        u, gamma, beta = leaf(*shape), leaf(4, seed=2), leaf(4, seed=3)
-        eps = torch.full((4,), 1e-3, dtype=torch.float64)
-        live = torch.zeros(4, dtype=torch.bool)
-        out, mean, var = function(u, gamma, beta, eps, live, eps[0], eps, stage)
+        u, gamma, beta, bias = leaf(*shape), leaf(4, seed=2), leaf(4, seed=3), leaf(4, seed=5)
+        alpha = torch.tensor(0.4 if scales == "one for all" else [0.3, 0.4, 0.5, 0.2]).double().requires_grad_()
+        range_ = torch.tensor(0.7, dtype=torch.float64)
+        out, mean, var = function(u, alpha, gamma, beta, bias, running_terms(gamma, beta), range_, stage)
         loss = (out * leaf(*shape, seed=4).detach()).sum()
-        found.append((out.detach(), mean.detach(), var.detach(), *torch.autograd.grad(loss, (u, gamma, beta))))
+        grads = torch.autograd.grad(loss, (u, alpha, gamma, beta, bias))
+        found.append((out.detach(), mean.detach(), var.detach(), *grads))
     for ours, plain in zip(*found, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
 
 
-def test_a_dead_channel_is_not_normalised() -> None:
-    u, gamma, beta = leaf(16, 4), leaf(4, seed=2), leaf(4, seed=3)
-    dead = torch.tensor([False, True, False, False])
-    gain, centre = torch.tensor(0.25, dtype=torch.float64), torch.full((4,), 0.1, dtype=torch.float64)
-    out, _, _ = normalise(u, gamma, beta, torch.zeros(4).double(), dead, gain, centre, STAGES["no limits"])
-    torch.testing.assert_close(out[:, 1], 0.25 * (u[:, 1] - 0.1) + beta[1])
+@pytest.mark.parametrize("least", [0.0, 1e-5])
+def test_a_dead_channel_is_not_normalised(least: float) -> None:
+    """Its gamma is nearly zero: it is what the crossbar yields, with the running statistics, which stay."""
+    u, beta = leaf(16, 4), leaf(4, seed=3)
+    gamma = torch.tensor([1.0, least, -1.0, 0.5], dtype=torch.float64, requires_grad=True)
+    alpha, range_ = torch.tensor(0.4, dtype=torch.float64), torch.tensor(0.25, dtype=torch.float64)
+    running, bias = running_terms(gamma, beta), torch.full((4,), 0.2, dtype=torch.float64)
+    out, mean, var = normalise(u, alpha, gamma, beta, bias, running, range_, STAGES["no limits"])
+    shift = alpha * (beta + running.gain * (bias - running.mean))
+    torch.testing.assert_close(out[:, 1], 0.25 * u[:, 1] + shift[1])
+    assert mean[1] == running.mean[1]
+    assert var[1] == running.var[1]
     of_u, of_gamma = torch.autograd.grad(out.square().sum(), (u, gamma))
     assert float(of_gamma[1]) == 0
     torch.testing.assert_close(of_u[:, 1], 0.25 * (2 * out - (2 * out).mean(0))[:, 1].detach())

@@ -162,20 +162,19 @@ class Geometry:
         of_group = vector.view(self.groups, 1, -1).expand(-1, self.out_channels // self.groups, -1)
         return of_group.reshape(self.out_channels, -1, *ones)
 
-    def out_dot(self, a: Tensor, b: Tensor) -> Tensor:
-        """Sum of `a * b` over all the weights of each output channel, `(out,)`; both of `weight_shape`."""
+    def out_sum(self, a: Tensor) -> Tensor:
+        """Sum over all the weights of each output channel, `(out,)`; `a` of `weight_shape`."""
         if self.kind != "conv_transpose":
-            dots: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
-            return dots
+            return a.flatten(1).sum(1)
         split = (self.groups, self.in_channels // self.groups, self.out_channels // self.groups, -1)
-        return (a * b).reshape(split).sum(dim=(1, 3)).flatten()
+        return a.reshape(split).sum(dim=(1, 3)).flatten()
 
     def out_norm(self, a: Tensor) -> Tensor:
         """Euclidean norm of the weights of each output channel, `(out,)`; `a` of `weight_shape`."""
         if self.kind != "conv_transpose":
             norms: Tensor = torch.linalg.vector_norm(a.flatten(1), dim=1)
             return norms
-        return self.out_dot(a, a).sqrt()
+        return self.out_sum(a * a).sqrt()
 
     def channel_view(self, vector: Tensor) -> Tensor:
         """A value for each output channel, in a shape that broadcasts against the layer's output."""

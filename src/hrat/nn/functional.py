@@ -84,12 +84,13 @@ class BatchNormTerms:
     gamma: Tensor | None
     beta: Tensor | None
     eps: float
+    inverse: Tensor
+    """`1 / sqrt(var + eps)`."""
 
     @property
     def gain(self) -> Tensor:
         """`gamma / sigma`, with its sign."""
-        inverse = torch.rsqrt(self.var + self.eps)
-        return inverse if self.gamma is None else self.gamma * inverse
+        return self.inverse if self.gamma is None else self.gamma * self.inverse
 
     def shift(self, gain: Tensor) -> Tensor:
         """`beta - gain * mean`."""

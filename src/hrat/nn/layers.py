@@ -193,7 +193,7 @@ class CrossbarLayer(nn.Module):
         before = None if self.batch_norm_before is None else _terms(self.batch_norm_before)
         after = None if self.batch_norm is None else _terms(self.batch_norm)
         fused = self._fuse(alpha_in, alpha_out, before, after)
-        fraction, range_, _ = self._realise(fused)
+        fraction, range_ = self._realise(fused)
         return LayerTargets(fraction, range_, fused.bias_V)
 
     def fused_weight(self, alpha_in: Tensor, alpha_out: Tensor) -> Tensor:
@@ -242,14 +242,14 @@ class CrossbarLayer(nn.Module):
             want_bias=want_bias,
         )
 
-    def _realise(self, fused: Fused) -> tuple[Tensor, Tensor, Tensor]:
-        """`Q(W')` in units of the window; the window, which is the gain of a full pair; and `gain / window`."""
+    def _realise(self, fused: Fused) -> tuple[Tensor, Tensor]:
+        """`Q(W')` in units of the window; and the window, which is the gain of a full pair."""
         if has_window(self.spec):
             return realise(fused.weight, fused.gain, self.log_range, self.geometry, self.spec.device)
         weight = fused.weight * self.geometry.out_view(fused.gain)
         tiny = torch.finfo(weight.dtype).tiny ** 0.5  # a layer of zeros must not divide by zero
         largest = weight.detach().abs().amax().clamp(min=tiny)
-        return weight / largest, largest, fused.gain.detach() / largest
+        return weight / largest, largest
 
     def _output_stage(self, rectifies: bool, drives_word_lines: bool) -> OutputStage:
         periphery = self.spec.periphery
@@ -261,7 +261,7 @@ class CrossbarLayer(nn.Module):
         self, lines: WordLines, fused: Fused, error: PairError | None, bias_V: Tensor | None = None
     ) -> Tensor:
         """`(Q(W') + error) v + bias`: `R_f (I+ - I-)` and the bias, V."""
-        fraction, range_, _ = self._realise(fused)
+        fraction, range_ = self._realise(fused)
         if self.spec.periphery.readout == "two_stage":
             out = self._two_stage(lines, fraction, range_, error)
             return out if bias_V is None else out + self.geometry.channel_view(bias_V)
@@ -359,53 +359,44 @@ class CrossbarLayer(nn.Module):
         error: PairError | None,
         stage: OutputStage,
     ) -> Tensor:
-        """Fuse with the running statistics, then normalise the distorted output `u` by its own.
+        """Fuse with the running statistics, then correct what the crossbar yields by those of the batch.
 
-            u     = (Q(W') + error) v / range,    W' = alpha_out diag(gamma / sigma_running) W / alpha_in
-            v_out = clamp(alpha_out |gamma| (u - mean) / sigma + DAC(...))
-
-        `u` is `alpha_out gamma / (sigma_running range)` times `W x`: through this gain its statistics become those of
-        batch norm.
+        W'    = (alpha_out / alpha_in) diag(gamma / sigma_running) W
+        v_out = clamp((sigma_running / sigma) (Q(W') + error) v + DAC(alpha_out (beta + gamma (b - mu) / sigma)))
         """
         assert self.batch_norm is not None
-        terms = _terms(self.batch_norm)
-        fused = self._fuse(alpha_in, alpha_out, before, terms, want_bias=False)
-        u, range_, per_window = self._distorted(lines, fused, error)
-        gamma, beta = terms.gamma, terms.beta
-        # |gamma|, since `u` turned around with gamma's sign already.
-        gamma = alpha_out.expand(u.shape[1]) if gamma is None else alpha_out * gamma.abs()
-        beta = torch.zeros_like(gamma) if beta is None else alpha_out * beta
-        if self.bias is not None:
-            beta = beta + 0.0 * self.bias  # taken off with the mean: a gradient of zero, which DDP asks for, not none
-        with torch.no_grad():
-            count = self._values_per_channel(u)
-            gain = per_window * alpha_in if before is None and alpha_in.ndim == 0 else per_window
-            square = gain * gain
-            # Below a thousandth of the layer's largest gain, what a channel carries is error, not signal: it is not
-            # normalised, and keeps its running statistics.
-            dead = square <= 1e-6 * square.amax()
-            bias = self._normal_bias(before)
-            centre = terms.mean if bias is None else terms.mean - bias
-        out, mean, var = normalise(u, gamma, beta, terms.eps * square, dead, range_.detach(), gain * centre, stage)
-        with torch.no_grad():
-            mean = mean / gain
-            mean = torch.where(dead, terms.mean, mean if bias is None else mean + bias)
-            _track(self.batch_norm, mean, torch.where(dead, terms.var, var / square), count)
+        running = _terms(self.batch_norm)
+        if self.spec.periphery.readout == "dual_rail":
+            # A scale of the whole layer moves the window with W', and is not seen in units of it.
+            alpha_in, scale_out = _detach_scalar(alpha_in), _detach_scalar(alpha_out)
+        else:
+            scale_out = alpha_out
+        fused = self._fuse(alpha_in, scale_out, before, running, want_bias=False)
+        u, range_ = self._distorted(lines, fused, error)
+        count = self._values_per_channel(u)
+        gamma = torch.ones_like(running.mean) if running.gamma is None else running.gamma
+        beta = torch.zeros_like(running.mean) if running.beta is None else running.beta
+        out, mean, var = normalise(
+            u, alpha_out, gamma, beta, self._normal_bias(before), running, range_.detach(), stage
+        )
+        _track(self.batch_norm, mean, var, count)
         return out
 
-    def _distorted(self, lines: WordLines, fused: Fused, error: PairError | None) -> tuple[Tensor, Tensor, Tensor]:
-        """`(Q(W') + error) v` in units of the window, the window, and `gain / window`."""
-        fraction, range_, per_window = self._realise(fused)
+    def _distorted(self, lines: WordLines, fused: Fused, error: PairError | None) -> tuple[Tensor, Tensor]:
+        """`(Q(W') + error) v` in units of the window, and the window."""
+        fraction, range_ = self._realise(fused)
         if self.spec.periphery.readout == "two_stage":
-            return self._two_stage(lines, fraction, range_, error) / range_, range_, per_window
-        return lines.apply(self._difference(fraction, error)), range_, per_window
+            return self._two_stage(lines, fraction, range_, error) / range_, range_
+        return lines.apply(self._difference(fraction, error)), range_
 
     def _normal_bias(self, before: BatchNormTerms | None) -> Tensor | None:
         """Bias of the operation in normal scale, with what a batch norm in front adds to it: `(out,)` or none."""
         if before is None:
             return self.bias
         one = self.weight.new_ones(())
-        return self._fuse(one, one, before, None).bias_V
+        with torch.no_grad():
+            bias = self._fuse(one, one, before, None).bias_V
+        return bias if bias is None or self.bias is None else bias + 0.0 * self.bias  # a gradient for DDP
 
     def _unfused(
         self,
@@ -440,16 +431,19 @@ class CrossbarLayer(nn.Module):
         return count
 
 
+def _detach_scalar(alpha: Tensor) -> Tensor:
+    return alpha.detach() if alpha.ndim == 0 else alpha
+
+
 def _terms(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = None) -> BatchNormTerms:
     """Batch norm with the given statistics, or with its running ones."""
     mean = bn.running_mean if mean is None else mean
     var = bn.running_var if var is None else var
     assert mean is not None  # prepare refuses batch norms that keep no running statistics
     assert var is not None
-    return BatchNormTerms(mean, var, bn.weight, bn.bias, bn.eps)
+    return BatchNormTerms(mean, var, bn.weight, bn.bias, bn.eps, torch.rsqrt(var + bn.eps))
 
 
-@torch.no_grad()
 def _track(bn: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:
     """Update the running statistics as `torch.nn.BatchNorm` does: unbiased variance, `momentum` or plain average."""
     running_mean, running_var = cast(Tensor, bn.running_mean), cast(Tensor, bn.running_var)

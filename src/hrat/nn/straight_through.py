@@ -8,6 +8,7 @@ lies beyond the limit. The gradients are written out so that each large tensor i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hrat.encoding import Geometry, quantise_fraction_
-from hrat.nn.scratch import scratch_like
+from hrat.nn.functional import BatchNormTerms
+from hrat.nn.scratch import in_parts, scratch_like
 from hrat.physics import convert
 from hrat.spec import Device
 
@@ -30,6 +32,13 @@ __all__ = [
     "pair_of",
     "realise",
 ]
+
+_hardtanh_backward = torch.ops.aten.hardtanh_backward.default
+_hardtanh_backward_out = torch.ops.aten.hardtanh_backward.grad_input
+_batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
+
+DEAD = 1e-3
+"""Part of a layer's largest gain below which a channel carries no signal to measure."""
 
 
 class _Convert(torch.autograd.Function):
@@ -50,17 +59,20 @@ def convert_ste(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
     return _Convert.apply(voltage_V, bits, full_scale_V)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _clamp_backward(grad: Tensor, x: Tensor, low: float, high: float, scratch: Tensor) -> Tensor:
-    """`grad` where `x`, clamped or not yet, lies between the limits, else 0; may be written into `scratch`."""
-    held: Tensor
+def _clamp_backward(grad: Tensor, x: Tensor, low: float, high: float, out: Tensor) -> Tensor:
+    """`grad` where `x`, clamped or not yet, lies between the limits, else 0; written into `out`, which may be `x`."""
     if torch.compiler.is_compiling():
-        held = torch.ops.aten.hardtanh_backward(grad, x, low, high)
-    else:
-        held = torch.ops.aten.hardtanh_backward.grad_input(grad, x, low, high, grad_input=scratch)
+        return out.copy_(_hardtanh_backward(grad, x, low, high))
+    held: Tensor = _hardtanh_backward_out(grad, x, low, high, grad_input=out)
     return held
 
 
 # ---- weights -----------------------------------------------------------------------------------------------------
+
+
+def _by_outputs(geometry: Geometry, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """`in_parts` of the shape of the weight; a transposed convolution, whose rows are inputs, stays whole."""
+    return iter((tensors,)) if geometry.kind == "conv_transpose" else in_parts(*tensors)
 
 
 class _Realise(torch.autograd.Function):
@@ -69,7 +81,7 @@ class _Realise(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, weight: Tensor, gain: Tensor, log_range: Tensor, geometry: Geometry, device: Device
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         norm = geometry.out_norm(weight)
         size = gain * norm
         tiny = torch.finfo(weight.dtype).tiny ** 0.5  # a layer of zeros must not divide by zero
@@ -78,26 +90,28 @@ class _Realise(torch.autograd.Function):
         per_window = gain / range_
         ctx.save_for_backward(weight, gain, norm, per_window, range_, whole)
         ctx.geometry = geometry
-        ctx.mark_non_differentiable(per_window)
         ctx.set_materialize_grads(False)
-        fraction = quantise_fraction_(weight * geometry.out_view(per_window), device)
-        return fraction, range_, per_window
+        fraction = torch.empty_like(weight)
+        for part, w, k in in_parts(fraction, weight, geometry.out_view(per_window)):
+            quantise_fraction_(torch.mul(w, k, out=part), device)
+        return fraction, range_
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, grad_fraction: Tensor | None, grad_range: Tensor | None, _: Tensor | None
+        ctx: Any, grad_fraction: Tensor | None, grad_range: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         weight, gain, norm, per_window, range_, whole = ctx.saved_tensors
         geometry: Geometry = ctx.geometry
         of_log_range = None if grad_range is None else grad_range * range_
         of_gain = passed = None
         if grad_fraction is not None:
-            view = geometry.out_view(per_window)
             # Beyond the window the states saturate and the gradient stops; W k is cheaper made anew than kept.
-            scratch = scratch_like(weight)
-            passed = _clamp_backward(grad_fraction, torch.mul(weight, view, out=scratch), -1.0, 1.0, scratch)
-            of_window = geometry.out_dot(passed, weight)
+            passed, view, dots = torch.empty_like(weight), geometry.out_view(per_window), []
+            for part, w, k, grad in _by_outputs(geometry, passed, weight, view, grad_fraction):
+                _clamp_backward(grad, torch.mul(w, k, out=part), -1.0, 1.0, part)
+                dots.append(geometry.out_sum(torch.mul(part, w, out=scratch_like(part))))
+            of_window = dots[0] if len(dots) == 1 else torch.cat(dots)
             if per_window.ndim == 0:
                 of_window = of_window.sum()
             through_window = (of_window * per_window).sum().neg_()
@@ -110,15 +124,19 @@ class _Realise(torch.autograd.Function):
         of_range = share * norm * norm
         if gain.ndim == 0:
             of_range = of_range.sum()
-        of_weight = weight * geometry.out_view(share * gain)
-        if passed is not None:
-            of_weight.addcmul_(passed, view)
-        return of_weight, of_range if of_gain is None else of_range.add_(of_gain), of_log_range, None, None
+        if of_gain is not None:
+            of_range += of_gain
+        of_size = geometry.out_view(share * gain)
+        if passed is None:
+            return weight * of_size, of_range, of_log_range, None, None
+        for part, w, k, size in in_parts(passed, weight, view, of_size):
+            part.mul_(k).addcmul_(w, size)
+        return passed, of_range, of_log_range, None, None
 
 
 def realise(
     weight: Tensor, gain: Tensor, log_range: Tensor, geometry: Geometry, device: Device
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """`Q(W')` as a fraction of the conductance window, and the window itself.
 
         W'       = diag(gain) W
@@ -135,9 +153,8 @@ def realise(
         device: the memristor, whose states are the realisable fractions.
 
     Returns:
-        `(fraction, range, gain / range)`: the layout of `weight`, dimensionless; the gain of a full pair,
-        `R_f * (g_max_S - g_min_S)`, scalar; and what each output channel's weights were multiplied by, without
-        gradient.
+        `(fraction, range)`: the layout of `weight`, dimensionless; and the gain of a full pair,
+        `R_f * (g_max_S - g_min_S)`, scalar.
     """
     return _Realise.apply(weight, gain, log_range, geometry, device)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -174,6 +191,10 @@ class OutputStage:
     def bias(self, bias_V: Tensor) -> Tensor:
         """What the DAC makes of a bias, V; straight-through gradient."""
         return bias_V if self.dac_bits is None else convert_ste(bias_V, self.dac_bits, self.dac_full_scale_V)
+
+    def convert(self, bias_V: Tensor) -> Tensor:
+        """The same without a gradient."""
+        return bias_V if self.dac_bits is None else convert(bias_V, self.dac_bits, self.dac_full_scale_V)
 
     def limit_(self, voltage_V: Tensor) -> Tensor:
         """Hold the amplifier's output within its limits, in place, V; gradient 0 beyond them."""
@@ -214,21 +235,30 @@ class _Normalise(torch.autograd.Function):
     def forward(
         ctx: Any,
         u: Tensor,
+        alpha_out: Tensor,
         gamma: Tensor,
         beta: Tensor,
-        eps: Tensor,
-        dead: Tensor,
-        dead_gain: Tensor,
-        dead_mean: Tensor,
+        bias: Tensor | None,
+        running: BatchNormTerms,
+        range_: Tensor,
         stage: OutputStage,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean, var = batch_statistics(u)
-        inverse = (var + eps).masked_fill_(dead, 1.0).rsqrt_()
-        factor = torch.where(dead, dead_gain, gamma * inverse)
-        offset = beta - factor * torch.where(dead, dead_mean, mean)
-        out = stage.limit_(_affine(u, factor, stage.bias(offset)))
-        ctx.save_for_backward(u, out, offset, mean, inverse, factor, dead)
+        signal = alpha_out * running.gain
+        unit = signal / range_  # what 1 in normal scale is in u
+        size = signal.abs()
+        dead = size <= size.amax() * DEAD
+        mean_u, var_u = batch_statistics(u)
+        # In normal scale, and the mean without the bias of the operation, which batch norm takes off again.
+        mean = torch.where(dead, running.mean if bias is None else running.mean - bias, mean_u / unit)
+        var = torch.where(dead, running.var, var_u / (unit * unit))
+        inverse = torch.rsqrt(var + running.eps)
+        factor = range_ * (inverse / running.inverse)
+        offset = alpha_out * (beta - gamma * inverse * mean)
+        out = stage.limit_(_affine(u, factor, stage.convert(offset)))
+        inverse_u = (inverse / unit).masked_fill_(dead, 0.0)  # with the sign of gamma
+        ctx.save_for_backward(u, out, alpha_out, gamma, beta, bias, offset, mean_u, inverse_u, factor)
         ctx.stage = stage
+        mean = mean if bias is None else mean + bias
         ctx.mark_non_differentiable(mean, var)
         return out, mean, var
 
@@ -236,44 +266,52 @@ class _Normalise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _mean: Tensor, _var: Tensor) -> tuple[Tensor | None, ...]:
         # For a channel of N values, with x^ = (u - mean) / sigma, S = sum g and D = sum g x^:
-        #   y  = f u + b - f mean,        f = gamma / sigma
-        #   du = f (g - S/N - x^ D/N),    dgamma = D,   db = S
-        # and where the DAC saturates, its argument b - f mean has no gradient:
-        #   du = f (g - x^ D'/N),         dgamma = D' = D + S mean / sigma,   db = 0.
-        u, out, offset, mean, inverse, factor, dead = ctx.saved_tensors
+        #   y  = f u + alpha beta - f mean,   f = alpha gamma / sigma
+        #   du = f (g - S/N - x^ D/N),        dgamma = alpha D,   dbeta = alpha S,   dalpha = gamma D + beta S
+        # and where the DAC saturates, its argument has no gradient:
+        #   du = f (g - x^ D'/N),             D' = D + S mean / sigma in place of D, and 0 in place of S.
+        u, out, alpha_out, gamma, beta, bias, offset, mean, inverse, factor = ctx.saved_tensors
         stage: OutputStage = ctx.stage
         held = _clamp_backward(grad, out, stage.low_V, stage.high_V, scratch_like(grad))
         # Batch norm's own backward has D and S in one pass: they are the gradients of its weight and bias.
-        _, along, total = torch.ops.aten.native_batch_norm_backward(
-            held, u, None, None, None, mean, inverse, True, 0.0, [False, True, True]
-        )
-        through_dac = total
+        _, along, total = _batch_norm_backward(held, u, None, None, None, mean, inverse, True, 0.0, [False, True, True])
+        mean_x = mean * inverse
         if stage.dac_bits is not None:
-            saturates = offset.abs() > stage.dac_full_scale_V
-            through_dac = total.masked_fill(saturates, 0.0)
-            along = torch.addcmul(along, total - through_dac, mean * inverse)
-        along = along.masked_fill(dead, 0.0)
+            through_dac = total.masked_fill(offset.abs() > stage.dac_full_scale_V, 0.0)
+            along = torch.addcmul(along, total - through_dac, mean_x)
+            total = through_dac
         per_value = factor / (u.numel() // u.shape[1])
-        of_u = -per_value * inverse * along
-        constant = -of_u * mean - per_value * through_dac
-        grad_u = _affine(u, of_u, constant).addcmul_(held, factor.to(u.dtype).view(_channels(u)))
-        return grad_u, along, through_dac, None, None, None, None, None
+        of_u = _affine(u, -per_value * inverse * along, per_value * (mean_x * along - total))
+        of_u.addcmul_(held, factor.to(u.dtype).view(_channels(u)))
+        of_alpha = gamma * along + beta * total
+        return (
+            of_u,
+            of_alpha.sum() if alpha_out.ndim == 0 else of_alpha,
+            alpha_out * along,
+            alpha_out * total,
+            None if bias is None else torch.zeros_like(bias),
+            *(None, None, None),
+        )
 
 
 class _WithScaleGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, out: Tensor, alpha: Tensor, tangent: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-        ctx.save_for_backward(tangent, weight)
-        ctx.geometry = geometry
+    def forward(
+        ctx: Any, out: Tensor, alpha: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, limit_V: float
+    ) -> Tensor:
+        ctx.save_for_backward(alpha, x, weight)
+        ctx.geometry, ctx.limit_V = geometry, limit_V
         ctx.mark_dirty(out)  # the very same tensor, which the amplifier's limits may then change in place
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        tangent, weight = ctx.saved_tensors
+        alpha, x, weight = ctx.saved_tensors
+        # dv/dalpha is x where the DAC does not saturate.
+        tangent = torch.mul(x, alpha, out=scratch_like(x)).abs_().le_(ctx.limit_V).mul_(x)
         along = ctx.geometry.apply(tangent.to(grad.dtype), weight.to(grad.dtype))
-        return grad, torch.dot(grad.flatten(), along.flatten()).to(tangent.dtype), None, None, None
+        return grad, torch.dot(grad.flatten(), along.flatten()).to(alpha.dtype), None, None, None, None
 
 
 def apply_to_digital_input(
@@ -304,41 +342,45 @@ def apply_to_digital_input(
     out = geometry.apply(voltage.detach(), weight, bias)
     if not (torch.is_grad_enabled() and alpha.requires_grad):
         return out
-    with torch.no_grad():
-        tangent = x * (x.abs() <= limit_V / alpha)
-    return _WithScaleGradient.apply(out, alpha, tangent, weight.detach(), geometry)  # type: ignore[no-any-return, no-untyped-call]
+    return _WithScaleGradient.apply(out, alpha, x, weight.detach(), geometry, limit_V)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def normalise(
     u: Tensor,
+    alpha_out: Tensor,
     gamma: Tensor,
     beta: Tensor,
-    eps: Tensor,
-    dead: Tensor,
-    dead_gain: Tensor,
-    dead_mean: Tensor,
+    bias: Tensor | None,
+    running: BatchNormTerms,
+    range_: Tensor,
     stage: OutputStage,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch norm by the batch's own statistics, with its offset through the bias DAC, and the amplifier's limits.
+    """Batch norm by the batch's own statistics, on what a crossbar that was fused with the running ones yields.
 
-        y = limit(f u + DAC(beta - f mean(u))),   f = gamma / sqrt(var(u) + eps)
+        u    = (Q(W') + error) v_in / range,   W' = (alpha_out / alpha_in) diag(gamma / sigma_running) W
+        b'   = alpha_out (beta + gamma (b - mu) / sigma)
+        y    = limit(range (sigma_running / sigma) u + DAC(b'))
 
-    One reading of `u` for the statistics and one for the rest, one new tensor; the gradient is that of the formula,
-    straight through the DAC where it does not saturate.
+    The batch's `mu` and `sigma` are read off `u`, which is `alpha_out gamma / (sigma_running range)` times W x. Where
+    that is less than `DEAD` of the largest, a channel carries error, not signal, and keeps the running statistics.
+
+    One reading of `u` for the statistics and one for the rest, one new tensor. The gradient is that of
+    `alpha_out (beta + gamma (u - mean(u)) / sigma(u))`, straight through the DAC where it does not saturate; the bias
+    takes itself off with the mean and has a gradient of zero (not none, which DDP would take amiss).
 
     Args:
         u: `(batch, channels, *space)`.
-        gamma: `(channels,)`, like all that follow.
-        beta: V.
-        eps: added to the variance.
-        dead: true for channels that carry no signal to measure. They take fixed values instead:
-        dead_gain: in place of `f`, scalar, and
-        dead_mean: in place of `mean(u)`.
+        alpha_out: scale of the signal that leaves, V per unit, scalar or `(channels,)`.
+        gamma: `(channels,)`.
+        beta: `(channels,)`.
+        bias: b, of the operation, `(channels,)` or None.
+        running: batch norm with the running statistics, as fused.
+        range_: gain of a full pair, scalar.
         stage: DAC and limits.
 
     Returns:
-        `(y, mean(u), var(u))`, the statistics without gradient.
+        `(y, mu, sigma^2)`: V; the statistics in normal scale, without gradient.
     """
     return _Normalise.apply(  # type: ignore[no-any-return, no-untyped-call]
-        u, gamma, beta, eps, dead, dead_gain, dead_mean, stage
+        u, alpha_out, gamma, beta, bias, running, range_, stage
     )
