@@ -15,10 +15,11 @@ from hrat.errors import ConversionError
 from hrat.nn.blocks import Block, Signals, geometry_of
 from hrat.nn.layers import BatchNormForm, CrossbarLayer, NoiseSource
 from hrat.nn.prepared import PreparedModel
+from hrat.nn.recurrent import CrossbarRecurrence, Recurrence
 from hrat.nn.report import ConversionReport, IslandRow, LayerRow
 from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, Scale, SwingClamp
 from hrat.nn.stages import unite_limits
-from hrat.nn.trace import DROPOUT_MODULES, LINEAR_MODULES, Seen, describe
+from hrat.nn.trace import LINEAR_MODULES, Seen, describe, is_dropout
 from hrat.spec import HardwareSpec
 
 __all__ = ["Conversion", "ScaleMode", "SharedError"]
@@ -56,14 +57,19 @@ class Conversion:
         self.scales: dict[str, Scale] = {}
         self.names: dict[fx.Node, str] = {}
 
-    def run(self) -> PreparedModel:
+    def run(self, notes: list[str], output_type: type[Any] | None = None) -> PreparedModel:
         """The converted network.
+
+        Args:
+            notes: of the steps before, for the report.
+            output_type: what the original network returns.
 
         Raises:
             ConversionError: there is nothing to put on crossbars, or a batch norm keeps no statistics.
         """
+        self.notes += notes
         blocks = self._blocks()
-        if not blocks:
+        if not blocks and not self._recurrences():
             raise ConversionError(
                 "the model has no linear layer or convolution that a crossbar could hold; expected at least one"
             )
@@ -71,7 +77,7 @@ class Conversion:
         self._mark_domains()
         self._insert_borders()
         self._unite_signals(blocks)
-        rows = self._replace_by_layers(blocks)
+        rows = self._replace_by_layers(blocks) + self._replace_recurrences(blocks)
         self._wrap_island_batch_norms()
         self.graph.eliminate_dead_code()
         self._drop_what_is_not_used()
@@ -86,7 +92,7 @@ class Conversion:
             },
             notes=self.notes,
         )
-        return PreparedModel(self.module, self.spec, report, self.noise)
+        return PreparedModel(self.module, self.spec, report, self.noise, output_type)
 
     # -- 2. pairing
 
@@ -163,7 +169,7 @@ class Conversion:
     def _op(self, node: fx.Node) -> Op | None:
         if node.op in ("call_function", "call_method"):
             return op_of(node.target)
-        if isinstance(self._module_at(node), DROPOUT_MODULES):
+        if is_dropout(self._module_at(node)):
             return OPS["identity"]
         return None
 
@@ -179,6 +185,8 @@ class Conversion:
     def _stays_analog(self, node: fx.Node, op: Op) -> bool:
         if not op.analog or not node.meta["seen"].is_tensor:
             return False
+        if op.name == "to" and not node.meta["seen"].is_real:
+            return False
         if op.name == "pad" and (node.kwargs.get("value") or (node.args[3:] and node.args[3])):
             return False
         if op.signals == "two" and (node.kwargs.get("alpha", 1) != 1 or len(node.args) < 2):
@@ -186,46 +194,53 @@ class Conversion:
         return all(isinstance(arg, fx.Node) and arg in self.analog for arg in self._signal_args(node, op))
 
     def _mark_domains(self) -> None:
+        behind: set[fx.Node] = set()  # what a crossbar has a part in
         for node in self.graph.nodes:
-            if isinstance(self._module_at(node), LINEAR_MODULES):
+            module = self._module_at(node)
+            if isinstance(module, LINEAR_MODULES):
                 self.analog.add(node)
+                behind.add(node)
                 continue
             op = self._op(node)
+            if not behind.isdisjoint(node.all_input_nodes) or isinstance(module, Recurrence):
+                behind.add(node)
             if op is not None and self._stays_analog(node, op):
                 self.analog.add(node)
-            elif self._computes_before_any_crossbar(node, op):
-                name = op.name if op is not None else "batch_norm"
-                self.islands.append(IslandRow(node.name, name, "in front of the first crossbar", None, None))
+            elif isinstance(module, Recurrence):
+                why = "gates multiply signals; the state passes DAC and ADC at every step"
+                self._add_island(node, f"{module.kind} gates", why, converts=True)
             elif any(source in self.analog for source in node.all_input_nodes) and node.op != "output":
-                self._note_island(node, op)
+                self._note_island(node, op, converts=True)
+            elif self._is_arithmetic(node, op):
+                self._note_island(node, op, converts=node in behind)
 
-    def _computes_before_any_crossbar(self, node: fx.Node, op: Op | None) -> bool:
-        """Arithmetic on the inputs that is no layout: digital work too, though no ADC stands in front of it."""
+    def _is_arithmetic(self, node: fx.Node, op: Op | None) -> bool:
+        """Arithmetic on digital signals that is no layout, and not on constants alone."""
         if node.op not in ("call_function", "call_module") or not node.meta["seen"].is_tensor:
             return False
-        if (op is not None and op.analog) or any(source in self.analog for source in node.all_input_nodes):
+        if op is not None and op.analog and op.signals == "first" and op.name != "relu":
             return False
         return any(source.op != "get_attr" for source in node.all_input_nodes)
 
-    def _note_island(self, node: fx.Node, op: Op | None) -> None:
-        if not node.meta["seen"].is_tensor:
+    def _note_island(self, node: fx.Node, op: Op | None, *, converts: bool) -> None:
+        if not node.meta["seen"].is_tensor or (op is not None and not op.reads_values):
             return  # a shape, not a signal
         if op is None:
             name, why = "batch_norm", "no crossbar beside it can take it exactly"
         elif op.analog:
             name, why = op.name, "one of its operands is digital or constant"
         else:
-            name, why = op.name, "does not commute with a scale, or multiplies signals"
+            name, why = op.name, op.why
+        if not converts:
+            why = f"in front of the first crossbar; {why}"
+        self._add_island(node, name, why, converts=converts)
+
+    def _add_island(self, node: fx.Node, operation: str, why: str, *, converts: bool) -> None:
+        """A row of the report; nothing is converted in front of the first crossbar but by the input's DAC."""
         periphery = self.spec.periphery
-        self.islands.append(
-            IslandRow(
-                node.name,
-                name,
-                why,
-                periphery.adc_bits if periphery.limit_adc else None,
-                periphery.input_dac_bits if periphery.limit_input_dac else None,
-            )
-        )
+        adc_bits = periphery.adc_bits if periphery.limit_adc and converts else None
+        dac_bits = periphery.input_dac_bits if periphery.limit_input_dac and converts else None
+        self.islands.append(IslandRow(node.name, operation, why, adc_bits, dac_bits))
 
     def _insert_borders(self) -> None:
         """DACs where a crossbar reads a digital value, ADCs where an island reads a voltage, readers at the outputs."""
@@ -244,7 +259,7 @@ class Conversion:
             elif node not in self.analog:
                 kind = "reader" if node.op == "output" else "adc"
                 for source in node.all_input_nodes:
-                    if source not in self.analog or (node.op != "output" and not node.meta["seen"].is_tensor):
+                    if source not in self.analog or (node.op != "output" and not self._reads_values(node)):
                         continue
                     if (source, kind) not in adcs:
                         made: nn.Module = Reader() if kind == "reader" else IslandAdc(self.spec)
@@ -256,6 +271,11 @@ class Conversion:
                 self.analog.add(clamped)
                 for user in users:
                     user.replace_input_with(node, clamped)
+
+    def _reads_values(self, node: fx.Node) -> bool:
+        """Whether a digital node has a use for the numbers of its arguments."""
+        op = self._op(node)
+        return bool(node.meta["seen"].is_tensor) and (op is None or op.reads_values)
 
     def _border(self, name: str, module: nn.Module, source: fx.Node) -> fx.Node:
         self.module.add_submodule(name, module)
@@ -290,16 +310,19 @@ class Conversion:
             members = members or [root]
             name = str(members[0].target if members[0].op == "call_module" else members[0].name).replace(".", "_")
             channels = self._channels(members) if self.scale_mode == "channel" else None
-            scale = Scale(self._first_alpha(members, blocks), channels)
-            reference = next(self.module.parameters())
-            self.scales[name] = scale.to(reference.device, reference.dtype)
-            if "scales" not in dict(self.module.named_children()):
-                self.module.add_module("scales", nn.Module())
-            self.module.add_submodule(f"scales.{name}", scale)
-            with self.graph.inserting_before(self._first_computation()):
-                self.scale_nodes[root] = self.graph.call_module(f"scales.{name}", ())
+            self.scale_nodes[root] = self._new_scale(name, Scale(self._first_alpha(members, blocks), channels))
             self.names[root] = name
         return self.scale_nodes[root]
+
+    def _new_scale(self, name: str, scale: Scale) -> fx.Node:
+        """The graph node of a new scale."""
+        reference = next(p for p in self.module.parameters() if p.is_floating_point())
+        self.scales[name] = scale.to(reference.device, reference.dtype)
+        if "scales" not in dict(self.module.named_children()):
+            self.module.add_module("scales", nn.Module())
+        self.module.add_submodule(f"scales.{name}", scale)
+        with self.graph.inserting_before(self._first_computation()):
+            return self.graph.call_module(f"scales.{name}", ())
 
     def _first_computation(self) -> fx.Node:
         computations = (n for n in self.graph.nodes if n.op not in ("placeholder", "get_attr"))
@@ -371,13 +394,46 @@ class Conversion:
             name = self._free_name(str(same[0].node.target), built)
             layer = self._layer(same[0])
             built[name] = layer
-            rows.append(self._row(name, layer, same))
-            error = self._shared_error(name, layer, same, scales) if len(same) > 1 else None
+            source = same[0].node.args[0]
+            assert isinstance(source, fx.Node)
+            names = (self.names[self.signals.find(source)], self.names[self.signals.find(same[0].node)])
+            rows.append(self._row(name, layer, same[0], names, type(same[0].module).__name__, len(same)))
+            error = self._shared_error(same[0].node.name, layer, scales[0]) if len(same) > 1 else None
             for block, (scale_in, scale_out) in zip(same, scales, strict=True):
                 block.node.args = (block.node.args[0], scale_in, scale_out, *([error] if error else []))
                 block.node.target = name
         for name, layer in built.items():
             self.module.add_submodule(name, layer)
+        return rows
+
+    def _recurrences(self) -> list[fx.Node]:
+        return [node for node in self.graph.nodes if isinstance(self._module_at(node), Recurrence)]
+
+    def _replace_recurrences(self, blocks: list[Block]) -> list[LayerRow]:
+        """The states' products go onto crossbars; their scales are those of the state and of its product."""
+        rows: list[LayerRow] = []
+        calls: dict[str, list[fx.Node]] = {}
+        for node in self._recurrences():
+            calls.setdefault(str(node.target), []).append(node)
+        for target, nodes in calls.items():
+            loop = self.module.get_submodule(target)
+            assert isinstance(loop, Recurrence)
+            block = Block(nodes[0], loop.product)
+            layer = self._layer(block)
+            name = target.replace(".", "_")
+            v_read_V, v_swing_V = self.spec.device.v_read_V, self.spec.periphery.v_swing_V
+            peaks = max(node.meta["state_peak"] for node in nodes), max(node.meta["product_peak"] for node in nodes)
+            scales = (
+                self._new_scale(f"{name}_state", Scale(v_read_V / peaks[0])),
+                self._new_scale(f"{name}_product", Scale(v_swing_V / peaks[1])),
+            )
+            self.module.add_submodule(target, CrossbarRecurrence(loop, layer, self.spec))
+            error = self._shared_error(nodes[0].name, layer, scales) if len(nodes) > 1 else None
+            for node in nodes:
+                states = loop.at_start(tuple(node.args[1:]))  # type: ignore[arg-type]
+                node.args = (node.args[0], states, *scales, *([error] if error else []))
+            names = (f"{name}_state", f"{name}_product")
+            rows.append(self._row(f"{target}.product", layer, block, names, f"{loop.kind} state", len(nodes)))
         return rows
 
     def _wrap_island_batch_norms(self) -> None:
@@ -414,15 +470,12 @@ class Conversion:
         with self.graph.inserting_after(scale):
             return self.graph.call_function(torch.repeat_interleave, (scale, features // channels))
 
-    def _shared_error(
-        self, name: str, layer: CrossbarLayer, same: list[Block], scales: list[tuple[fx.Node, fx.Node]]
-    ) -> fx.Node:
+    def _shared_error(self, name: str, layer: CrossbarLayer, scales: tuple[fx.Node, fx.Node]) -> fx.Node:
         """A layer that is called several times is one set of devices: its error is drawn once."""
-        drawer = SharedError(layer)
-        self.module.add_submodule(f"{same[0].node.name}_error", drawer)
-        last_scale = max(scales[0], key=list(self.graph.nodes).index)
+        self.module.add_submodule(f"{name}_error", SharedError(layer))
+        last_scale = max(scales, key=list(self.graph.nodes).index)
         with self.graph.inserting_after(last_scale):
-            return self.graph.call_module(f"{same[0].node.name}_error", scales[0])
+            return self.graph.call_module(f"{name}_error", scales)
 
     def _free_name(self, wanted: str, built: dict[str, CrossbarLayer]) -> str:
         """The same linear module with different batch norms needs several sets of devices, and names."""
@@ -447,24 +500,23 @@ class Conversion:
             noise=self.noise,
         )
 
-    def _row(self, name: str, layer: CrossbarLayer, same: list[Block]) -> LayerRow:
-        block = same[0]
+    def _row(
+        self, name: str, layer: CrossbarLayer, block: Block, scales: tuple[str, str], kind: str, calls: int
+    ) -> LayerRow:
         shape = layer.geometry.matrix_shape
-        source = block.node.args[0]
-        assert isinstance(source, fx.Node)
         fused = [f"{n.target} (in front)" for n in (block.before,) if n] + [str(n.target) for n in (block.after,) if n]
         return LayerRow(
             name=name,
-            kind=type(block.module).__name__,
+            kind=kind,
             groups=shape[0],
             rows=shape[1],
             cols=shape[2],
             tiles=len(tile_grid(shape, self.spec.array)),
             batch_norm=", ".join(fused),
             bias=layer.bias is not None or layer.batch_norm is not None or layer.batch_norm_before is not None,
-            scale_in=self.names[self.signals.find(source)],
-            scale_out=self.names[self.signals.find(block.node)],
-            calls=len(same),
+            scale_in=scales[0],
+            scale_out=scales[1],
+            calls=calls,
         )
 
 
