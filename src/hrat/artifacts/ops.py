@@ -248,6 +248,7 @@ _LOGIC: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("ceil", torch.ceil, [torch.ceil, "ceil"]),
     ("sum", torch.sum, [torch.sum, "sum"]),
     ("cumsum", torch.cumsum, [torch.cumsum, "cumsum"]),
+    ("diff", torch.diff, [torch.diff, "diff"]),
     ("logsumexp", torch.logsumexp, [torch.logsumexp, "logsumexp"]),
     ("max", torch.max, [torch.max, "max"]),
     ("min", torch.min, [torch.min, "min"]),
@@ -320,9 +321,10 @@ _SIZES: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("eye", torch.eye, [torch.eye]),
     ("arange", torch.arange, [torch.arange]),
     ("linspace", torch.linspace, [torch.linspace]),
+    ("tensor", torch.tensor, [torch.tensor]),
 ]
 
-FACTORIES = ("zeros", "ones", "full", "eye", "arange", "linspace")
+FACTORIES = ("zeros", "ones", "full", "eye", "arange", "linspace", "tensor")
 """Operations of which no argument says on which device they are."""
 
 OPS: dict[str, Op] = {}

@@ -82,15 +82,15 @@ def prepare(
     copied = clone_for_conversion(model)
     expected, failure = _outputs(copied, args, kwargs)
     try:
-        module, notes = trace(write_out(copied), args, kwargs)
+        traced = trace(write_out(copied), args, kwargs)
     except ConversionError as error:
         if failure is None or "example input" in str(error):  # which says at which node
             raise
         raise _does_not_pass(copied, failure) from failure
     if failure is not None:
         raise _does_not_pass(copied, failure) from failure
-    conversion = Conversion(module, spec, scales, batch_norm, output_peak, NoiseSource(generator))
-    prepared = conversion.run(notes, type(expected))
+    conversion = Conversion(traced, spec, scales, batch_norm, output_peak, NoiseSource(generator))
+    prepared = conversion.run(type(expected))
     _check_nothing_is_lost(prepared, expected, args, kwargs)
     return prepared.train(model.training)
 

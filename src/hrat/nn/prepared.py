@@ -31,9 +31,22 @@ class PreparedModel(nn.Module):
         spec: HardwareSpec,
         report: ConversionReport,
         noise: NoiseSource,
+        *,
+        fixed: dict[str, Any] | None = None,
         output_type: type[Any] | None = None,
     ) -> None:
+        """Around the converted network.
+
+        Args:
+            graph: the network.
+            spec: the hardware.
+            report: what conversion did.
+            noise: where programming errors are drawn from.
+            fixed: arguments that are part of the network, with their values.
+            output_type: what the original network returned.
+        """
         super().__init__()
+        self.fixed = fixed or {}
         self.graph = graph
         self.spec = spec
         self.report = report
@@ -44,6 +57,13 @@ class PreparedModel(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Like the original model's."""
+        for name in self.fixed.keys() & kwargs.keys():
+            value = kwargs.pop(name)
+            if value is not self.fixed[name] and value != self.fixed[name]:
+                raise ConversionError(
+                    f"'{name}' is {self.fixed[name]!r} as in the example input, and part of the network; got {value!r}: "
+                    "prepare the model again with that value"
+                )
         out = self.graph(*args, **kwargs)
         return out if self.output_type is None else self.output_type(**out)
 

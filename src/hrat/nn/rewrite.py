@@ -19,7 +19,7 @@ from hrat.nn.recurrent import CrossbarRecurrence, Recurrence
 from hrat.nn.report import ConversionReport, IslandRow, LayerRow
 from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, Scale, SwingClamp
 from hrat.nn.stages import unite_limits
-from hrat.nn.trace import LINEAR_MODULES, Seen, describe, is_dropout
+from hrat.nn.trace import LINEAR_MODULES, Seen, Traced, describe, is_dropout
 from hrat.spec import HardwareSpec
 
 __all__ = ["Conversion", "ScaleMode", "SharedError"]
@@ -35,21 +35,22 @@ class Conversion:
 
     def __init__(
         self,
-        module: fx.GraphModule,
+        traced: Traced,
         spec: HardwareSpec,
         scales: ScaleMode,
         form: BatchNormForm,
         output_peak: float,
         noise: NoiseSource,
     ) -> None:
-        self.module = module
-        self.graph = module.graph
+        self.module = traced.module
+        self.graph = traced.module.graph
+        self.fixed = traced.fixed
         self.spec = spec
         self.scale_mode = scales
         self.form: BatchNormForm = form
         self.output_peak = output_peak
         self.noise = noise
-        self.notes: list[str] = []
+        self.notes = list(traced.notes)
         self.islands: list[IslandRow] = []
         self.analog: set[fx.Node] = set()
         self.signals = Signals()
@@ -57,17 +58,15 @@ class Conversion:
         self.scales: dict[str, Scale] = {}
         self.names: dict[fx.Node, str] = {}
 
-    def run(self, notes: list[str], output_type: type[Any] | None = None) -> PreparedModel:
+    def run(self, output_type: type[Any] | None = None) -> PreparedModel:
         """The converted network.
 
         Args:
-            notes: of the steps before, for the report.
             output_type: what the original network returns.
 
         Raises:
             ConversionError: there is nothing to put on crossbars, or a batch norm keeps no statistics.
         """
-        self.notes += notes
         blocks = self._blocks()
         if not blocks and not self._recurrences():
             raise ConversionError(
@@ -92,7 +91,7 @@ class Conversion:
             },
             notes=self.notes,
         )
-        return PreparedModel(self.module, self.spec, report, self.noise, output_type)
+        return PreparedModel(self.module, self.spec, report, self.noise, fixed=self.fixed, output_type=output_type)
 
     # -- 2. pairing
 

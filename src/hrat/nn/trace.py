@@ -31,6 +31,7 @@ from hrat.nn.tracer import ModelTracer
 __all__ = [
     "LINEAR_MODULES",
     "Seen",
+    "Traced",
     "clone_for_conversion",
     "describe",
     "example_args",
@@ -71,8 +72,19 @@ def example_args(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example_input,), {}
 
 
-def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[fx.GraphModule, list[str]]:
-    """The model's graph in normal form, its nodes annotated with what they yield on the example, and notes for people.
+@dataclass(frozen=True)
+class Traced:
+    """A model's graph in normal form, its nodes annotated with what they yield on the example."""
+
+    module: fx.GraphModule
+    notes: list[str]
+    """For people."""
+    fixed: dict[str, Any]
+    """Arguments of the example that hold no numbers, such as switches: they are part of the network now."""
+
+
+def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+    """The model's graph in normal form.
 
     Args:
         model: in eval mode; it is not changed, but its parameters are shared with the result.
@@ -103,7 +115,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
         _refuse_unknown(node, module)
     _name_functions_one_way(graph)
     module.recompile()
-    return module, tracer.notes
+    return Traced(module, tracer.notes, tracer.fixed)
 
 
 def _arguments_by_name(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -99,6 +99,8 @@ class ModelTracer(fx.Tracer):
         self.is_leaf = is_leaf
         self.given = given
         self.notes: list[str] = []
+        self.fixed: dict[str, Any] = {}
+        """Arguments of the example that hold no numbers: the network keeps them."""
         self.where = ""
         """The module that was entered last."""
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
@@ -115,7 +117,10 @@ class ModelTracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """A module's call: followed, or a node."""
-        return forward(*args, **kwargs) if self._evaluates else super().call_module(m, forward, args, kwargs)
+        made_on_the_way = m not in self.submodule_paths and next(m.parameters(), None) is None
+        if self._evaluates or made_on_the_way:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
         """An attribute of a module: a symbol if it is a parameter."""
@@ -140,7 +145,7 @@ class ModelTracer(fx.Tracer):
                 self._examples[proxy.node] = tree_map(self._faked, value)
                 args.append(proxy)
                 names.append(name)
-        fixed = {name: value for name, value in self.given.items() if name not in names}
+        self.fixed = fixed = {name: value for name, value in self.given.items() if name not in names}
 
         def call(root: nn.Module, *values: Any) -> Any:
             arguments = fixed | dict(zip(names, values, strict=True))

@@ -263,8 +263,8 @@ class _Circuit:
             return lambda values, gains: self._crossbar(layer, gains[layer], values[source])
         function = self._function(node.op, in_place=planned.overwrites and not self.together)
         args, kwargs = map_nested((node.args, dict(node.kwargs)), self._here)
-        if node.op in FACTORIES:
-            kwargs.setdefault("device", self.device)
+        if node.op in FACTORIES and kwargs.get("device") is None:
+            kwargs["device"] = self.device
         if args and isinstance(args[0], Ref) and len(node.inputs()) == 1:
             source, rest = args[0].name, args[1:]
             return lambda values, _: function(values[source], *rest, **kwargs)
