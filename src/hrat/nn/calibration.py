@@ -149,8 +149,8 @@ def _probes(model: PreparedModel) -> Iterable[tuple[str, Any, str, str, float]]:
             yield f"{node.name}.out", module, "out", _scale_name(node.args[2]), v_swing_V
         elif isinstance(module, CrossbarRecurrence):
             alpha_in, alpha_out = scales_of_call(node, module)
-            yield f"{node.name}.in", module.product, "in", _scale_name(alpha_in), v_read_V
-            yield f"{node.name}.out", module.product, "out", _scale_name(alpha_out), v_swing_V
+            yield f"{node.name}.in", module.word_lines, "out", _scale_name(alpha_in), v_read_V
+            yield f"{node.name}.out", module.amplifiers, "out", _scale_name(alpha_out), v_swing_V
 
 
 def _scale_name(node: fx.Node) -> str:

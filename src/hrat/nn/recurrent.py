@@ -59,6 +59,7 @@ class CrossbarRecurrence(nn.Module):
         self.reverse = loop.reverse
         self.product = product
         self.spec = spec
+        self.word_lines, self.amplifiers = nn.Identity(), nn.Identity()  # for whoever watches the voltages
 
     def forward(
         self,
@@ -71,9 +72,10 @@ class CrossbarRecurrence(nn.Module):
         """Normal scale to normal scale; the scales are those of the state and of its product."""
         if error is None:
             error = self.product.draw_error(alpha_in, alpha_out)  # once: all steps meet the same devices
+        layer = self.product.held(alpha_in, alpha_out, error)
 
         def product(state: Tensor) -> Tensor:
-            voltage = input_voltage(state, alpha_in, self.spec, convert_ste)
-            return island_value(self.product(voltage, alpha_in, alpha_out, error), alpha_out, self.spec, convert_ste)
+            voltage = self.word_lines(input_voltage(state, alpha_in, self.spec, convert_ste))
+            return island_value(self.amplifiers(layer(voltage)), alpha_out, self.spec, convert_ste)
 
         return through_time(self.kind, from_input, states, product, time_dim=self.time_dim, reverse=self.reverse)

@@ -14,7 +14,7 @@ from hrat.encoding import tile_grid
 from hrat.errors import ConversionError
 from hrat.nn.blocks import Block, Signals, geometry_of
 from hrat.nn.layers import BatchNormForm, CrossbarLayer, NoiseSource
-from hrat.nn.prepared import PreparedModel
+from hrat.nn.prepared import PreparedModel, crossbar_layers
 from hrat.nn.recurrent import CrossbarRecurrence, Recurrence
 from hrat.nn.report import ConversionReport, IslandRow, LayerRow
 from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, Scale, SwingClamp
@@ -25,6 +25,9 @@ from hrat.spec import HardwareSpec
 __all__ = ["Conversion", "ScaleMode", "SharedError"]
 
 ScaleMode = Literal["signal", "channel"]
+
+_RECTIFY_OR_POOL = frozenset(("relu", "leaky_relu", "mean", "amax", *(name for name in OPS if "pool" in name)))
+"""Arithmetic that a circuit could do on voltages, and that is counted where it is digital."""
 
 SIGMAS_OF_BATCH_NORM = 3.0
 """Where batch norm fixes the size of a signal, its peak is taken this many standard deviations out."""
@@ -51,7 +54,8 @@ class Conversion:
         self.output_peak = output_peak
         self.noise = noise
         self.notes = list(traced.notes)
-        self.islands: list[IslandRow] = []
+        self.islands: dict[fx.Node, str] = {}
+        """Operations of digital islands, and why they are."""
         self.analog: set[fx.Node] = set()
         self.signals = Signals()
         self.scale_nodes: dict[fx.Node, fx.Node] = {}
@@ -75,8 +79,10 @@ class Conversion:
         self._erase_fused(blocks)
         self._mark_domains()
         self._insert_borders()
+        island_rows = self._island_rows()
         self._unite_signals(blocks)
-        rows = self._replace_by_layers(blocks) + self._replace_recurrences(blocks)
+        loops = len(self._recurrences())
+        rows = {row.name: row for row in self._replace_by_layers(blocks) + self._replace_recurrences()}
         self._wrap_island_batch_norms()
         self.graph.eliminate_dead_code()
         self._drop_what_is_not_used()
@@ -84,14 +90,19 @@ class Conversion:
         self.graph.lint()
         self.module.recompile()
         report = ConversionReport(
-            layers=rows,
-            islands=self.islands,
+            layers=[rows[name] for name in crossbar_layers(self.module)],
+            islands=island_rows,
             scales={
                 name: scale.log_alpha.numel() if scale.log_alpha.ndim else None for name, scale in self.scales.items()
             },
             notes=self.notes,
+            adcs=self._count(IslandAdc) + loops,
+            dacs=self._count(InputDac) + loops,
         )
         return PreparedModel(self.module, self.spec, report, self.noise, fixed=self.fixed, output_type=output_type)
+
+    def _count(self, kind: type[nn.Module]) -> int:
+        return sum(isinstance(self._module_at(node), kind) for node in self.graph.nodes)
 
     # -- 2. pairing
 
@@ -195,51 +206,80 @@ class Conversion:
     def _mark_domains(self) -> None:
         behind: set[fx.Node] = set()  # what a crossbar has a part in
         for node in self.graph.nodes:
-            module = self._module_at(node)
-            if isinstance(module, LINEAR_MODULES):
-                self.analog.add(node)
+            module, op = self._module_at(node), self._op(node)
+            only_sizes = op is not None and not op.reads_values
+            if isinstance(module, (*LINEAR_MODULES, Recurrence)) or (
+                not only_sizes and not behind.isdisjoint(node.all_input_nodes)
+            ):
                 behind.add(node)
-                continue
-            op = self._op(node)
-            if not behind.isdisjoint(node.all_input_nodes) or isinstance(module, Recurrence):
-                behind.add(node)
-            if op is not None and self._stays_analog(node, op):
+            if isinstance(module, LINEAR_MODULES) or (op is not None and self._stays_analog(node, op)):
                 self.analog.add(node)
-            elif isinstance(module, Recurrence):
-                why = "gates multiply signals; the state passes DAC and ADC at every step"
-                self._add_island(node, f"{module.kind} gates", why, converts=True)
-            elif any(source in self.analog for source in node.all_input_nodes) and node.op != "output":
-                self._note_island(node, op, converts=True)
-            elif self._is_arithmetic(node, op):
-                self._note_island(node, op, converts=node in behind)
+            elif isinstance(module, Recurrence) or self._computes(node, op):
+                why = self._why_digital(node, module, op)
+                self.islands[node] = why if node in behind else f"in front of the first crossbar; {why}"
 
-    def _is_arithmetic(self, node: fx.Node, op: Op | None) -> bool:
-        """Arithmetic on digital signals that is no layout, and not on constants alone."""
-        if node.op not in ("call_function", "call_module") or not node.meta["seen"].is_tensor:
+    def _computes(self, node: fx.Node, op: Op | None) -> bool:
+        """Whether a digital node is arithmetic on signals: no layout of what is digital already, and no constant."""
+        if node.op not in ("call_function", "call_module") or not self._reads_values(node):
             return False
-        if op is not None and op.analog and op.signals == "first" and op.name != "relu":
-            return False
-        return any(source.op != "get_attr" for source in node.all_input_nodes)
+        sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
+        if op is not None and op.analog and op.signals == "first" and op.name not in _RECTIFY_OR_POOL:
+            return any(source in self.analog for source in sources)
+        return bool(sources)
 
-    def _note_island(self, node: fx.Node, op: Op | None, *, converts: bool) -> None:
-        if not node.meta["seen"].is_tensor or (op is not None and not op.reads_values):
-            return  # a shape, not a signal
+    def _why_digital(self, node: fx.Node, module: nn.Module | None, op: Op | None) -> str:
+        if isinstance(module, Recurrence):
+            return "gates multiply signals; the state passes a DAC and its product an ADC at every step"
         if op is None:
-            name, why = "batch_norm", "no crossbar beside it can take it exactly"
-        elif op.analog:
-            name, why = op.name, "one of its operands is digital or constant"
-        else:
-            name, why = op.name, op.why
-        if not converts:
-            why = f"in front of the first crossbar; {why}"
-        self._add_island(node, name, why, converts=converts)
+            return self._why_batch_norm_stays(node)
+        if not op.analog:
+            return op.why
+        if op.signals == "first":
+            return "what it reads is digital"
+        return "one of its operands is digital or constant"
 
-    def _add_island(self, node: fx.Node, operation: str, why: str, *, converts: bool) -> None:
-        """A row of the report; nothing is converted in front of the first crossbar but by the input's DAC."""
+    def _why_batch_norm_stays(self, node: fx.Node) -> str:
+        """Why no crossbar takes a batch norm."""
+        source, readers = node.args[0], list(node.users)
+        assert isinstance(source, fx.Node)
+        if len(readers) == 1 and isinstance(self._module_at(readers[0]), LINEAR_MODULES):
+            return f"the zero padding or the shape of '{readers[0].target}' behind it forbids fusing"
+        if isinstance(self._module_at(source), LINEAR_MODULES):
+            return f"the output of '{source.target}' is read elsewhere too, or normalised in another dimension"
+        return f"stands between {self._word(source)} and {', '.join(map(self._word, readers))}, beside no crossbar"
+
+    def _word(self, node: fx.Node) -> str:
+        """What a person calls a node."""
+        op = self._op(node)
+        return op.name if op is not None else f"'{node.target}'"
+
+    def _island_rows(self) -> list[IslandRow]:
+        """What is digital, with the converters that stand beside it."""
         periphery = self.spec.periphery
-        adc_bits = periphery.adc_bits if periphery.limit_adc and converts else None
-        dac_bits = periphery.input_dac_bits if periphery.limit_input_dac and converts else None
-        self.islands.append(IslandRow(node.name, operation, why, adc_bits, dac_bits))
+        adc_bits = periphery.adc_bits if periphery.limit_adc else None
+        dac_bits = periphery.input_dac_bits if periphery.limit_input_dac else None
+        rows = []
+        for node, why in self.islands.items():
+            module, op = self._module_at(node), self._op(node)
+            steps = isinstance(module, Recurrence)
+            name = f"{module.kind} gates" if isinstance(module, Recurrence) else op.name if op else "batch_norm"
+            reads = any(isinstance(self._module_at(source), IslandAdc) for source in node.all_input_nodes)
+            drives = any(isinstance(self._module_at(user), InputDac) for user in self._readers_behind_layout(node))
+            path = list(node.meta.get("nn_module_stack", {}).values())
+            place = f"{path[-1][0]}/{node.name}" if path and path[-1][0] else node.name
+            rows.append(
+                IslandRow(place, name, why, adc_bits if reads or steps else None, dac_bits if drives or steps else None)
+            )
+        return rows
+
+    def _readers_behind_layout(self, node: fx.Node) -> list[fx.Node]:
+        """Who reads a digital value, changes of layout apart."""
+        found: list[fx.Node] = []
+        for user in node.users:
+            op = self._op(user)
+            layout = op is not None and op.analog and op.signals == "first" and user not in self.islands
+            found += self._readers_behind_layout(user) if layout else [user]
+        return found
 
     def _insert_borders(self) -> None:
         """DACs where a crossbar reads a digital value, ADCs where an island reads a voltage, readers at the outputs."""
@@ -408,7 +448,7 @@ class Conversion:
     def _recurrences(self) -> list[fx.Node]:
         return [node for node in self.graph.nodes if isinstance(self._module_at(node), Recurrence)]
 
-    def _replace_recurrences(self, blocks: list[Block]) -> list[LayerRow]:
+    def _replace_recurrences(self) -> list[LayerRow]:
         """The states' products go onto crossbars; their scales are those of the state and of its product."""
         rows: list[LayerRow] = []
         calls: dict[str, list[fx.Node]] = {}

@@ -16,6 +16,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -309,7 +310,7 @@ def _place() -> str:
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.endswith("hrat/nn/tracer.py") and "/torch/" not in name:
-            return f"{name}:{frame.f_lineno}"
+            return f"{Path(name).name}:{frame.f_lineno}"
         frame = frame.f_back
     return "in torch"
 

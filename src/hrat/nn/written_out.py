@@ -27,14 +27,17 @@ def write_out(model: nn.Module) -> nn.Module:
     Raises:
         ConversionError: one has an option that cannot be written out.
     """
-    made: dict[nn.Module, nn.Module] = {}
-    for path, parent in list(model.named_modules()):
-        for name, child in list(parent.named_children()):
-            replace = _replacement(child)
-            if replace is not None:
-                if child not in made:
-                    made[child] = replace(child, f"{path}.{name}" if path else name).train(child.training)
-                setattr(parent, name, made[child])
+    places: dict[int, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        if path and _replacement(module) is not None:
+            places.setdefault(id(module), []).append(path)
+    for paths in places.values():  # one by one: what is replaced is given back at once
+        old = model.get_submodule(paths[0])
+        replace = _replacement(old)
+        assert replace is not None
+        new = replace(old, paths[0]).train(old.training)
+        for path in paths:
+            model.set_submodule(path, new)
     replace = _replacement(model)
     return model if replace is None else replace(model, "the model").train(model.training)
 
