@@ -81,8 +81,9 @@ def prepare(
         raise ConversionError(f"expected a positive output_peak, got {output_peak}")
     copied = clone_for_conversion(model)
     expected, failure = _outputs(copied, args, kwargs)
+    copied = write_out(copied)
     try:
-        traced = trace(write_out(copied), args, kwargs)
+        traced = trace(copied, args, kwargs)
     except ConversionError as error:
         if failure is None or "example input" in str(error):  # which says at which node
             raise

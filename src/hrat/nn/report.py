@@ -114,9 +114,12 @@ class ConversionReport:
             console.print(f"note: {note}", highlight=False, markup=False)
         console.print(
             f"{len(self.layers)} layers, {sum(row.tiles for row in self.layers)} tiles, {self.devices:,} memristors, "
-            f"{len(self.scales)} learned scales, {len(self.islands)} operations in digital islands, "
-            f"{self.adcs} signals through ADCs, {self.dacs} through DACs",
+            f"{len(self.scales)} learned scales",
             highlight=False,
-            soft_wrap=True,
+        )
+        console.print(
+            f"{len(self.islands)} operations in digital islands, {self.adcs} signals through ADCs, {self.dacs} through "
+            "DACs",
+            highlight=False,
         )
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

@@ -183,7 +183,7 @@ def describe(node: fx.Node) -> str:
     """The node's name and the line of the model's source that made it."""
     text = f"node '{node.name}' ({node.op} {getattr(node.target, '__name__', node.target)})"
     for line in reversed((node.stack_trace or "").splitlines()):
-        if line.strip().startswith("File"):
+        if line.strip().startswith("File") and not any(part in line for part in ("/torch/", "hrat/nn/")):
             return f"{text}, {line.strip()}"
     return text
 
@@ -222,12 +222,17 @@ def _is_normed_by_hook(module: nn.Module) -> bool:
 def _control_flow_message(model: nn.Module, tracer: ModelTracer, error: Exception) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
     own = [frame for frame in frames if not frame.filename.endswith(("hrat/nn/trace.py", "hrat/nn/tracer.py"))]
+    fix = (
+        "replace Python's if/while/for over tensor values by tensor operations, take that part out of the model that is "
+        "prepared, or prepare its parts one by one"
+    )
+    if "pack_padded_sequence" in str(error):
+        fix = "give padded sequences to the recurrent layer as they are, and leave out of the loss what is padding"
     place = f"{own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else tracer.where
     return (
         f"the graph of {type(model).__name__} cannot be found: expected a forward whose steps do not depend on the "
         f"values of tensors, got {type(error).__name__}: {error}\n  at {place}\n"
-        "  fix: replace Python's if/while/for over tensor values by tensor operations, take that part out of the model "
-        "that is prepared, or prepare its parts one by one"
+        f"  fix: {fix}"
     )
 
 
@@ -296,7 +301,9 @@ def _drop_checks_of_tensors(graph: fx.Graph) -> None:
 
 def _annotate(module: fx.GraphModule, given: dict[str, Any]) -> None:
     """Run the graph once on the example and note what each node yields."""
-    _Watcher(module).run(*(given[str(node.target)] for node in module.graph.nodes if node.op == "placeholder"))
+    watcher = _Watcher(module)
+    watcher.extra_traceback = False
+    watcher.run(*(given[str(node.target)] for node in module.graph.nodes if node.op == "placeholder"))
 
 
 class _Watcher(fx.Interpreter):

@@ -88,6 +88,7 @@ class ModelTracer(fx.Tracer):
     """Traces one model on one example."""
 
     proxy_buffer_attributes = True
+    record_stack_traces = True
 
     def __init__(self, is_leaf: Callable[[nn.Module, str], bool], given: dict[str, Any]) -> None:
         """Prepare to trace.
