@@ -69,10 +69,15 @@ def _device(x: Tensor) -> torch.device:
     return x.device
 
 
-def _expect(got: Any, wanted: Any, message: str = "") -> None:
-    """A check of a size, or of what a model says about sizes."""
-    if got != wanted:
-        raise HratError(f"{message}: expected {wanted}, got {got}; prepare it again with an example input of that size")
+def _expect(got: Any, wanted: Any, place: str = "") -> None:
+    """A check that a size, or a branch that depends on sizes, is that of the example input."""
+    if got == wanted:
+        return
+    if isinstance(wanted, bool):
+        what = f"the network branches on a size at {place}, and this input goes another way than the example input did"
+    else:
+        what = f"the network was prepared for the example input's size at {place}: expected {wanted}, got {got}"
+    raise HratError(f"{what}; prepare it again with an example input of that size")
 
 
 def _assert(condition: Any, message: str) -> None:

@@ -215,7 +215,7 @@ class ModelTracer(fx.Tracer):
             self.create_node(
                 "call_function",
                 OPS["expect"].function,
-                (node, value, f"the network was prepared for inputs of the example's size ({place})"),
+                (node, value, place),
                 {},
             )
             if tell:
