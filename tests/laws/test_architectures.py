@@ -139,7 +139,7 @@ def _noting(method: Any, calls: list[CrossbarLayer]) -> Any:
 
 
 def test_the_state_passes_its_converters_at_every_step() -> None:
-    """With an ADC of two bits behind it, the state's product has three values at each step, and no more than a swing."""
+    """Its voltages are those of the DAC's codes, and an ADC of two bits behind the product changes what comes out."""
     model, x = architecture("lstm")
     spec = SPECS["harsh"].replace(limit_adc=True, adc_bits=2)
     prepared = hrat.prepare(model, spec, x)
@@ -295,4 +295,51 @@ def test_stochastic_depth_is_kept_in_training_and_gone_on_the_chip() -> None:
     with hrat.nn.restrictions(prepared, prepared.spec.ideal()):
         whole = prepared.eval()(x)
         moved = (prepared.train()(x) - whole).abs().amax(1) > 1e-6
-    assert 0 < int(moved.sum())
+    assert int(moved.sum()) > 0
+
+
+# -- nn.MultiheadAttention in all its forms
+
+
+class Attends(nn.Module):
+    """Self-attention with masks."""
+
+    def __init__(self, batch_first: bool, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, dropout=dropout, batch_first=batch_first)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, key_padding_mask: Tensor | None = None) -> Any:
+        return self.attention(
+            x, x, x, attn_mask=attn_mask, key_padding_mask=key_padding_mask, average_attn_weights=False
+        )
+
+
+def _causal(n: int) -> Tensor:
+    return torch.ones(n, n, dtype=torch.bool).triu(1)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("masks", ["none", "causal", "float", "per head", "padding", "both"])
+def test_attention_with_masks(masks: str, batch_first: bool) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn((3, 4, 6) if batch_first else (4, 3, 6), dtype=torch.float64, generator=generator)
+    given: dict[str, Any] = {"x": x}
+    if masks in ("causal", "both"):
+        given["attn_mask"] = _causal(4)
+    elif masks == "float":
+        given["attn_mask"] = torch.randn(4, 4, dtype=torch.float64, generator=generator)
+    elif masks == "per head":
+        given["attn_mask"] = torch.stack([_causal(4) if k % 2 else torch.zeros(4, 4).bool() for k in range(6)])
+    if masks in ("padding", "both"):
+        given["key_padding_mask"] = torch.tensor([[False, False, False, True], [False] * 4, [False] * 4])
+    torch.manual_seed(0)
+    assert_laws(Attends(batch_first).double().eval(), given, SPECS["harsh"])
+
+
+@pytest.mark.parametrize("mask", [None, _causal(4), torch.stack([_causal(4), torch.zeros(4, 4).bool()])])
+def test_attention_without_a_batch(mask: Tensor | None) -> None:
+    x = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    torch.manual_seed(0)
+    model = Attends(batch_first=False, dropout=0.1).double().eval()
+    prepared = hrat.prepare(model, SPECS["harsh"], x if mask is None else (x, mask))
+    assert_law2(model, x if mask is None else (x, mask), SPECS["harsh"], prepared=prepared)

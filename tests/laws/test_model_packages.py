@@ -32,6 +32,8 @@ TIMM: dict[str, dict[str, Any]] = {
     },
 }
 
+SLOW = ("test_resnet", "mobilenetv2_035")
+
 SIZES: dict[str, Any] = {
     **{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
     "vocab_size": 50,
@@ -92,7 +94,7 @@ def of_transformers(name: str) -> tuple[nn.Module, dict[str, Any]]:
     return as_trained(getattr(transformers, model)(getattr(transformers, config)(**sizes))), inputs
 
 
-@pytest.mark.parametrize("name", TIMM)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in TIMM])
 def test_a_model_of_timm(name: str) -> None:
     prepared = assert_laws(of_timm(name), IMAGES, SPECS["harsh"])
     _assert_trains(prepared, IMAGES)
@@ -141,8 +143,10 @@ def test_a_switch_of_the_example_is_part_of_the_network() -> None:
     model = as_trained(transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2)))
     prepared = hrat.prepare(model, SPECS["harsh"], {"input_ids": IDS, "use_cache": False})
     with torch.no_grad():
-        assert_same(prepared(input_ids=IDS, use_cache=False).logits, prepared(IDS).logits, "with and without the switch")
-    with pytest.raises(hrat.HratError, match="'use_cache' is False as in the example input.*got True"):
+        assert_same(
+            prepared(input_ids=IDS, use_cache=False).logits, prepared(IDS).logits, "with and without the switch"
+        )
+    with pytest.raises(hrat.HratError, match=r"'use_cache' is False as in the example input.*got True"):
         prepared(input_ids=IDS, use_cache=True)
 
 

@@ -1,9 +1,10 @@
 """Recurrent cells: what a digital island does, step by step, with the products of two crossbars.
 
     from_input = W_x x + b_x        of all time steps, from one crossbar
-    from_state = W_h h + b_h        of this time step, from another one: h goes through a DAC, the product through an ADC
+    from_state = W_h h + b_h        of this time step, from another one: a DAC in front of h, an ADC behind the product
 
-The formulas are those of `torch.nn.LSTM`, `GRU` and `RNN`, with their order of gates. Training and simulation share them.
+The formulas are those of `torch.nn.LSTM`, `GRU` and `RNN`, with their order of gates; training and simulation share
+them.
 """
 
 from __future__ import annotations

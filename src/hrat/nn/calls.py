@@ -147,8 +147,10 @@ def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     mean, var = (_tensor(module, given.get(name)) for name in ("running_mean", "running_var"))
     affine = [given.get("weight"), given.get("bias")]
     weight, bias = (None if part is None else _parameter(module, part) for part in affine)
-    if mean is None or var is None or any(
-        part is not None and found is None for part, found in zip(affine, (weight, bias), strict=True)
+    if (
+        mean is None
+        or var is None
+        or any(part is not None and found is None for part, found in zip(affine, (weight, bias), strict=True))
     ):
         return None
     made = BatchNorm(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1) or None, affine=False)

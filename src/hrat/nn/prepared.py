@@ -51,7 +51,7 @@ class PreparedModel(nn.Module):
         self.spec = spec
         self.report = report
         self.noise = noise
-        # A dict with attributes, such as the outputs of the transformers package, comes out of the graph as a plain one.
+        # A dict with attributes, such as the outputs of the transformers package, leaves the graph as a plain one.
         own_dict = output_type is not None and issubclass(output_type, dict) and output_type is not dict
         self.output_type = output_type if own_dict else None
 
@@ -61,8 +61,8 @@ class PreparedModel(nn.Module):
             value = kwargs.pop(name)
             if value is not self.fixed[name] and value != self.fixed[name]:
                 raise ConversionError(
-                    f"'{name}' is {self.fixed[name]!r} as in the example input, and part of the network; got {value!r}: "
-                    "prepare the model again with that value"
+                    f"'{name}' is {self.fixed[name]!r} as in the example input, and part of the network; got "
+                    f"{value!r}: prepare the model again with that value"
                 )
         out = self.graph(*args, **kwargs)
         return out if self.output_type is None else self.output_type(**out)
@@ -97,10 +97,8 @@ def layers_with_scales(model: PreparedModel) -> Iterator[tuple[CrossbarLayer, Te
         layer = model.graph.get_submodule(str(node.target))
         if isinstance(layer, CrossbarLayer | CrossbarRecurrence):
             done.add(str(node.target))
-            yield (
-                layer if isinstance(layer, CrossbarLayer) else layer.product,
-                *(scale_value(model, alpha) for alpha in scales_of_call(node, layer)),
-            )
+            alpha_in, alpha_out = (scale_value(model, alpha) for alpha in scales_of_call(node, layer))
+            yield layer if isinstance(layer, CrossbarLayer) else layer.product, alpha_in, alpha_out
 
 
 def scales_of_call(node: fx.Node, layer: CrossbarLayer | CrossbarRecurrence) -> tuple[fx.Node, fx.Node]:

@@ -21,7 +21,7 @@ __all__ = ["CrossbarRecurrence", "Recurrence"]
 
 
 class Recurrence(nn.Module):
-    """One direction of one recurrent layer, before conversion; what its input contributes is computed in front of it."""
+    """One direction of one recurrent layer, before conversion; the product of its input is computed in front of it."""
 
     def __init__(self, kind: str, product: nn.Linear, *, time_dim: int, reverse: bool) -> None:
         """Around the operation that the state passes.

@@ -100,8 +100,9 @@ class ConversionReport:
             numeric = heading in ("ADC bits", "DAC bits", "count")
             islands.add_column(heading, justify="right" if numeric else "left", overflow="fold")
         alike: dict[tuple[str, str, int | None, int | None], list[str]] = {}
-        for row in self.islands:
-            alike.setdefault((row.operation, row.why, row.adc_bits, row.dac_bits), []).append(row.node)
+        for island in self.islands:
+            kind = (island.operation, island.why, island.adc_bits, island.dac_bits)
+            alike.setdefault(kind, []).append(island.node)
         for (operation, why, *bits), nodes in alike.items():
             texts = [str(b) if b is not None else "-" for b in bits]
             islands.add_row(operation, why, *texts, str(len(nodes)), ", ".join(nodes))

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
@@ -223,8 +222,8 @@ def _control_flow_message(model: nn.Module, tracer: ModelTracer, error: Exceptio
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
     own = [frame for frame in frames if not frame.filename.endswith(("hrat/nn/trace.py", "hrat/nn/tracer.py"))]
     fix = (
-        "replace Python's if/while/for over tensor values by tensor operations, take that part out of the model that is "
-        "prepared, or prepare its parts one by one"
+        "replace Python's if/while/for over tensor values by tensor operations, take that part out of the model that "
+        "is prepared, or prepare its parts one by one"
     )
     if "pack_padded_sequence" in str(error):
         fix = "give padded sequences to the recurrent layer as they are, and leave out of the loss what is padding"
@@ -317,10 +316,11 @@ class _Watcher(fx.Interpreter):
             raise ConversionError(f"the example input does not pass through {describe(n)}: {error}") from error
         n.meta["seen"] = _seen(value)
         if n.op == "call_module" and isinstance(loop := self.fetch_attr(str(n.target)), Recurrence):
-            states = self.map_nodes_to_values(n.args[1:], n)
-            inside = [_seen(loop.product(state)).peak for state in (value[0], *states[:1])]
-            n.meta["state_peak"] = max(_seen(state).peak for state in (value[0], *states[:1])) or 1.0
-            n.meta["product_peak"] = max(inside) or 1.0
+            args_of_call, _ = self.fetch_args_kwargs_from_env(n)
+            outputs, start = value[0], [part for part in args_of_call[1:2] if isinstance(part, Tensor)]
+            products = [_seen(loop.product(state)).peak for state in (outputs, *start)]
+            n.meta["state_peak"] = max(_seen(state).peak for state in (outputs, *start)) or 1.0
+            n.meta["product_peak"] = max(products) or 1.0
         return value
 
 

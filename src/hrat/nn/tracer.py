@@ -119,7 +119,7 @@ class ModelTracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """A module's call: followed, or a node."""
-        made_on_the_way = m not in self.submodule_paths and next(m.parameters(), None) is None
+        made_on_the_way = m not in (self.submodule_paths or {}) and next(m.parameters(), None) is None
         if self._evaluates or made_on_the_way:
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
@@ -141,8 +141,10 @@ class ModelTracer(fx.Tracer):
         args: list[Any] = [self.root]
         names = []
         for name, value in self.given.items():
-            if any(isinstance(leaf, Tensor | int | float) and leaf is not True and leaf is not False
-                   for leaf in tree_leaves(value)):
+            if any(
+                isinstance(leaf, Tensor | int | float) and leaf is not True and leaf is not False
+                for leaf in tree_leaves(value)
+            ):
                 proxy = self.create_proxy("placeholder", name, (), {})
                 self._examples[proxy.node] = tree_map(self._faked, value)
                 args.append(proxy)
@@ -182,7 +184,7 @@ class ModelTracer(fx.Tracer):
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         """The parts of a tuple or tensor."""
-        return iter([obj[index] for index in range(len(obj))])  # type: ignore[index, arg-type]
+        return iter([obj[index] for index in range(len(obj))])  # type: ignore[index]
 
     # -- what the example tells
 
@@ -240,11 +242,11 @@ class ModelTracer(fx.Tracer):
         return sized
 
     def _value(self, node: fx.Node) -> Any:
-        args, kwargs = fx.node.map_aggregate((node.args, node.kwargs), self._example_or_same)  # type: ignore[misc]
+        args, kwargs = fx.node.map_aggregate((node.args, node.kwargs), self._example_or_same)
         if node.op == "get_attr":
             return self._faked(self._attribute(node))
         if node.op == "call_module":
-            return self.root.get_submodule(str(node.target))(*args, **kwargs)  # type: ignore[union-attr]
+            return self.root.get_submodule(str(node.target))(*args, **kwargs)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         return node.target(*args, **kwargs)  # type: ignore[operator]
@@ -339,6 +341,10 @@ def _sizes_to_factories(tracer: ModelTracer) -> Iterator[None]:
             setattr(torch, name, function)
 
 
+def _as_told(mask: Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
+    return bool(is_causal)
+
+
 @contextmanager
 def _without_fused_paths() -> Iterator[None]:
     """`nn.TransformerEncoderLayer` has a second, fused way to compute the same in eval mode: not that one.
@@ -348,7 +354,7 @@ def _without_fused_paths() -> Iterator[None]:
     """
     was, detect = torch.backends.mha.get_fastpath_enabled(), transformer._detect_is_causal_mask
     torch.backends.mha.set_fastpath_enabled(False)
-    transformer._detect_is_causal_mask = lambda mask, is_causal, size: bool(is_causal)  # type: ignore[assignment]
+    transformer._detect_is_causal_mask = _as_told
     try:
         yield
     finally:

@@ -78,10 +78,9 @@ class Attention(nn.Module):
             raise ConversionError("nn.MultiheadAttention with is_causal=True needs its attn_mask as well")
         batched = query.dim() == 3
         q, k, v = (
-            self._heads(linear(x), batched)
-            for linear, x in ((self.query, query), (self.key, key), (self.value, value))
+            self._heads(linear(x), batched) for linear, x in ((self.query, query), (self.key, key), (self.value, value))
         )
-        mask = self._mask(attn_mask, key_padding_mask, query.dtype)
+        mask = self._mask(attn_mask, key_padding_mask, query.dtype, batched)
         weights = None
         if need_weights or self.weight_dropout.p > 0:
             scores = q @ k.transpose(-2, -1) / q.size(-1) ** 0.5
@@ -100,14 +99,17 @@ class Attention(nn.Module):
         """`(batch, heads, tokens, features)`."""
         if batched and not self.batch_first:
             x = x.transpose(0, 1)
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+        heads: Tensor = x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+        return heads
 
-    def _mask(self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    def _mask(
+        self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, dtype: torch.dtype, batched: bool
+    ) -> Tensor | None:
         """What is added to the scores, in a shape that broadcasts against them."""
         mask = None
         if attn_mask is not None:
             mask = _additive(attn_mask, dtype)
-            if attn_mask.dim() == 3:  # (batch * heads, queries, keys)
+            if batched and attn_mask.dim() == 3:  # (batch * heads, queries, keys)
                 mask = mask.unflatten(0, (-1, self.num_heads))
         if key_padding_mask is not None:
             padding = _additive(key_padding_mask, dtype).unsqueeze(-2).unsqueeze(-2)
@@ -132,13 +134,17 @@ class Recurrent(nn.Module):
         self.between = nn.Dropout(network.dropout)
         for layer in range(network.num_layers):
             for suffix in _suffixes(layer, self.directions):
-                source = [getattr(network, f"{what}_{suffix}", None) for what in _PARTS]
-                self.add_module(f"input_{suffix}", _linear(source[0], source[2]))
-                product = _linear(source[1], source[3])
+                of_input, of_state = (
+                    _linear(
+                        getattr(network, f"weight_{part}_{suffix}"), getattr(network, f"bias_{part}_{suffix}", None)
+                    )
+                    for part in ("ih", "hh")
+                )
+                self.add_module(f"input_{suffix}", of_input)
                 reverse = suffix.endswith("_reverse")
                 self.add_module(
                     f"state_{suffix}",
-                    Recurrence(self.kind, product, time_dim=1 if self.batch_first else 0, reverse=reverse),
+                    Recurrence(self.kind, of_state, time_dim=1 if self.batch_first else 0, reverse=reverse),
                 )
 
     def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
@@ -194,8 +200,6 @@ class RecurrentCell(nn.Module):
         return states if cell.states == 2 else states[0]
 
 
-_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-
 _Writer = Callable[[Any, str], nn.Module]
 _WRITERS: dict[type[nn.Module], _Writer] = {
     nn.MultiheadAttention: Attention,
@@ -235,7 +239,7 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _separate_weights(attention: nn.MultiheadAttention) -> tuple[Tensor, ...]:
-    return attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight  # type: ignore[return-value]
+    return attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight
 
 
 def _suffixes(layer: int, directions: int) -> tuple[str, ...]:

@@ -335,7 +335,7 @@ def _layer_of(node: OpNode) -> str:
 
 def _voltages_in(value: Any) -> Tensor:
     """The amplifiers' outputs in what a node with a layer yields: a recurrence has them last."""
-    return value[-1] if isinstance(value, tuple) else value
+    return cast(Tensor, value[-1] if isinstance(value, tuple) else value)
 
 
 def _without_kind(how: dict[str, Any]) -> dict[str, Any]:
