@@ -82,7 +82,7 @@ WRONG_FUSING: dict[str, Callable[..., Any]] = {
     "no batch norm": changed_fuse(drop("after")),
     "gamma dropped": changed_fuse(without(gamma=torch.ones_like)),
     "sign of gamma lost": changed_fuse(without(gamma=torch.abs)),
-    "sigma dropped": changed_fuse(without(var=torch.ones_like)),
+    "sigma dropped": changed_fuse(without(inverse=torch.ones_like)),
     "mean dropped": changed_fuse(without(mean=torch.zeros_like)),
     "beta dropped": changed_fuse(without(beta=torch.zeros_like)),
     "alpha_in dropped": changed_fuse(drop("alpha_in")),
