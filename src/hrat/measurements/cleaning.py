@@ -135,6 +135,6 @@ def check_scales_agree(medians_S: dict[str, float]) -> None:
     factor = medians_S[high] / medians_S[low]
     if factor > FACTOR_BETWEEN_FILES:
         raise DataError(
-            f"the median conductance is {medians_S[high]:.3g} S in {high} and {medians_S[low]:.3g} S in {low}, a factor "
-            f"of {factor:,.0f}; expected files of one device. Is a unit wrong in one of the headers?"
+            f"the median conductance is {medians_S[high]:.3g} S in {high} and {medians_S[low]:.3g} S in {low}, a "
+            f"factor of {factor:,.0f}; expected files of one device. Is a unit wrong in one of the headers?"
         )

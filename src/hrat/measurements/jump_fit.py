@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrat.measurements.pulse_fit import Window
+from hrat.measurements.direction import Window
 from hrat.measurements.reading import Floats
 from hrat.measurements.sweeps import Steps
 

@@ -2,9 +2,9 @@
 
 The first reading of a device is taken as its programmed state G. Then, with t the time at the reference temperature:
 
-1. Each device's slope in ln t is found, and the mean slope with its error. If that differs from zero, it is a decay, the
-   same for all conductances (`relax_shift_S`), or a drift, in proportion to the conductance (`drift_nu_mean`): whichever
-   explains the slopes better.
+1. Each device's slope in ln t is found, and the mean slope with its error. If that differs from zero, it is a decay,
+   the same for all conductances (`relax_shift_S`), or a drift, in proportion to the conductance (`drift_nu_mean`):
+   whichever explains the slopes better.
 2. With drift, the exponents' spread over devices is a random effect (`drift_nu_sigma`).
 3. Without, what is left around the decay is relaxation: at some times a spread that depends on the state
    (`relax_sigma_S`), with the noise of both readings taken off.

@@ -10,8 +10,9 @@ import numpy as np
 
 from hrat.errors import DataError
 from hrat.measurements.cleaning import Mask
+from hrat.measurements.direction import STEEPEST, DirectionFit, Window, sweep_residuals
 from hrat.measurements.jump_fit import fit_jumps
-from hrat.measurements.pulse_fit import STEEPEST, DirectionFit, PulseFit, Window, fit_pulses, sweep_residuals
+from hrat.measurements.pulse_fit import PulseFit, fit_pulses
 from hrat.measurements.reading import Floats
 from hrat.measurements.result import MeasuredCurve, SweepResiduals
 from hrat.measurements.statistics import Parameter, median_and_error, truncated_moments
@@ -177,7 +178,7 @@ def _one_amplitude(readings: Readings) -> tuple[Readings, list[str]]:
         if others.any():
             notes.append(
                 f"pulses of several amplitudes ({', '.join(f'{v:g}' for v in found[:6])} V): those of {usual:g} V were "
-                f"fitted, {int(others.sum()):,} others left out; how steps grow with the amplitude (efold_V) is not fitted"
+                f"fitted, {int(others.sum()):,} left out; how steps grow with the amplitude (efold_V) is not fitted"
             )
             voltage_V[others] = 0.0
     return replace(readings, voltage_V=voltage_V), notes
@@ -407,8 +408,8 @@ def _judge(fit: SweepFit, name: str, part: DirectionFit, n: float, n_error: floa
             )
         elif part.rho >= STEEPEST:
             fit.notes.append(
-                f"{name}: steps fade out within the window, so that the nonlinearity is at its upper bound; larger ones "
-                "look alike"
+                f"{name}: steps fade out within the window, so that the nonlinearity is at its upper bound; larger "
+                "ones look alike"
             )
         elif error > max(1.0, 0.5 * part.nonlinearity):
             fit.poor.append(
@@ -418,6 +419,6 @@ def _judge(fit: SweepFit, name: str, part: DirectionFit, n: float, n_error: floa
     steps = np.abs(np.diff(curve.mean_S))
     if len(steps) >= 8 and steps[-3:].mean() > STILL_MOVING * steps[:3].mean():
         fit.notes.append(
-            f"{name} sweeps still move when they end, by {steps[-3:].mean() / steps[:3].mean():.0%} of their first steps: "
-            "the window is what was measured, the device's own may be wider"
+            f"{name} sweeps still move when they end, by {steps[-3:].mean() / steps[:3].mean():.0%} of their first "
+            "steps: the window is what was measured, the device's own may be wider"
         )

@@ -117,7 +117,7 @@ def write_examples(folder: Path) -> list[Path]:
     """Write the three example files; the same ones each time."""
     truth = example_truth()
     texts = {
-        "sweep": sweep_csv(truth, devices=12, cycles=4, pulses=60, seed=5),
+        "sweep": sweep_csv(truth, devices=12, cycles=4, pulses=60, seed=3),
         "retention": retention_csv(truth, devices=300, seed=6, times_s=(0, 1, 10, 100, 1000, 10_000)),
         "write-verify": write_verify_csv(truth, devices=60, seed=7),
     }
