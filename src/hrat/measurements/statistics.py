@@ -29,8 +29,11 @@ class Parameter:
     """What it was fitted to, for the sources of the preset."""
 
     def text(self) -> str:
-        """Value and error for people: `43.2 +- 1.8`, conductances in uS."""
-        scale, unit = (1e6, " uS") if self.unit == "S" else (1.0, f" {self.unit}" if self.unit else "")
+        """Value and error for people: `43.2 +- 1.8`, conductances in uS or nS."""
+        scale, unit = 1.0, f" {self.unit}" if self.unit else ""
+        if self.unit == "S":
+            largest = max(np.abs(np.ravel(np.asarray(self.value, dtype=np.float64))), default=0.0)
+            scale, unit = (1e6, " uS") if largest >= 1e-7 or largest == 0 else (1e9, " nS")
         if isinstance(self.value, tuple):
             if self.value and isinstance(self.value[0], tuple):
                 return f"a table of {len(self.value)} x {len(self.value[0])}"

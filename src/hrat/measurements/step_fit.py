@@ -132,13 +132,14 @@ class StepFit:
         used = max(int(self.keep.sum()), 2)
         # Neighbouring steps share a reading: what they have in common must not count as information, hence sweeps.
         overdispersion = float((weight * residual**2).sum() / used)
-        self.step_error = np.sqrt(overdispersion / np.maximum(square, 1e-300))
+        self.step_error = np.sqrt(overdispersion / np.maximum(square, 1e-12))
         if linear:
             self.rho_error, self.slope = 0.0, 0.0
             return
         h = 1e-4
         ahead, behind = (_residuals(self.rho + sign * h, columns)[1] for sign in (1, -1))
-        self.slope = float(np.nanmean((np.log(np.abs(ahead)) - np.log(np.abs(behind))) / (2 * h)))
+        sound = (ahead > 0) & (behind > 0)
+        self.slope = float(np.mean(np.log(ahead[sound] / behind[sound]))) / (2 * h) if sound.any() else 0.0
         jacobian = _slopes(self.rho, columns)[:, 0]
         information = float(jacobian @ jacobian)
         if information < 1e-12:

@@ -26,6 +26,9 @@ FEWEST_STEPS = 30
 RUNS_DOWN = 0.7
 """Share of neighbouring rows whose pulse number falls, above which they are numbered against time."""
 
+DEVICES_LOOKED_AT = 50
+"""From which it is judged how the file numbers its pulses."""
+
 STUCK_BELOW = 0.1
 """A device whose conductance moves by less than this share of what is usual is stuck."""
 
@@ -160,10 +163,13 @@ def _cycles(columns: dict[str, Floats], device: Ints, pulse: Ints, sign: Signs, 
 
 
 def _restarts(device: Ints, cycle: Ints, pulse: Ints, sign: Signs) -> bool:
-    """Whether the counter of pulses begins anew, within a cycle, where the voltage changes its sign."""
-    turns = (np.diff(device) == 0) & (np.diff(cycle) == 0) & (np.diff(sign) != 0)
-    falls = np.diff(pulse) < 0
-    return bool(turns.any()) and float((turns & falls).sum()) > 0.5 * float(turns.sum())
+    """Whether pulses of the two polarities are numbered apart: the same number stands for one of each in a cycle."""
+    some = device < DEVICES_LOOKED_AT
+    numbers = pulse[some] - pulse.min()
+    keys = (device[some] * (int(cycle.max()) + 1) + cycle[some]) * (int(numbers.max(initial=0)) + 1) + numbers
+    positive, negative = (np.unique(keys[sign[some] == way]) for way in (1, -1))
+    twice = len(np.intersect1d(positive, negative, assume_unique=True))
+    return twice > 0.5 * min(len(positive), len(negative)) > 0
 
 
 def _refuse_running_down(device: Ints, cycle: Ints, pulse: Ints, sign: Signs, where: str) -> None:
@@ -172,7 +178,7 @@ def _refuse_running_down(device: Ints, cycle: Ints, pulse: Ints, sign: Signs, wh
     for direction in (1, -1):
         pairs = together & (sign[1:] == direction)
         down = pairs & (np.diff(pulse) < 0)
-        if down.sum() <= RUNS_DOWN * max(int(pairs.sum()), 1):
+        if pairs.sum() < FEWEST_STEPS or down.sum() <= RUNS_DOWN * pairs.sum():
             continue
         place = int(np.flatnonzero(down)[0])
         raise DataError(

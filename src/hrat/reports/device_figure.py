@@ -89,8 +89,8 @@ def _sweep(axis: Axes, spec: HardwareSpec, name: str, color: str, measured: Meas
     if measured is not None:
         mean, low, high = (np.array(part) * US for part in (measured.mean_S, measured.low_S, measured.high_S))
         every = slice(None, None, max(len(mean) // MOST_DOTS, 1))
-        axis.errorbar(number[every], mean[every], np.stack([mean - low, high - mean])[:, every], fmt="o", color=INK,
-                      markersize=3, linewidth=0.7, zorder=3)  # fmt: skip
+        axis.vlines(number[every], low[every], high[every], color=INK, linewidth=0.7, zorder=3)
+        axis.plot(number[every], mean[every], "o", color=INK, markersize=3, zorder=4)
     device = spec.device
     room = 0.04 * device.g_range_S
     axis.set_ylim((device.g_min_S - room) * US, (device.g_max_S + room) * US)
@@ -125,14 +125,16 @@ def _retention(axis: Axes, spec: HardwareSpec, fit: DeviceFit | None) -> None:
         means, spreads = (np.array(part) * US for part in retention_spread_S(spec, g_S, times_s))
         shade = (BLUE, INK, VERMILION)[k]
         axis.plot(times_s, spreads, color=shade, linewidth=1.6, label=f"spread, {name} state")
-        if name == "middle" and np.abs(means).max() > 1e-3:
+        if name == "middle" and (retention.relax_shift_S or retention.drift_nu_mean):
             axis.plot(times_s, means, color=shade, linewidth=1.2, linestyle="--", label="mean change, middle state")
     if measured is not None:
         axis.plot(measured.times_s, np.array(measured.spread_S) * US, "o", color=GREY, markersize=4,
                   label="measured spread, all states")  # fmt: skip
-        if np.abs(measured.mean_S).max() * US > 1e-3:
+        if retention.relax_shift_S or retention.drift_nu_mean:
             axis.plot(measured.times_s, np.array(measured.mean_S) * US, "D", color=GREY, markersize=4, mfc="none",
                       label="measured mean change")  # fmt: skip
     axis.set_xscale("log")
     _frame(axis, "after programming", "time, s", "change of the conductance, µS")
-    axis.legend(fontsize=7.5, frameon=False, loc="best")
+    bottom, top = axis.get_ylim()
+    axis.set_ylim(bottom, top + 0.55 * (top - bottom))  # room for the legend
+    axis.legend(fontsize=7.5, frameon=False, loc="upper left")

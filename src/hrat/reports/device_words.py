@@ -28,7 +28,7 @@ def device_sentences(spec: HardwareSpec) -> list[str]:
     device, pulses = spec.device, spec.pulses
     states = f"{device.n_states} states" if device.n_states else "any state"
     out = [
-        f"{device.g_min_S * 1e6:.4g} to {device.g_max_S * 1e6:.4g} uS (a ratio of "
+        f"{siemens_text(device.g_min_S)} to {siemens_text(device.g_max_S)} (a ratio of "
         f"{device.g_max_S / device.g_min_S:.3g}), {states}, read at up to {device.v_read_V:g} V",
         f"pulses: {MODELS[pulses.model]}",
     ]
@@ -47,7 +47,7 @@ def device_sentences(spec: HardwareSpec) -> list[str]:
     if spec.programming.limit_error:
         spread_S = float(torch.as_tensor(sigma_S(middle_S, spec)).max())
         out.append(
-            f"once programmed, a device in the middle of the window is {spread_S * 1e6:.3g} uS off its target "
+            f"once programmed, a device in the middle of the window is {siemens_text(spread_S)} off its target "
             f"(standard deviation; {percent(spread_S / device.g_range_S, 1)} of the window)"
         )
     return out
@@ -57,8 +57,12 @@ def _steps(spec: HardwareSpec, sweep: Staircase) -> str:
     plain = sweep.median_device_S
     steps = plain.diff().abs()
     reached = (plain - plain[0]).abs() >= 0.95 * spec.device.g_range_S
-    far = f"{int(reached.nonzero()[0])} pulses" if bool(reached.any()) else f"more than {count(len(steps), 'pulse')}"
-    return f"{far} for 95 % of the window, the first step {float(steps[0]) * 1e6:.3g} uS"
+    if bool(reached.any()):
+        far = f"{count(int(reached.nonzero()[0]), 'pulse')} for 95 % of the window"
+    else:
+        share = float((plain[-1] - plain[0]).abs()) / spec.device.g_range_S
+        far = f"{count(len(steps), 'pulse')} for {percent(share, 0)} of the window, where they stop"
+    return f"{far}, the first step {siemens_text(float(steps[0]))}"
 
 
 def _retention(spec: HardwareSpec) -> str:
@@ -66,11 +70,20 @@ def _retention(spec: HardwareSpec) -> str:
     if not (retention.relax_sigma_S or retention.drift_nu_mean or retention.relax_shift_S):
         return "nothing is known of its retention"
     mean, spread = retention_spread_S(spec, (device.g_min_S + device.g_max_S) / 2, [retention.age_s])
+    trend = f"{siemens_text(mean[0])} " if retention.relax_shift_S or retention.drift_nu_mean else ""
     return (
         f"{time_text(retention.age_s)} after programming a device in the middle of the window has moved by "
-        f"{mean[0] * 1e6:+.3g} +- {spread[0] * 1e6:.3g} uS"
+        f"{trend}+- {siemens_text(spread[0])}"
         + ("" if retention.limit_retention else " (not in force: retention.limit_retention is off)")
     )
+
+
+def siemens_text(value_S: float) -> str:
+    """`40 uS`, `3.08 nS`."""
+    for unit, size in (("mS", 1e-3), ("uS", 1e-6), ("nS", 1e-9)):
+        if abs(value_S) >= (size if unit != "uS" else 0.1 * size):
+            return f"{value_S / size:.4g} {unit}"
+    return f"{value_S:.3g} S"
 
 
 def time_text(seconds: float) -> str:
@@ -96,7 +109,7 @@ def fit_table(fit: DeviceFit) -> Table:
     for residuals in fit.residuals:
         table.add_row(
             f"{residuals.direction} sweeps",
-            f"rms {residuals.median_rms_S * 1e6:.3g} uS, R^2 {residuals.median_r_squared:.4f}",
+            f"rms {siemens_text(residuals.median_rms_S)}, R^2 {residuals.median_r_squared:.4f}",
             f"{count(len(residuals.rms_S), 'sweep')}, the median of them",
         )
     return table
