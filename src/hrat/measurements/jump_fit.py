@@ -1,8 +1,8 @@
 """From steps to a table of measured changes: quantiles of what one pulse does, at some conductances.
 
 No model of the device is in it: whatever steps look like, they are drawn as they were measured, by devices that are all
-alike (`device_spread_rel` is 0: how devices differ is in the quantiles). Noise of the readings is in them too, and so is
-the end of the window, which cuts off the steps that begin near it.
+alike (`device_spread_rel` is 0: how devices differ is in the quantiles). Noise of the readings is in them too, and
+so is the end of the window, which cuts off the steps that begin near it.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hrat.measurements.direction import DirectionFit, Window
 from hrat.measurements.statistics import spread_between
 from hrat.measurements.step_fit import Spreads, StepFit
@@ -35,6 +37,9 @@ __all__ = ["PulseFit", "fit_pulses"]
 
 ROUNDS = 8
 """Of fit and weights in turns."""
+
+SETTLED = 1e-4
+"""Change of the figures from one round to the next, below which no further one is made."""
 
 WIDEST = 2.0
 """Largest relative spread of steps in the weights, so that first rounds cannot run away."""
@@ -73,10 +78,14 @@ def fit_pulses(
     problems = {up: StepFit(steps, window, up) for up, steps in sweeps.items()}
     spreads = Spreads(read_rel=read[0] / math.sqrt(n_reads) if read else 0.0)
     for _ in range(ROUNDS):
+        before = [(problem.rho, *problem.step) for problem in problems.values()]
         for problem in problems.values():
             problem.fit(spreads, linear)
         found = find_spreads(list(problems.values()), spreads, read_known=read is not None)
         spreads = replace(found.spreads, cycle_rel=min(found.spreads.cycle_rel, WIDEST))
+        after = [(problem.rho, *problem.step) for problem in problems.values()]
+        if all(np.allclose(old, new, rtol=SETTLED, atol=SETTLED) for old, new in zip(before, after, strict=True)):
+            break
     directions = {up: problem.result() for up, problem in problems.items()}
     groups = [(fit.device_log_steps, fit.device_errors) for fit in directions.values()]
     several = any(len(values) > 1 for values, _ in groups)

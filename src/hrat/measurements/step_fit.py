@@ -44,7 +44,9 @@ class Spreads:
 
     def moments(self, step: Floats) -> tuple[Floats, Floats, Floats]:
         """Of a step that never works backwards: mean over `step`, deviation over `step`, and that before the cut."""
-        s = np.hypot(self.cycle_rel, self.cycle / np.maximum(step, 1e-9))
+        # One number for all steps, unless a part of the spread is the same for all of them.
+        alike = np.array([self.cycle_rel])
+        s = alike if self.cycle == 0 else np.hypot(self.cycle_rel, self.cycle / np.maximum(step, 1e-9))
         return *truncated_moments(s), np.maximum(s, 1e-3)
 
 
@@ -71,7 +73,7 @@ class StepFit:
         self.before = before
         self.cluster = steps.device if steps.n_devices >= FEWEST_CLUSTERS else steps.sweep
         """What may go together beyond the model: a device's steps, or where there are few, those of a sweep."""
-        self.longer = np.ones(len(steps))
+        self.longer = np.ones(1)
         """Mean of a step over that of the Gaussian behind it."""
         self.place = before
 
@@ -157,7 +159,7 @@ class StepFit:
         """How far mean steps lie off the model: over BINS parts of the window, each with its error taken off."""
         place = np.clip((self.place[self.keep] * BINS).astype(np.int64), 0, BINS - 1)
         expected = self.predicted()[self.keep]
-        residual = self.change[self.keep] / self.longer[self.keep] - expected
+        residual = (self.change / self.longer)[self.keep] - expected
         count = np.maximum(sums_by(place, None, BINS), 1)
         mean = sums_by(place, residual, BINS) / count
         error = sums_by(place, residual**2, BINS) / count**2

@@ -26,6 +26,8 @@ LARGEST_MISFIT, CLEAR_MISFIT = 0.5, 0.15
 the table."""
 STILL_MOVING = 0.25
 """A last step of more than this share of the first: the window may go on."""
+MOST_STEPS = 1_000_000
+"""Of one direction: with more, some of each device's sweeps are fitted only, and that is said."""
 MOST_DRAWN = 3000
 """Sweeps that are put together for a picture."""
 
@@ -61,8 +63,9 @@ def fit_sweeps(files: list[Readings], model: str) -> SweepFit:
     positive_sets = _positive_sets(readings, alive)
     readings, mixed = _one_amplitude(readings)
     sweeps = {up: steps_of(readings, up, positive_sets, alive) for up in (True, False)}
+    n_steps = sum(map(len, sweeps.values()))
     too_few = {up: len(steps) for up, steps in sweeps.items() if len(steps) < FEWEST_STEPS}
-    sweeps = {up: steps for up, steps in sweeps.items() if up not in too_few}
+    sweeps = {up: _thinned(steps) for up, steps in sweeps.items() if up not in too_few}
     if not sweeps:
         raise DataError(
             f"too few pulses to fit: {' and '.join(f'{n} {NAMES[up]}' for up, n in too_few.items())} pulses between "
@@ -70,6 +73,11 @@ def fit_sweeps(files: list[Readings], model: str) -> SweepFit:
         )
     window = _window(sweeps, readings)
     fit = SweepFit(window, notes=mixed)
+    if sum(map(len, sweeps.values())) < n_steps - sum(too_few.values()):
+        fit.notes.append(
+            f"{sum(map(len, sweeps.values())):,} of {n_steps:,} steps were fitted, some sweeps of every device: "
+            "more would take time and change nothing"
+        )
     n_devices = int(alive.sum())
     _window_parameters(fit, n_devices)
     _pulse_figures(fit, readings, sweeps, positive_sets)
@@ -207,6 +215,28 @@ def _window(sweeps: dict[bool, Steps], readings: Readings) -> Window:
     some = np.unique(readings.g_S[:: max(len(readings.g_S) // 50_000, 1)])
     rounding = float(np.diff(some).min()) / math.sqrt(12) if len(some) > 1 else 0.0
     return Window(low, high, math.hypot(low_error, rounding), math.hypot(high_error, rounding))
+
+
+def _thinned(steps: Steps) -> Steps:
+    """Not all sweeps where there are very many: their errors are far below all else then, and time is not."""
+    part = len(steps) // MOST_STEPS + 1
+    if part == 1:
+        return steps
+    # Every so many sweeps of each device, so that all devices stay.
+    first = np.flatnonzero(steps.number == 0)
+    device = steps.device[first]
+    begins = np.concatenate([[True], np.diff(device) != 0])
+    place = np.arange(len(first)) - np.flatnonzero(begins)[np.cumsum(begins) - 1]
+    kept = (place % part == 0)[steps.sweep]
+    _, sweep = np.unique(steps.sweep[kept], return_inverse=True)
+    return Steps(
+        steps.device[kept],
+        sweep.astype(np.int64),
+        steps.number[kept],
+        steps.earlier_S[kept],
+        steps.before_S[kept],
+        steps.after_S[kept],
+    )
 
 
 def _median_by_device(values: Floats, device: Any) -> Floats:
