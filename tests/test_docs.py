@@ -80,6 +80,12 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.Monk
     assert first.scale_out == second.scale_out  # "both convolutions have the same outgoing scale"
 
 
+def test_the_page_of_an_own_device_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = run(DOCS / "device.md", tmp_path, monkeypatch)
+    assert hrat.load_spec(tmp_path / "mine.toml") == names["fit"].spec
+    assert (tmp_path / "fit.png").is_file()
+
+
 @pytest.mark.slow
 def test_the_example_of_an_own_loop_runs() -> None:
     spec = importlib.util.spec_from_file_location("own_loop", ROOT / "examples" / "own_loop.py")
@@ -151,7 +157,7 @@ def test_commands_and_their_options_exist(name: str) -> None:
             words = shlex.split(line.removeprefix("$ "), comments=True)
             if not words or Path(words[0]).name != "hrat":
                 continue
-            verb = " ".join(words[1:3]) if words[1] == "spec" else words[1]
+            verb = " ".join(words[1:3]) if words[1] in ("spec", "device") else words[1]
             assert verb in verbs, f"{name}: {line}"
             given = {word for word in words if word.startswith("-")}
             assert given <= options(verbs[verb]), f"{name}: {line}"

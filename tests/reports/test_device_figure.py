@@ -45,7 +45,7 @@ def test_other_suffixes_are_refused(tmp_path: Path) -> None:
 def test_every_preset_has_words(name: str) -> None:
     spec = hrat.load_spec(name)
     sentences = device_sentences(spec)
-    assert siemens_text(spec.device.g_max_S) in sentences[0]
+    assert siemens_text(spec.device.g_max_S, 4) in sentences[0]
     assert sum(sentence.startswith(("set, ", "reset, ")) for sentence in sentences) == 2
     if not spec.retention.relax_sigma_S and not spec.retention.drift_nu_mean:
         assert "nothing is known of its retention" in sentences

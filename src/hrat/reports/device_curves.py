@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ __all__ = ["Staircase", "retention_spread_S", "staircase"]
 DEVICES = 1000
 MOST_PULSES = 1000
 SEED = 0
+LOOK = 25
+"""Pulses after which it is looked whether the sweep still moves."""
 THERE = 0.98
 """The sweep is drawn until this much of its way is gone, and a quarter longer."""
 
@@ -33,6 +36,7 @@ class Staircase:
     """One device without any variation."""
 
 
+@lru_cache(maxsize=8)
 def staircase(spec: HardwareSpec, *, up: bool, start_S: float | None = None, pulses: int | None = None) -> Staircase:
     """Send a sweep of pulses through many devices of a spec.
 
@@ -66,8 +70,10 @@ def staircase(spec: HardwareSpec, *, up: bool, start_S: float | None = None, pul
         pulser.apply(cells, lambda now: torch.full_like(now.g_S, wish), 1, generator)
         rows.append(_read(cells.g_S, spec, generator))
         plain = plain + pulser.response.change_S(plain, torch.tensor([up]), None, None)
-        plains.append(plain.clamp(device.g_min_S, device.g_max_S))
-        plain = plains[-1]
+        plain = plain.clamp(device.g_min_S, device.g_max_S)
+        plains.append(plain)
+        if pulses is None and len(rows) % LOOK == 0 and _has_stopped(rows):
+            break
     table = torch.stack(rows)
     mean = table.mean(1)
     if pulses is None:
@@ -75,6 +81,12 @@ def staircase(spec: HardwareSpec, *, up: bool, start_S: float | None = None, pul
         there = int((way >= THERE * way.max()).nonzero()[0])
         table, mean = table[: max(int(1.25 * there), 5) + 1], mean[: max(int(1.25 * there), 5) + 1]
     return Staircase(mean, table.quantile(0.1, dim=1), table.quantile(0.9, dim=1), torch.cat(plains)[: len(mean)])
+
+
+def _has_stopped(rows: list[Tensor]) -> bool:
+    """Whether the last LOOK pulses have moved the mean by less than a hundredth of what all of them did."""
+    first, before, now = (float(row.mean()) for row in (rows[0], rows[-LOOK], rows[-1]))
+    return abs(now - before) < 0.01 * abs(now - first) or now == first
 
 
 def _read(g_S: Tensor, spec: HardwareSpec, generator: torch.Generator) -> Tensor:

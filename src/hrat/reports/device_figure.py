@@ -111,11 +111,11 @@ def _retention(axis: Axes, spec: HardwareSpec, fit: DeviceFit | None) -> None:
                   fontsize=9, color=GREY)  # fmt: skip
         return
     measured = None if fit is None else fit.retention
-    ends = [*(measured.times_s if measured else ()), *retention.relax_times_s] or [
-        retention.drift_t0_s,
-        retention.age_s,
-    ]
-    times_s = np.geomspace(max(min(ends), 1e-3), max(ends) * (1.0001 if len(ends) > 1 else 10), 60).tolist()
+    ends = [*(measured.times_s if measured else ()), *retention.relax_times_s]
+    if measured is None:
+        ends += [retention.age_s, *([retention.drift_t0_s] if retention.drift_nu_mean else [])]
+    first, last = max(min(ends), 1e-3), max(ends)
+    times_s = np.geomspace(first, last if last > first else 10 * first, 60).tolist()
     states = (
         (device.g_min_S, "lowest"),
         ((device.g_min_S + device.g_max_S) / 2, "middle"),

@@ -28,7 +28,7 @@ def device_sentences(spec: HardwareSpec) -> list[str]:
     device, pulses = spec.device, spec.pulses
     states = f"{device.n_states} states" if device.n_states else "any state"
     out = [
-        f"{siemens_text(device.g_min_S)} to {siemens_text(device.g_max_S)} (a ratio of "
+        f"{siemens_text(device.g_min_S, 4)} to {siemens_text(device.g_max_S, 4)} (a ratio of "
         f"{device.g_max_S / device.g_min_S:.3g}), {states}, read at up to {device.v_read_V:g} V",
         f"pulses: {MODELS[pulses.model]}",
     ]
@@ -78,11 +78,11 @@ def _retention(spec: HardwareSpec) -> str:
     )
 
 
-def siemens_text(value_S: float) -> str:
+def siemens_text(value_S: float, digits: int = 3) -> str:
     """`40 uS`, `3.08 nS`."""
     for unit, size in (("mS", 1e-3), ("uS", 1e-6), ("nS", 1e-9)):
         if abs(value_S) >= (size if unit != "uS" else 0.1 * size):
-            return f"{value_S / size:.4g} {unit}"
+            return f"{value_S / size:.{digits}g} {unit}"
     return f"{value_S:.3g} S"
 
 
