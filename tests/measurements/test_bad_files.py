@@ -254,3 +254,18 @@ def test_other_amplitudes_are_left_out(write: Write, sweeps: str) -> None:
     fit = hrat.fit_device(write(stronger))
     assert fit.spec.pulses.set_V == 1.8
     assert any("several amplitudes (1.8, 2.5 V)" in warning for warning in fit.warnings)
+
+
+def test_faults_anywhere_in_a_large_file_cost_their_own_rows_only(write: Write, sweeps: str) -> None:
+    comment, header, *rows = sweeps.strip().split("\n")
+    many = [f"p{part}{row}" for part in range(12) for row in rows]
+    expected = values(write("\n".join([comment, header, *many])))
+    many[5000] = many[5000].rpartition(",")[0] + ",NaN?"
+    many[9000] = '"' + many[9000]
+    many[12_000] = "\x00\x01,,"
+    text = "\n".join([comment, header, *many]).encode()
+    cut = text.rindex(b",")
+    fit = hrat.fit_device(write(text[:cut] + b",\xff\xfe" + b"\n"))
+    assert sum(fit.cleaning[0].dropped.values()) == 3
+    assert fit.parameter("n_set").value == pytest.approx(expected["soft_bounds.n_set"], rel=0.01)
+    assert fit.parameter("device_spread_rel").value == pytest.approx(expected["pulses.device_spread_rel"], rel=0.01)

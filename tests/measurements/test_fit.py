@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,3 +157,8 @@ def test_ten_million_rows(tmp_path: Path, truth: hrat.HardwareSpec) -> None:
     assert fit.cleaning[0].n_kept == fit.cleaning[0].n_rows > 10_000_000
     assert fit.parameter("n_set").value == pytest.approx(40, rel=0.03)
     path.unlink()
+
+
+def test_fitting_needs_no_torch(sweeps: str, write: Write) -> None:
+    code = f"import sys, hrat; hrat.fit_device({str(write(sweeps))!r}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

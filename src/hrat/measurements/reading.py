@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ Progress = Callable[[str, float], None]
 
 BLOCK_CHARACTERS = 2**24
 """Text that is read at a time."""
+
+SMALL_BLOCK = 2**15
+"""Text that is read cell by cell where something in it is no number."""
 
 DELIMITERS = (";", "\t", ",")
 
@@ -73,7 +76,7 @@ def read_table(path: str | os.PathLike[str], progress: Progress | None = None) -
     where = path.name
     encoding, notes = _encoding(path)
     size = max(path.stat().st_size, 1)
-    with path.open("rb") as binary, io.TextIOWrapper(binary, encoding=encoding, newline=None) as text:
+    with path.open("rb") as binary, io.TextIOWrapper(binary, encoding, "replace") as text:
         header_line = _header_line(text, where)
         delimiter = next((sign for sign in DELIMITERS if sign in header_line), ",")
         header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=delimiter))]
@@ -193,7 +196,13 @@ class _Blocks:
         try:
             return self._quick(block)
         except ValueError:
+            pass
+        if len(block) <= SMALL_BLOCK:
             return self._slow(block)
+        # One bad cell must not make a whole block slow.
+        middle = block.index("\n", len(block) // 2) + 1 if "\n" in block[len(block) // 2 : -1] else len(block)
+        parts = [block[:middle], block[middle:]]
+        return np.concatenate([self.numbers(part) for part in parts if part], axis=1) if parts[1] else self._slow(block)
 
     def _quick(self, block: str) -> Floats:
         places = [column.place for column in self.used]
@@ -220,7 +229,7 @@ class _Blocks:
 
     def _slow(self, block: str) -> Floats:
         rows = []
-        for cells in csv.reader(io.StringIO(block), delimiter=self.delimiter):
+        for cells in csv.reader(block.splitlines(), delimiter=self.delimiter, quoting=_quoting(block)):
             if not any(cell.strip() for cell in cells) or cells[0].startswith("#"):
                 continue
             whole = len(cells) == self.n_cells
@@ -235,3 +244,8 @@ class _Blocks:
             return float(text)
         except ValueError:
             return NOT_A_NUMBER
+
+
+def _quoting(block: str) -> Literal[0, 3]:
+    """Whether quotes enclose cells; an odd number of them would swallow the rest of the block."""
+    return csv.QUOTE_NONE if block.count('"') % 2 else csv.QUOTE_MINIMAL

@@ -341,9 +341,8 @@ def _model(fit: SweepFit, sweeps: dict[bool, Steps], readings: Readings, model: 
             )
         elif len(directions) == 2 and all(part.rho < 2 * part.rho_error for part in directions.values()):
             chosen = "linear_step"
-            if any(part.rho > -2 * part.rho_error for part in directions.values()):
-                found = fitted(linear=True)
-                directions = {True: found.set, False: found.reset}  # type: ignore[dict-item]
+            found = fitted(linear=True)
+            directions = {up: part for up, part in ((True, found.set), (False, found.reset)) if part is not None}
     fit.choices["pulses.model"] = (chosen, "asked for" if model != "auto" else "found by the fit")
     if chosen == "jump_table":
         _jumps(fit, sweeps)
