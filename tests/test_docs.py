@@ -87,6 +87,12 @@ def test_the_page_on_programming_runs_as_it_stands(tmp_path: Path, monkeypatch: 
     assert totals.most_pulses == 20
 
 
+def test_the_page_of_an_own_device_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = run(DOCS / "device.md", tmp_path, monkeypatch)
+    assert hrat.load_spec(tmp_path / "mine.toml") == names["fit"].spec
+    assert (tmp_path / "fit.png").is_file()
+
+
 @pytest.mark.slow
 def test_the_example_of_an_own_loop_runs() -> None:
     spec = importlib.util.spec_from_file_location("own_loop", ROOT / "examples" / "own_loop.py")
@@ -158,7 +164,7 @@ def test_commands_and_their_options_exist(name: str) -> None:
             words = shlex.split(line.removeprefix("$ "), comments=True)
             if not words or Path(words[0]).name != "hrat":
                 continue
-            verb = " ".join(words[1:3]) if words[1] == "spec" else words[1]
+            verb = " ".join(words[1:3]) if words[1] in ("spec", "device") else words[1]
             assert verb in verbs, f"{name}: {line}"
             given = {word for word in words if word.startswith("-")}
             assert given <= options(verbs[verb]), f"{name}: {line}"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, load
     from hrat.errors import HratError
     from hrat.mapping import deploy
+    from hrat.measurements import DeviceFit, fit_device
     from hrat.nn import PreparedModel, calibrate, prepare, use_chip
     from hrat.programming import age, characterise, program
     from hrat.simulation import simulate
@@ -30,6 +31,7 @@ __all__ = [
     "Array",
     "Deployment",
     "Device",
+    "DeviceFit",
     "HardwareSpec",
     "HratError",
     "Periphery",
@@ -43,6 +45,7 @@ __all__ = [
     "deploy",
     "export_csv",
     "fit",
+    "fit_device",
     "load",
     "load_spec",
     "prepare",
@@ -55,6 +58,7 @@ _ROOMS = {
     "artifacts": ("Deployment", "ProgrammedChip", "SimulationResult", "export_csv", "load"),
     "errors": ("HratError",),
     "mapping": ("deploy",),
+    "measurements": ("DeviceFit", "fit_device"),
     "nn": ("PreparedModel", "calibrate", "prepare", "use_chip"),
     "programming": ("age", "characterise", "program"),
     "simulation": ("simulate",),

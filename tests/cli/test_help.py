@@ -13,7 +13,20 @@ from cli.shell import Shell
 from hrat.recipes import METHODS
 from hrat.training.data import DATASET_NAMES
 
-VERBS = ["demo", "recipes", "spec", "train", "deploy", "program", "simulate", "verify", "netlist", "compare", "inspect"]
+VERBS = [
+    "demo",
+    "recipes",
+    "spec",
+    "device",
+    "train",
+    "deploy",
+    "program",
+    "simulate",
+    "verify",
+    "netlist",
+    "compare",
+    "inspect",
+]
 
 
 def test_version(shell: Shell) -> None:
@@ -25,11 +38,11 @@ def test_help_lists_the_verbs_in_the_order_of_the_pipeline(shell: Shell) -> None
     assert re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) == VERBS
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "spec list", "spec show", "spec check"])
+@pytest.mark.parametrize("verb", [*VERBS, "spec list", "spec show", "spec check", "device fit", "device show"])
 def test_every_verb_has_help_with_an_example(shell: Shell, verb: str) -> None:
     text = shell.works(*verb.split(), "--help")
     assert f"Usage: hrat {verb}" in text
-    if verb != "spec":
+    if verb not in ("spec", "device"):
         assert f"$ hrat {verb}" in text
 
 

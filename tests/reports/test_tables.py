@@ -77,11 +77,21 @@ def test_chip_table_has_the_error_that_was_programmed(chips: hrat.ProgrammedChip
 
 
 def test_switched_off_restrictions_are_named(deployment: hrat.Deployment) -> None:
-    assert line_with(printed(artifact_table(deployment)), "switched off").split()[2:] == ["wires"]
+    assert line_with(printed(artifact_table(deployment)), "switched off").split()[2:] == [
+        "wires,",
+        "faults,",
+        "retention",
+    ]
     free = hrat.Deployment(
         spec=deployment.spec.without("error", "swing"), layers=deployment.layers, graph=deployment.graph
     )
-    assert line_with(printed(artifact_table(free)), "switched off").split()[2:] == ["error,", "swing,", "wires"]
+    assert line_with(printed(artifact_table(free)), "switched off").split()[2:] == [
+        "error,",
+        "swing,",
+        "wires,",
+        "faults,",
+        "retention",
+    ]
 
 
 def test_simulation_table_marks_the_worst_chip_and_the_failed_one() -> None:

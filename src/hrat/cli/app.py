@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hrat.cli import compare, demo, deploy, inspect, netlist, program, recipes, simulate, train, verify
+from hrat.cli.device import device_app
 from hrat.cli.guard import Verbs
 from hrat.cli.output import examples
 from hrat.cli.spec import spec_app
@@ -55,6 +56,7 @@ def _root(
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("recipes", epilog=recipes.EXAMPLES)(recipes.recipes)
 app.add_typer(spec_app, name="spec")
+app.add_typer(device_app, name="device")
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("deploy", epilog=deploy.EXAMPLES)(deploy.deploy)
 app.command("program", epilog=program.EXAMPLES)(program.program)

@@ -19,7 +19,20 @@ __all__ = ["UNSOLVED", "Verbs", "explain"]
 
 MISTAKE, UNSOLVED, INTERRUPTED = 2, 3, 130
 
-ORDER = ("demo", "recipes", "spec", "train", "deploy", "program", "simulate", "verify", "netlist", "compare", "inspect")
+ORDER = (
+    "demo",
+    "recipes",
+    "spec",
+    "device",
+    "train",
+    "deploy",
+    "program",
+    "simulate",
+    "verify",
+    "netlist",
+    "compare",
+    "inspect",
+)
 
 # Verbs whose runs are in a folder, where the same command finds them again.
 RESUMED = ("train", "compare", "demo")

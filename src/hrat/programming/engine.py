@@ -116,6 +116,10 @@ class Pulser:
         if active is not cells:
             cells.put_back(active)
 
+    def pulse_all(self, cells: Cells, up: bool, generator: torch.Generator) -> None:
+        """One set or reset pulse on every device."""
+        self._pulse(cells, torch.full_like(cells.g_S, float(up)), None, generator)
+
     def _pulse(self, cells: Cells, up: Tensor, wanted: Tensor | None, generator: torch.Generator) -> None:
         """One pulse on each device, or on those that want one; `up` and `wanted` are ones and zeros.
 

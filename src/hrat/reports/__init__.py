@@ -6,6 +6,8 @@ from hrat.reports.artifact_tables import artifact_table, simulation_table
 from hrat.reports.chip_figure import chip_figure
 from hrat.reports.comparison_figure import comparison_figure
 from hrat.reports.comparison_tables import comparison_markdown, comparison_table
+from hrat.reports.device_figure import device_figure
+from hrat.reports.device_words import device_sentences, fit_table
 from hrat.reports.programming_figure import programming_figure
 from hrat.reports.verification_figure import verification_figure
 from hrat.reports.verification_tables import verification_table
@@ -16,6 +18,9 @@ __all__ = [
     "comparison_figure",
     "comparison_markdown",
     "comparison_table",
+    "device_figure",
+    "device_sentences",
+    "fit_table",
     "programming_figure",
     "simulation_table",
     "verification_figure",

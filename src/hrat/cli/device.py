@@ -1,0 +1,149 @@
+"""`hrat device`: a memristor of one's own, from its measurements; and what a device does, in words and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hrat.cli.options import SetOption, spec_with
+from hrat.cli.output import examples, next_step, show, wrote
+from hrat.errors import HratError
+
+if TYPE_CHECKING:
+    from hrat.measurements import DeviceFit
+
+__all__ = ["device_app"]
+
+device_app = typer.Typer(
+    no_args_is_help=True, help="Fit a device to measurements, and look at devices.", rich_markup_mode="rich"
+)
+
+PictureOption = Annotated[
+    Path | None, typer.Option("--picture", metavar="FILE", help="Draw it, as .png, .svg or .pdf.")
+]
+
+
+class ModelName(StrEnum):
+    """What a pulse does."""
+
+    auto = "auto"
+    soft_bounds = "soft_bounds"
+    linear_step = "linear_step"
+    jump_table = "jump_table"
+
+
+@device_app.command(
+    "fit",
+    epilog=examples(
+        "hrat device fit sweep.csv retention.csv -o mine.toml --picture fit.png",
+        "hrat device fit --example -o example.toml",
+    ),
+)
+def fit_csv(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="CSV...", help="Pulse sweeps, retention or write-verify records; headers name the units."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="TOML file to write, a spec like any preset.")
+    ] = None,
+    picture: PictureOption = None,
+    base: Annotated[
+        str, typer.Option("--base", metavar="NAME|FILE", help="Spec for all that is not measured.")
+    ] = "generic-4bit",
+    model: Annotated[ModelName, typer.Option(help="What a pulse does; auto finds out.")] = ModelName.auto,
+    name: Annotated[
+        str | None, typer.Option(help="Of the spec; that of the output or first CSV file otherwise.")
+    ] = None,
+    accept_poor: Annotated[
+        bool, typer.Option("--accept-poor", help="Take a fit that would be refused; its faults become warnings.")
+    ] = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Fit the example files that come with hrat, which are synthetic.")
+    ] = False,
+) -> None:
+    """Fit a device to a lab's CSV files, and write it as a spec.
+
+    Every figure comes with its standard error. Rows that are no measurements are left out, and counted. A fit that
+    is not to be trusted is refused with its reasons.
+    """
+    from hrat.measurements import example_csv, fit_device
+    from hrat.measurements.example import EXAMPLES
+
+    if bool(files) == example:
+        raise HratError("expected CSV files, or --example and none" if example else "expected CSV files, or --example")
+    chosen = [example_csv(part) for part in EXAMPLES] if example else files or []
+    title = name or (output.stem if output else "synthetic-example" if example else None)
+    with _progress() as progress:
+        fit = fit_device(chosen, base=base, model=model.value, name=title, accept_poor=accept_poor, progress=progress)
+    _report(fit)
+    written = [] if output is None else [fit.save(output)]
+    if picture is not None:
+        from hrat.reports import device_figure
+
+        written.append(device_figure(fit, picture))
+    wrote(written)
+    if output is not None:
+        next_step(f"hrat train lenet5-mnist5k --spec {output}")
+
+
+@device_app.command(
+    "show", epilog=examples("hrat device show wan2022 --picture wan2022.png", "hrat device show mine.toml")
+)
+def show_device(
+    spec: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A preset (see hrat spec list), or a TOML file.")],
+    settings: SetOption = None,
+    picture: PictureOption = None,
+) -> None:
+    """Say what a device does: its window, its pulses, its retention, its errors."""
+    chosen = spec_with(spec, settings)
+    from hrat.reports import device_figure, device_sentences
+
+    typer.echo(f"{chosen.name}: {chosen.description}" if chosen.description else chosen.name)
+    for sentence in device_sentences(chosen):
+        typer.echo(f"  {sentence}")
+    if picture is not None:
+        wrote([device_figure(chosen, picture)])
+
+
+def _report(fit: DeviceFit) -> None:
+    from hrat.reports import fit_table
+
+    show(fit_table(fit))
+    for report in fit.cleaning:
+        for sentence in report.sentences():
+            typer.echo(sentence)
+    for warning in fit.warnings:
+        typer.secho("warning: ", fg=typer.colors.YELLOW, nl=False, err=True)
+        typer.echo(warning, err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar for each thing that is done, on a terminal only; gone when all is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not Console(stderr=True).is_terminal,
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=1.0)
+            bars.update(tasks[what], completed=done)
+
+        yield tell
