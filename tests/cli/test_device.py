@@ -56,3 +56,14 @@ def test_a_bad_file_leaves_nothing_behind(shell: Shell, tmp_path: Path) -> None:
 def test_show_takes_settings(shell: Shell) -> None:
     assert "8 states" in shell.works("device", "show", "yao2020", "--set", "device.weight_bits=3")
     assert "there is no preset" in shell.refuses("device", "show", "yao2021")
+
+
+def test_characterise_writes_a_spec_for_training_and_a_picture(shell: Shell, tmp_path: Path) -> None:
+    text = shell.works("device", "characterise", "yao2020", "--scheme", "write-verify", "--max-pulses", "20",
+                       "--devices", "200", "-o", "mine.toml", "--picture", "table.png")  # fmt: skip
+    assert "'yao2020' by write_verify, at most 20 pulses, 200 devices a state" in text
+    spec = hrat.load_spec("mine.toml")
+    assert spec.programming.table_S is not None
+    assert (spec.programming.scheme, spec.programming.max_pulses) == ("write_verify", 20)
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+    assert "needs no other one" in shell.refuses("device", "characterise", "yao2020")

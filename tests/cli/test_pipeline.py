@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,14 @@ def test_compare_leaves_table_picture_and_figures(shell: Shell, tmp_path: Path) 
     assert shell.works(*words) == out  # nothing is trained again, and nothing differs
     assert "comparison of methods" in shell.works("inspect", "out")
     shell.works("deploy", "out/run-hrat", "-o", "net.dep")
+
+
+def test_program_pulse_by_pulse(shell: Shell, make_chips: Callable[[], Path], tmp_path: Path) -> None:
+    make_chips()
+    text = shell.works("program", "a.deployment", "-o", "one.chips", "--chips", "2", "--scheme", "write-verify",
+                       "--max-pulses", "30", "--picture", "pulses.png")  # fmt: skip
+    assert "wrote pulses.png" in text
+    chip = hrat.load(tmp_path / "one.chips")
+    assert isinstance(chip, hrat.ProgrammedChip)
+    assert chip.pulse_totals().most_pulses <= 30
+    assert (tmp_path / "pulses.png").read_bytes().startswith(b"\x89PNG")

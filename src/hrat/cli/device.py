@@ -147,3 +147,47 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
             bars.update(tasks[what], completed=done)
 
         yield tell
+
+
+@device_app.command(
+    "characterise",
+    epilog=examples(
+        "hrat device characterise yao2020 --scheme write-verify --max-pulses 20 -o yao20.toml --picture table.png",
+        "hrat train lenet5-mnist5k -o run --spec yao20.toml",
+    ),
+)
+def characterise_device(
+    spec: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A preset (see hrat spec list), or a TOML file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="TOML file to write: the spec with the table in it."),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="write-verify or open-loop.", show_default="the spec's, programming.scheme"),
+    ] = None,
+    max_pulses: Annotated[
+        int | None, typer.Option(min=0, help="Pulses for one device at most.", show_default="the spec's")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=100, help="Virtual devices for each state.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Of their differences and of the pulses.")] = 0,
+    picture: PictureOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Find what pulses reach: for each target state the distribution of conductances, for training to draw from."""
+    import hrat
+    from hrat.reports import characterisation_figure
+    from hrat.reports.drawing import figure_format
+
+    if picture is not None:
+        figure_format(picture)  # refused before the work, not after it
+    table = hrat.characterise(
+        spec_with(spec, settings), scheme=scheme, max_pulses=max_pulses, devices=devices, seed=seed
+    )
+    typer.echo(str(table))
+    if output is not None:
+        wrote([table.spec.save(output)])
+    if picture is not None:
+        wrote([characterisation_figure(table, picture)])
+    if output is not None:
+        next_step(f"hrat train lenet5-mnist5k -o run --spec {output}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hrat.reports.artifact_tables import artifact_table, simulation_table
+from hrat.reports.characterisation_figure import characterisation_figure
 from hrat.reports.chip_figure import chip_figure
 from hrat.reports.comparison_figure import comparison_figure
 from hrat.reports.comparison_tables import comparison_markdown, comparison_table
@@ -14,6 +15,7 @@ from hrat.reports.verification_tables import verification_table
 
 __all__ = [
     "artifact_table",
+    "characterisation_figure",
     "chip_figure",
     "comparison_figure",
     "comparison_markdown",
