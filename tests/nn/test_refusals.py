@@ -35,9 +35,13 @@ def branch(fc: nn.Module, x: Tensor) -> Tensor:
 
 
 def loop(fc: nn.Module, x: Tensor) -> Tensor:
-    for row in x:
-        x = x + fc(row)
+    while x.abs().max() > 1:
+        x = fc(x)
     return x
+
+
+def packed(fc: nn.Module, x: Tensor) -> Tensor:
+    return fc(nn.utils.rnn.pack_padded_sequence(x, torch.tensor([2, 1]), batch_first=True).data)
 
 
 class _Recurrent(nn.Module):
@@ -46,7 +50,9 @@ class _Recurrent(nn.Module):
         self.cell, self.head = cell, nn.Linear(6, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cell(x))
+        if isinstance(self.cell, nn.RNNCellBase) or not hasattr(self.cell, "num_heads"):
+            return self.head(self.cell(x))
+        return self.head(self.cell(x, x, x)[0])
 
 
 def normed(**how: Any) -> nn.Module:
@@ -75,10 +81,21 @@ REFUSED: list[tuple[nn.Module, Tensor, str]] = [
         r"do not depend on the values of tensors(.|\n)*fix: replace Python's if/while/for",
     ),
     (_With(lambda fc, x: torch.fft.fft(fc(x)).real), torch.randn(2, 6), r"fft.*is not among the operations"),
-    (_With(lambda fc, x: torch.cumsum(fc(x), 1)), torch.randn(2, 6), r"cumsum.*is not among the operations"),
-    (_Recurrent(nn.LSTM(6, 6)), torch.randn(4, 2, 6), r"cell \(LSTM\) cannot be put on crossbars yet"),
-    (_Recurrent(nn.GRUCell(6, 6)), torch.randn(2, 6), r"cell \(GRUCell\) cannot be put on crossbars yet"),
-    (_Recurrent(nn.MultiheadAttention(6, 2)), torch.randn(4, 2, 6), r"cell \(MultiheadAttention\) cannot"),
+    (_With(lambda fc, x: torch.linalg.inv(fc(x))), torch.randn(6, 6), r"inv.*is not among the operations"),
+    (_With(packed), torch.randn(2, 3, 6), r"fix: give padded sequences to the recurrent layer as they are"),
+    (
+        _With(lambda fc, x: F.conv1d(fc(x), fc.weight[:, :, None].softmax(1))),
+        torch.randn(2, 6, 6),
+        r"convolution whose weight is computed in the forward pass; expected a parameter",
+    ),
+    (_Recurrent(nn.LSTM(6, 6, proj_size=3)), torch.randn(4, 2, 6), r"'cell' \(LSTM\) has proj_size=3; expected 0"),
+    (
+        _Recurrent(nn.MultiheadAttention(6, 2, add_bias_kv=True)),
+        torch.randn(4, 2, 6),
+        r"'cell' \(MultiheadAttention\) has add_bias_kv or add_zero_attn",
+    ),
+    (_Recurrent(nn.LSTM(6, 6)), torch.randn(4, 2, 6), r"does not pass through node 'head'.*must be Tensor, not tuple$"),
+    (_Recurrent(nn.GRUCell(6, 6)), torch.randn(2, 5), r"does not pass through .*(5|6)"),
     (with_nan(), IMAGE, r"parameter '0\.weight' has values that are not finite"),
     (normed(track_running_stats=False), IMAGE, r"'1' keeps no running statistics \(track_running_stats=False\)"),
     (weight_normed(), IMAGE, r"'0' .*weight norm, spectral norm.*remove_parametrizations"),

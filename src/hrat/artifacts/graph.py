@@ -12,12 +12,15 @@ operation      arguments                           meaning
 `clamp_swing`  value                               output swing of an amplifier that adds
 `adc`          value, tensor alpha                 V -> digital, in front of a digital island
 `reader`       value, tensor alpha                 V -> normal scale, by whoever reads the outputs
+`recurrence`   value, states, layer name, two      a recurrent layer: at each time step the state passes a DAC, the
+               tensors alpha                       layer and an ADC, and gates (`hrat.artifacts.recurrence`)
 `output`       value, or a nest of values          what the network returns
 =============  ==================================  ==================================================
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +32,7 @@ from hrat.errors import ArtifactError
 
 __all__ = ["BORDER_OPS", "OpNode", "Ref", "TensorKey", "decode_node", "encode_node", "map_nested"]
 
-BORDER_OPS = ("input", "constant", "dac", "crossbar", "clamp_swing", "adc", "reader", "output")
+BORDER_OPS = ("input", "constant", "dac", "crossbar", "clamp_swing", "adc", "reader", "recurrence", "output")
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,10 @@ def _encode(value: Any) -> Any:
         return {"tensor": value.key}
     if isinstance(value, torch.dtype):
         return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, torch.device):
+        return {"device": str(value)}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}  # JSON has no infinity
     if isinstance(value, slice):
         return {"slice": [_encode(part) for part in (value.start, value.stop, value.step)]}
     if value is Ellipsis:
@@ -144,6 +151,10 @@ def _decode(value: Any) -> Any:
         if not isinstance(found, torch.dtype):
             raise ArtifactError(f"'{content}' is not a torch number type")
         return found
+    if kind == "device":
+        return torch.device(content)
+    if kind == "float":
+        return float(content)
     if kind == "slice":
         return slice(*(_decode(part) for part in content))
     if kind == "ellipsis":

@@ -1,14 +1,16 @@
 """The operations that a graph may hold between crossbars: one table for conversion, mapping and simulation.
 
 `analog` operations commute with a positive scale, so a circuit can do them on voltages: rectifiers, pooling, layout,
-sums. All others run in a **digital island**, between an ADC and a DAC. A graph that is read from a file may name these
-operations and no others: a file can never call what is not in this table.
+sums. All others run in a **digital island**, between an ADC and a DAC, for the reason that the table gives. Some only
+ask for sizes and look at no value. A graph that is read from a file may name these operations and no others: a file can
+never call what is not in this table.
 
 To add one, add a line to the list that fits it.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +19,11 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.node import has_side_effect
 
-__all__ = ["OPS", "Op", "op_of"]
+from hrat.errors import HratError
+
+__all__ = ["FACTORIES", "OPS", "Op", "op_of"]
 
 Signals = Literal["first", "two", "list"]
 
@@ -38,6 +43,10 @@ class Op:
     """Whether an amplifier yields the result, so that its output swing limits it."""
     per_channel: bool = False
     """Whether it treats the channels (dimension 1) apart, so that each may have a scale of its own."""
+    why: str = ""
+    """Why it is digital."""
+    reads_values: bool = True
+    """Whether the values of its arguments matter, not their sizes alone."""
 
 
 def _add(a: Any, b: Any, *, alpha: float = 1) -> Any:
@@ -56,6 +65,26 @@ def _size(x: Tensor, dim: int | None = None) -> Any:
     return tuple(x.shape) if dim is None else x.shape[dim]
 
 
+def _device(x: Tensor) -> torch.device:
+    return x.device
+
+
+def _expect(got: Any, wanted: Any, place: str = "") -> None:
+    """A check that a size, or a branch that depends on sizes, is that of the example input."""
+    if got == wanted:
+        return
+    if isinstance(wanted, bool):
+        what = f"the network branches on a size at {place}, and this input goes another way than the example input did"
+    else:
+        what = f"the network was prepared for the example input's size at {place}: expected {wanted}, got {got}"
+    raise HratError(f"{what}; prepare it again with an example input of that size")
+
+
+def _assert(condition: Any, message: str) -> None:
+    if not condition:
+        raise HratError(message)
+
+
 def _identity(x: Any, *_: Any, **__: Any) -> Any:
     return x
 
@@ -69,6 +98,14 @@ def _reshape(x: Tensor, *shape: Any) -> Tensor:
     return x.reshape(*shape)
 
 
+def _repeat_interleave(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return x.repeat_interleave(*args, **kwargs)
+
+
+def _embedding(ids: Tensor, weight: Tensor, padding_idx: int | None = None, *_: Any, **__: Any) -> Tensor:
+    return F.embedding(ids, weight, padding_idx)
+
+
 def _method(name: str) -> Callable[..., Any]:
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
         return getattr(x, name)(*args, **kwargs)
@@ -80,7 +117,7 @@ def _method(name: str) -> Callable[..., Any]:
 _CHANNELWISE: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("relu", _relu, [F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"]),
     ("leaky_relu", F.leaky_relu, [F.leaky_relu, F.leaky_relu_]),
-    ("identity", _identity, ["contiguous", "clone", torch.clone, "detach"]),
+    ("identity", _identity, ["contiguous", "clone", torch.clone, "detach", torch.detach]),
     ("max_pool1d", F.max_pool1d, [F.max_pool1d, torch.max_pool1d]),
     ("max_pool2d", F.max_pool2d, [F.max_pool2d, torch.max_pool2d]),
     ("max_pool3d", F.max_pool3d, [F.max_pool3d, torch.max_pool3d]),
@@ -99,25 +136,43 @@ _LAYOUT: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("unflatten", _method("unflatten"), [torch.unflatten, "unflatten"]),
     ("reshape", _reshape, [torch.reshape, "reshape", "view"]),
     ("permute", _method("permute"), [torch.permute, "permute"]),
-    ("transpose", torch.transpose, [torch.transpose, "transpose", torch.swapaxes, "swapaxes"]),
+    ("transpose", torch.transpose, [torch.transpose, "transpose", torch.swapaxes, "swapaxes", torch.swapdims]),
+    ("movedim", torch.movedim, [torch.movedim, "movedim", torch.moveaxis, "moveaxis"]),
+    ("t", torch.t, [torch.t, "t"]),
     ("squeeze", torch.squeeze, [torch.squeeze, "squeeze"]),
     ("unsqueeze", torch.unsqueeze, [torch.unsqueeze, "unsqueeze"]),
     ("getitem", operator.getitem, [operator.getitem]),
     ("chunk", torch.chunk, [torch.chunk, "chunk"]),
     ("split", torch.split, [torch.split, "split"]),
+    ("tensor_split", torch.tensor_split, [torch.tensor_split, "tensor_split"]),
     ("unbind", torch.unbind, [torch.unbind, "unbind"]),
     ("select", torch.select, [torch.select, "select"]),
     ("narrow", torch.narrow, [torch.narrow, "narrow"]),
-    ("expand", _method("expand"), ["expand"]),
+    ("index_select", torch.index_select, [torch.index_select, "index_select"]),
+    ("unfold", _method("unfold"), ["unfold"]),
+    ("expand", _method("expand"), ["expand", torch.broadcast_to]),
+    ("expand_as", _method("expand_as"), ["expand_as"]),
+    ("view_as", _method("reshape_as"), ["view_as", "reshape_as"]),
     ("repeat", _method("repeat"), ["repeat"]),
+    ("tile", torch.tile, [torch.tile, "tile"]),
+    ("repeat_interleave", _repeat_interleave, [torch.repeat_interleave, "repeat_interleave"]),
+    ("flip", torch.flip, [torch.flip, "flip"]),
+    ("roll", torch.roll, [torch.roll, "roll"]),
+    ("channel_shuffle", F.channel_shuffle, [F.channel_shuffle]),
     ("pixel_shuffle", F.pixel_shuffle, [F.pixel_shuffle, torch.pixel_shuffle]),
     ("pixel_unshuffle", F.pixel_unshuffle, [F.pixel_unshuffle, torch.pixel_unshuffle]),
     ("mean", _mean, [torch.mean, "mean"]),
     ("amax", torch.amax, [torch.amax, "amax"]),
     ("pad", F.pad, [F.pad]),
     ("interpolate", F.interpolate, [F.interpolate]),
+    ("to", _method("to"), ["to"]),  # to another number type or device; digital where the type is no real number
+    ("type_as", _method("type_as"), ["type_as"]),
+    ("float", _method("float"), ["float"]),
+    ("double", _method("double"), ["double"]),
+    ("half", _method("half"), ["half"]),
 ]
-_DIGITAL: list[tuple[str, Callable[..., Any], list[Any]]] = [
+_BENDS = "does not commute with a scale"
+_CURVES: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("relu6", F.relu6, [F.relu6]),
     ("hardtanh", F.hardtanh, [F.hardtanh]),
     ("gelu", F.gelu, [F.gelu]),
@@ -127,49 +182,155 @@ _DIGITAL: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("selu", F.selu, [F.selu]),
     ("celu", F.celu, [F.celu]),
     ("prelu", torch.prelu, [F.prelu, torch.prelu]),
-    ("glu", F.glu, [F.glu]),
     ("hardswish", F.hardswish, [F.hardswish]),
     ("hardsigmoid", F.hardsigmoid, [F.hardsigmoid]),
+    ("hardshrink", F.hardshrink, [F.hardshrink]),
+    ("threshold", F.threshold, [F.threshold]),
     ("logsigmoid", F.logsigmoid, [F.logsigmoid]),
     ("softplus", F.softplus, [F.softplus]),
     ("softsign", F.softsign, [F.softsign]),
-    ("sigmoid", torch.sigmoid, [torch.sigmoid, F.sigmoid, "sigmoid"]),
-    ("tanh", torch.tanh, [torch.tanh, F.tanh, "tanh"]),
+    ("sigmoid", torch.sigmoid, [torch.sigmoid, F.sigmoid, "sigmoid", "sigmoid_"]),
+    ("tanh", torch.tanh, [torch.tanh, F.tanh, "tanh", "tanh_"]),
     ("softmax", F.softmax, [F.softmax, torch.softmax, "softmax"]),
     ("log_softmax", F.log_softmax, [F.log_softmax, torch.log_softmax, "log_softmax"]),
-    ("normalize", F.normalize, [F.normalize]),
-    ("layer_norm", F.layer_norm, [F.layer_norm]),
-    ("rms_norm", F.rms_norm, [F.rms_norm]),
-    ("group_norm", F.group_norm, [F.group_norm]),
-    ("instance_norm", F.instance_norm, [F.instance_norm]),
-    ("local_response_norm", F.local_response_norm, [F.local_response_norm]),
-    ("batch_norm", F.batch_norm, []),  # made by mapping from a batch norm that no crossbar could take
-    ("lp_pool2d", F.lp_pool2d, [F.lp_pool2d]),
-    ("embedding", F.embedding, [F.embedding]),
-    ("linear", F.linear, [F.linear]),
-    ("matmul", torch.matmul, [torch.matmul, operator.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm"]),
-    ("attention", F.scaled_dot_product_attention, [F.scaled_dot_product_attention]),
-    ("mul", operator.mul, [operator.mul, operator.imul, torch.mul, "mul", "mul_"]),
-    ("truediv", operator.truediv, [operator.truediv, operator.itruediv, torch.div, "div"]),
-    ("floordiv", operator.floordiv, [operator.floordiv, torch.floor_divide]),
-    ("mod", operator.mod, [operator.mod]),
-    ("neg", operator.neg, [operator.neg, torch.neg, "neg"]),
-    ("abs", torch.abs, [torch.abs, "abs"]),
-    ("pow", torch.pow, [torch.pow, operator.pow, "pow"]),
     ("exp", torch.exp, [torch.exp, "exp"]),
     ("log", torch.log, [torch.log, "log"]),
+    ("log1p", torch.log1p, [torch.log1p, "log1p"]),
     ("sqrt", torch.sqrt, [torch.sqrt, "sqrt"]),
     ("rsqrt", torch.rsqrt, [torch.rsqrt, "rsqrt"]),
-    ("clamp", torch.clamp, [torch.clamp, "clamp", "clamp_"]),
+    ("pow", operator.pow, [torch.pow, operator.pow, "pow"]),
+    ("square", torch.square, [torch.square, "square"]),
+    ("reciprocal", torch.reciprocal, [torch.reciprocal, "reciprocal"]),
+    ("erf", torch.erf, [torch.erf, "erf"]),
+    ("sin", torch.sin, [torch.sin, "sin"]),
+    ("cos", torch.cos, [torch.cos, "cos"]),
+    ("clamp", torch.clamp, [torch.clamp, "clamp", "clamp_", torch.clip, "clip"]),
+    ("clamp_min", torch.clamp_min, [torch.clamp_min, "clamp_min"]),
+    ("round", torch.round, [torch.round, "round"]),
+    ("sign", torch.sign, [torch.sign, "sign"]),
+]
+_DIVIDES = "divides by statistics of the signal"
+_NORMS: list[tuple[str, Callable[..., Any], list[Any]]] = [
+    ("normalize", F.normalize, [F.normalize]),
+    ("layer_norm", F.layer_norm, [F.layer_norm, torch.layer_norm]),
+    ("rms_norm", F.rms_norm, [F.rms_norm, torch.rms_norm]),
+    ("group_norm", F.group_norm, [F.group_norm, torch.group_norm]),
+    ("instance_norm", F.instance_norm, [F.instance_norm]),
+    ("local_response_norm", F.local_response_norm, [F.local_response_norm]),
+    ("lp_pool2d", F.lp_pool2d, [F.lp_pool2d]),
+    ("norm", torch.norm, [torch.norm, "norm"]),
+    ("vector_norm", torch.linalg.vector_norm, [torch.linalg.vector_norm, torch.linalg.norm]),
+    ("var", torch.var, [torch.var, "var"]),
+    ("std", torch.std, [torch.std, "std"]),
+    ("var_mean", torch.var_mean, [torch.var_mean]),
+    ("cosine_similarity", F.cosine_similarity, [F.cosine_similarity]),
+]
+_MULTIPLIES = "multiplies signals, or one with numbers that no crossbar holds"
+_PRODUCTS: list[tuple[str, Callable[..., Any], list[Any]]] = [
+    ("linear", F.linear, [F.linear]),
+    ("bilinear", F.bilinear, [F.bilinear]),
+    ("matmul", torch.matmul, [torch.matmul, operator.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm"]),
+    ("addmm", torch.addmm, [torch.addmm, "addmm"]),
+    ("baddbmm", torch.baddbmm, [torch.baddbmm, "baddbmm"]),
+    ("einsum", torch.einsum, [torch.einsum]),
+    ("outer", torch.outer, [torch.outer, "outer"]),
+    ("attention", F.scaled_dot_product_attention, [F.scaled_dot_product_attention]),
+    ("glu", F.glu, [F.glu]),
+    ("mul", operator.mul, [operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply"]),
+    ("truediv", operator.truediv, [operator.truediv, operator.itruediv, torch.div, torch.divide, "div", "div_"]),
+    ("lerp", torch.lerp, [torch.lerp, "lerp"]),
+    ("addcmul", torch.addcmul, [torch.addcmul, "addcmul"]),
+    ("cumprod", torch.cumprod, [torch.cumprod, "cumprod"]),
+    ("prod", torch.prod, [torch.prod, "prod"]),
+]
+_IS_LOGIC = "arithmetic or logic that the circuit has no part for"
+_LOGIC: list[tuple[str, Callable[..., Any], list[Any]]] = [
+    ("floordiv", operator.floordiv, [operator.floordiv, torch.floor_divide, "floor_divide"]),
+    ("mod", operator.mod, [operator.mod, torch.remainder, "remainder"]),
+    ("neg", operator.neg, [operator.neg, torch.neg, "neg"]),
+    ("abs", operator.abs, [torch.abs, operator.abs, "abs"]),
+    ("floor", torch.floor, [torch.floor, "floor"]),
+    ("ceil", torch.ceil, [torch.ceil, "ceil"]),
     ("sum", torch.sum, [torch.sum, "sum"]),
+    ("cumsum", torch.cumsum, [torch.cumsum, "cumsum"]),
+    ("diff", torch.diff, [torch.diff, "diff"]),
+    ("logsumexp", torch.logsumexp, [torch.logsumexp, "logsumexp"]),
     ("max", torch.max, [torch.max, "max"]),
     ("min", torch.min, [torch.min, "min"]),
+    ("amin", torch.amin, [torch.amin, "amin"]),
+    ("maximum", torch.maximum, [torch.maximum, "maximum"]),
+    ("minimum", torch.minimum, [torch.minimum, "minimum"]),
     ("argmax", torch.argmax, [torch.argmax, "argmax"]),
-    ("where", torch.where, [torch.where]),
-    ("float", _method("float"), ["float"]),
+    ("argmin", torch.argmin, [torch.argmin, "argmin"]),
+    ("topk", torch.topk, [torch.topk, "topk"]),
+    ("sort", torch.sort, [torch.sort, "sort"]),
+    ("argsort", torch.argsort, [torch.argsort, "argsort"]),
+    ("any", torch.any, [torch.any, "any"]),
+    ("all", torch.all, [torch.all, "all"]),
+    ("where", torch.where, [torch.where, "where"]),
+    ("masked_fill", torch.masked_fill, [torch.masked_fill, "masked_fill", "masked_fill_"]),
+    ("fill", torch.full_like, ["fill_"]),
+    ("gather", torch.gather, [torch.gather, "gather"]),
+    ("one_hot", F.one_hot, [F.one_hot]),
+    ("tril", torch.tril, [torch.tril, "tril"]),
+    ("triu", torch.triu, [torch.triu, "triu"]),
+    ("eq", operator.eq, [operator.eq, torch.eq, "eq"]),
+    ("ne", operator.ne, [operator.ne, torch.ne, "ne"]),
+    ("lt", operator.lt, [operator.lt, torch.lt, "lt"]),
+    ("le", operator.le, [operator.le, torch.le, "le"]),
+    ("gt", operator.gt, [operator.gt, torch.gt, "gt"]),
+    ("ge", operator.ge, [operator.ge, torch.ge, "ge"]),
+    ("and", operator.and_, [operator.and_, torch.bitwise_and]),
+    ("or", operator.or_, [operator.or_, torch.bitwise_or]),
+    ("xor", operator.xor, [operator.xor, torch.bitwise_xor]),
+    ("invert", operator.invert, [operator.invert, torch.bitwise_not]),
+    ("not", operator.not_, [operator.not_]),
+    ("logical_and", torch.logical_and, [torch.logical_and, "logical_and"]),
+    ("logical_or", torch.logical_or, [torch.logical_or, "logical_or"]),
+    ("logical_not", torch.logical_not, [torch.logical_not, "logical_not"]),
+    ("long", _method("long"), ["long"]),
+    ("int", _method("int"), ["int"]),
+    ("bool", _method("bool"), ["bool"]),
+]
+_DIGITAL: list[tuple[str, list[tuple[str, Callable[..., Any], list[Any]]]]] = [
+    (_BENDS, _CURVES),
+    (_DIVIDES, _NORMS),
+    (_MULTIPLIES, _PRODUCTS),
+    (_IS_LOGIC, _LOGIC),
+    ("a table look-up", [("embedding", _embedding, [F.embedding, torch.embedding])]),
+    # Made by mapping from a batch norm that no crossbar could take.
+    ("no crossbar beside it can take it exactly", [("batch_norm", F.batch_norm, [])]),
+]
+_SIZES: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("size", _size, ["size"]),
     ("dim", _method("dim"), ["dim"]),
+    ("numel", _method("numel"), ["numel", torch.numel]),
+    ("len", len, [len]),
+    ("device", _device, ["device"]),
+    ("number_sqrt", math.sqrt, [math.sqrt]),
+    ("number_log", math.log, [math.log]),
+    ("number_exp", math.exp, [math.exp]),
+    ("number_floor", math.floor, [math.floor]),
+    ("number_ceil", math.ceil, [math.ceil]),
+    ("expect", _expect, []),
+    ("assert", _assert, [torch._assert]),
+    ("new_zeros", _method("new_zeros"), ["new_zeros"]),
+    ("new_ones", _method("new_ones"), ["new_ones"]),
+    ("new_full", _method("new_full"), ["new_full"]),
+    ("zeros_like", torch.zeros_like, [torch.zeros_like]),
+    ("ones_like", torch.ones_like, [torch.ones_like]),
+    ("full_like", torch.full_like, [torch.full_like]),
+    ("zeros", torch.zeros, [torch.zeros]),
+    ("ones", torch.ones, [torch.ones]),
+    ("full", torch.full, [torch.full]),
+    ("eye", torch.eye, [torch.eye]),
+    ("arange", torch.arange, [torch.arange]),
+    ("linspace", torch.linspace, [torch.linspace]),
+    ("tensor", torch.tensor, [torch.tensor]),
 ]
+
+FACTORIES = ("zeros", "ones", "full", "eye", "arange", "linspace", "tensor")
+"""Operations of which no argument says on which device they are."""
 
 OPS: dict[str, Op] = {}
 _BY_TARGET: dict[Any, Op] = {}
@@ -184,8 +345,13 @@ for _name, _function, _targets in _CHANNELWISE:
     _register(Op(_name, _function, analog=True, per_channel=True), _targets)
 for _name, _function, _targets in _LAYOUT:
     _register(Op(_name, _function, analog=True), _targets)
-for _name, _function, _targets in _DIGITAL:
-    _register(Op(_name, _function, analog=False), _targets)
+for _why, _ops in _DIGITAL:
+    for _name, _function, _targets in _ops:
+        _register(Op(_name, _function, analog=False, why=_why), _targets)
+for _name, _function, _targets in _SIZES:
+    _register(Op(_name, _function, analog=False, reads_values=False), _targets)
+has_side_effect(_expect)
+has_side_effect(_assert)
 _register(
     Op("add", _add, analog=True, signals="two", amplifier=True, per_channel=True),
     [operator.add, operator.iadd, torch.add, "add", "add_"],

@@ -89,12 +89,16 @@ def _biases(deployment: Deployment) -> str:
 def _converters(deployment: Deployment) -> str:
     rows = ["converter,kind,channel,alpha_V"]
     for node in deployment.graph:
-        if node.op not in ("dac", "adc", "reader"):
+        if node.op == "recurrence":  # the DAC and the ADC that the state passes at every step
+            converters = [(f"{node.name}.state", "dac", node.args[3]), (f"{node.name}.product", "adc", node.args[4])]
+        elif node.op in ("dac", "adc", "reader"):
+            converters = [(node.name, node.op, node.args[1])]
+        else:
             continue
-        key = node.args[1]
-        assert isinstance(key, TensorKey)
-        for channel, alpha in enumerate(_texts(deployment.tensors[key.key])):
-            rows.append(f"{node.name},{node.op},{channel},{alpha}")
+        for name, kind, key in converters:
+            assert isinstance(key, TensorKey)
+            for channel, alpha in enumerate(_texts(deployment.tensors[key.key])):
+                rows.append(f"{name},{kind},{channel},{alpha}")
     return "\n".join(rows) + "\n"
 
 

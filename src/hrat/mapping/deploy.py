@@ -14,10 +14,11 @@ from hrat.artifacts.ops import op_of
 from hrat.encoding import encode_pair
 from hrat.errors import ConversionError
 from hrat.nn import CrossbarLayer, PreparedModel, Scale
-from hrat.nn.prepared import scale_value
+from hrat.nn.prepared import scale_value, scales_of_call
+from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.rewrite import SharedError
 from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, SwingClamp
-from hrat.nn.trace import DROPOUT_MODULES
+from hrat.nn.trace import is_dropout
 from hrat.physics import convert, converter_codes
 
 __all__ = ["deploy"]
@@ -82,6 +83,8 @@ class _Walk:
             return None  # a scale for each channel, spread over positions: part of the layers' weights by now
         op = op_of(node.target)
         assert op is not None  # prepare refuses all others
+        if op.name == "identity":
+            return OpNode(node.name, op.name, self._values(node.args[:1]))
         return OpNode(node.name, op.name, self._values(node.args), tuple(self._values(dict(node.kwargs)).items()))
 
     def _module(self, node: fx.Node) -> OpNode | None:
@@ -90,16 +93,18 @@ class _Walk:
             return None
         source = self._values(node.args[:1])
         if isinstance(module, CrossbarLayer):
-            self._layer(str(node.target), module, node)
+            self._layer(str(node.target), module, scales_of_call(node, module))
             made = OpNode(node.name, "crossbar", (*source, str(node.target)))
             if not node.kwargs.get("rectifies"):
                 return made
             self.nodes.append(made)
             self.stands_for[node.name] = f"{node.name}.relu"
             return OpNode(f"{node.name}.relu", "relu", (Ref(node.name),))
+        if isinstance(module, CrossbarRecurrence):
+            return self._recurrence(node, module)
         if isinstance(module, SwingClamp):
             return OpNode(node.name, "clamp_swing", source)
-        if isinstance(module, DROPOUT_MODULES):
+        if is_dropout(module):
             self.stands_for[node.name] = source[0].name
             return None
         if isinstance(module, IslandBatchNorm):
@@ -108,6 +113,17 @@ class _Walk:
         scale = node.args[1]
         assert isinstance(scale, fx.Node)
         return OpNode(node.name, kind, (*source, self._keep(f"scale.{node.name}", scale_value(self.model, scale))))
+
+    def _recurrence(self, node: fx.Node, loop: CrossbarRecurrence) -> OpNode:
+        scales = scales_of_call(node, loop)
+        layer = f"{node.target}.product"
+        self._layer(layer, loop.product, scales)
+        alphas = (
+            self._keep(f"scale.{node.name}.{what}", scale_value(self.model, scale))
+            for what, scale in zip(("state", "product"), scales, strict=True)
+        )
+        how = (("kind", loop.kind), ("time_dim", loop.time_dim), ("reverse", loop.reverse))
+        return OpNode(node.name, "recurrence", (*self._values(node.args[:2]), layer, *alphas), how)
 
     def _batch_norm(self, node: fx.Node, bn: _BatchNorm) -> OpNode:
         args: list[Any] = []
@@ -118,11 +134,11 @@ class _Walk:
             node.name, "batch_norm", (*self._values(node.args), *args), (("training", False), ("eps", bn.eps))
         )
 
-    def _layer(self, name: str, layer: CrossbarLayer, node: fx.Node) -> None:
+    def _layer(self, name: str, layer: CrossbarLayer, scales: tuple[fx.Node, fx.Node]) -> None:
         if name in self.layers:
             return
         spec = self.model.spec
-        alpha_in, alpha_out = (scale_value(self.model, arg) for arg in node.args[1:3])  # type: ignore[arg-type]
+        alpha_in, alpha_out = (scale_value(self.model, scale) for scale in scales)
         targets = layer.targets(alpha_in, alpha_out)
         for what, value in (("weights", targets.fraction), ("window", targets.range), ("bias", targets.bias_V)):
             if value is not None and not bool(torch.isfinite(value).all()):

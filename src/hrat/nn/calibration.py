@@ -15,7 +15,8 @@ from torch import Tensor, fx
 from hrat.encoding import has_window
 from hrat.errors import ConversionError
 from hrat.nn.layers import CrossbarLayer
-from hrat.nn.prepared import PreparedModel, layers_with_scales, restrictions
+from hrat.nn.prepared import PreparedModel, layers_with_scales, restrictions, scales_of_call
+from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.signals import InputDac, Scale
 from hrat.nn.state import sampled_chip
 
@@ -146,6 +147,10 @@ def _probes(model: PreparedModel) -> Iterable[tuple[str, Any, str, str, float]]:
         elif isinstance(module, CrossbarLayer):
             yield f"{node.name}.in", module, "in", _scale_name(node.args[1]), v_read_V
             yield f"{node.name}.out", module, "out", _scale_name(node.args[2]), v_swing_V
+        elif isinstance(module, CrossbarRecurrence):
+            alpha_in, alpha_out = scales_of_call(node, module)
+            yield f"{node.name}.in", module.word_lines, "out", _scale_name(alpha_in), v_read_V
+            yield f"{node.name}.out", module.amplifiers, "out", _scale_name(alpha_out), v_swing_V
 
 
 def _scale_name(node: fx.Node) -> str:

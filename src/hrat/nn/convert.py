@@ -22,6 +22,7 @@ from hrat.nn.layers import BATCH_NORM_FORMS, BatchNormForm, NoiseSource
 from hrat.nn.prepared import PreparedModel, restrictions
 from hrat.nn.rewrite import Conversion, ScaleMode
 from hrat.nn.trace import clone_for_conversion, example_args, refuse_parametrised, trace
+from hrat.nn.written_out import write_out
 from hrat.spec import HardwareSpec, load_spec
 
 __all__ = ["prepare"]
@@ -76,14 +77,38 @@ def prepare(
             raise ConversionError(
                 "the example input is empty or has values that are not finite; expected a batch of real inputs"
             )
-    original = clone_for_conversion(model)
-    module = trace(original, args, kwargs)
     if not output_peak > 0:
         raise ConversionError(f"expected a positive output_peak, got {output_peak}")
-    conversion = Conversion(module, spec, scales, batch_norm, output_peak, NoiseSource(generator))
-    prepared = conversion.run()
-    _check_nothing_is_lost(prepared, original, args, kwargs)
+    copied = clone_for_conversion(model)
+    expected, failure = _outputs(copied, args, kwargs)
+    copied = write_out(copied)
+    try:
+        traced = trace(copied, args, kwargs)
+    except ConversionError as error:
+        if failure is None or "example input" in str(error):  # which says at which node
+            raise
+        raise _does_not_pass(copied, failure) from failure
+    if failure is not None:
+        raise _does_not_pass(copied, failure) from failure
+    conversion = Conversion(traced, spec, scales, batch_norm, output_peak, NoiseSource(generator))
+    prepared = conversion.run(type(expected))
+    _check_nothing_is_lost(prepared, expected, args, kwargs)
     return prepared.train(model.training)
+
+
+def _outputs(copied: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
+    """What the original network yields on the example, or why it does not."""
+    try:
+        with torch.no_grad():
+            return copied(*args, **kwargs), None
+    except Exception as error:  # whatever the model's own code raises
+        return None, error
+
+
+def _does_not_pass(copied: nn.Module, failure: Exception) -> ConversionError:
+    return ConversionError(
+        f"the example input does not pass through {type(copied).__name__} itself: {type(failure).__name__}: {failure}"
+    )
 
 
 def _refuse_bad_weights(model: nn.Module) -> None:
@@ -95,11 +120,11 @@ def _refuse_bad_weights(model: nn.Module) -> None:
 
 
 def _check_nothing_is_lost(
-    prepared: PreparedModel, original: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    prepared: PreparedModel, expected: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Law 2 on the example: whatever the conversion misunderstood shows here, and not in a trained chip."""
     with torch.no_grad(), restrictions(prepared, prepared.spec.ideal()):
-        expected, got = original(*args, **kwargs), prepared.eval()(*args, **kwargs)
+        got = prepared.eval()(*args, **kwargs)
     for want, have in zip(_tensors(expected), _tensors(got), strict=True):
         if not want.is_floating_point():
             continue

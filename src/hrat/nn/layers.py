@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -203,6 +204,20 @@ class CrossbarLayer(nn.Module):
         fused = self._fuse(alpha_in, alpha_out, before, after)
         return fused.weight * self.geometry.out_view(fused.gain)
 
+    def held(self, alpha_in: Tensor, alpha_out: Tensor, error: PairError | None) -> Callable[[Tensor], Tensor]:
+        """The layer for several calls in a row, such as the steps of a recurrence: volts to volts, devices set once.
+
+        For a layer without batch norms, whose word lines are driven by a DAC.
+        """
+        if self.spec.periphery.readout == "two_stage":
+            return lambda voltage: self(voltage, alpha_in, alpha_out, error, within_read=True)
+        stage = self._output_stage(rectifies=False, drives_word_lines=False)
+        fused = self._fuse(alpha_in, alpha_out, None, None)
+        fraction, range_, _ = self._realise(fused)
+        weight = _scaled(self._difference(fraction, error), range_)
+        bias_V = None if fused.bias_V is None else stage.bias(fused.bias_V)
+        return lambda voltage: stage.limit_(self.geometry.apply(voltage, weight, bias_V))
+
     def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
         """One error sample for all calls of a shared layer in this step; None where `forward` needs none."""
         if not self.training or not self.spec.programming.limit_error:
@@ -248,8 +263,8 @@ class CrossbarLayer(nn.Module):
             return realise(fused.weight, fused.gain, self.log_range, self.geometry, self.spec.device)
         weight = fused.weight * self.geometry.out_view(fused.gain)
         tiny = torch.finfo(weight.dtype).tiny ** 0.5  # a layer of zeros must not divide by zero
-        largest = weight.detach().abs().amax().clamp(min=tiny)
-        return weight / largest, largest, fused.gain.detach() / largest
+        largest = torch.linalg.vector_norm(weight.detach(), math.inf).clamp(min=tiny)
+        return _scaled(weight, 1 / largest), largest, fused.gain.detach() / largest
 
     def _output_stage(self, rectifies: bool, drives_word_lines: bool) -> OutputStage:
         periphery = self.spec.periphery
@@ -265,7 +280,7 @@ class CrossbarLayer(nn.Module):
         if self.spec.periphery.readout == "two_stage":
             out = self._two_stage(lines, fraction, range_, error)
             return out if bias_V is None else out + self.geometry.channel_view(bias_V)
-        return lines.apply(self._difference(fraction, error) * range_, bias_V)
+        return lines.apply(_scaled(self._difference(fraction, error), range_), bias_V)
 
     def _two_stage(self, lines: WordLines, fraction: Tensor, range_: Tensor, error: PairError | None) -> Tensor:
         """`R_f (I+ - I-)`, V; `I-` passes an amplifier of its own, which saturates like any other, first."""
@@ -438,6 +453,13 @@ class CrossbarLayer(nn.Module):
                 "batch, drop the last incomplete one (drop_last=True), or freeze batch norm"
             )
         return count
+
+
+def _scaled(value: Tensor, factor: Tensor) -> Tensor:
+    """`value * factor`, in the memory of `value`, which nobody else may read, where no gradient needs that."""
+    if torch.is_grad_enabled() and (value.requires_grad or factor.requires_grad):
+        return value * factor
+    return value.mul_(factor)
 
 
 def _terms(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = None) -> BatchNormTerms:

@@ -10,11 +10,12 @@ from torch import Tensor, fx, nn
 
 from hrat.errors import ConversionError
 from hrat.nn.layers import CrossbarLayer, NoiseSource
+from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.report import ConversionReport
 from hrat.nn.signals import Scale
 from hrat.spec import HardwareSpec
 
-__all__ = ["PreparedModel", "crossbar_layers", "layers_with_scales", "restrictions", "scale_value"]
+__all__ = ["PreparedModel", "crossbar_layers", "layers_with_scales", "restrictions", "scale_value", "scales_of_call"]
 
 
 class PreparedModel(nn.Module):
@@ -24,16 +25,47 @@ class PreparedModel(nn.Module):
     PyTorch does with a module works: `state_dict`, `.to`, `copy.deepcopy`, `torch.compile`, autocast, DDP.
     """
 
-    def __init__(self, graph: fx.GraphModule, spec: HardwareSpec, report: ConversionReport, noise: NoiseSource) -> None:
+    def __init__(
+        self,
+        graph: fx.GraphModule,
+        spec: HardwareSpec,
+        report: ConversionReport,
+        noise: NoiseSource,
+        *,
+        fixed: dict[str, Any] | None = None,
+        output_type: type[Any] | None = None,
+    ) -> None:
+        """Around the converted network.
+
+        Args:
+            graph: the network.
+            spec: the hardware.
+            report: what conversion did.
+            noise: where programming errors are drawn from.
+            fixed: arguments that are part of the network, with their values.
+            output_type: what the original network returned.
+        """
         super().__init__()
+        self.fixed = fixed or {}
         self.graph = graph
         self.spec = spec
         self.report = report
         self.noise = noise
+        # A dict with attributes, such as the outputs of the transformers package, leaves the graph as a plain one.
+        own_dict = output_type is not None and issubclass(output_type, dict) and output_type is not dict
+        self.output_type = output_type if own_dict else None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Like the original model's."""
-        return self.graph(*args, **kwargs)
+        for name in self.fixed.keys() & kwargs.keys():
+            value = kwargs.pop(name)
+            if value is not self.fixed[name] and value != self.fixed[name]:
+                raise ConversionError(
+                    f"'{name}' is {self.fixed[name]!r} as in the example input, and part of the network; got "
+                    f"{value!r}: prepare the model again with that value"
+                )
+        out = self.graph(*args, **kwargs)
+        return out if self.output_type is None else self.output_type(**out)
 
     def extra_repr(self) -> str:
         """The hardware's name."""
@@ -51,6 +83,8 @@ def crossbar_layers(model: nn.Module) -> dict[str, CrossbarLayer]:
             target = graph.get_submodule(str(node.target))
             if isinstance(target, CrossbarLayer):
                 found[str(node.target)] = target
+            elif isinstance(target, CrossbarRecurrence):
+                found[f"{node.target}.product"] = target.product
     return found
 
 
@@ -61,9 +95,16 @@ def layers_with_scales(model: PreparedModel) -> Iterator[tuple[CrossbarLayer, Te
         if node.op != "call_module" or str(node.target) in done:
             continue
         layer = model.graph.get_submodule(str(node.target))
-        if isinstance(layer, CrossbarLayer):
+        if isinstance(layer, CrossbarLayer | CrossbarRecurrence):
             done.add(str(node.target))
-            yield layer, scale_value(model, node.args[1]), scale_value(model, node.args[2])
+            alpha_in, alpha_out = (scale_value(model, alpha) for alpha in scales_of_call(node, layer))
+            yield layer if isinstance(layer, CrossbarLayer) else layer.product, alpha_in, alpha_out
+
+
+def scales_of_call(node: fx.Node, layer: CrossbarLayer | CrossbarRecurrence) -> tuple[fx.Node, fx.Node]:
+    """The nodes of `alpha_in` and `alpha_out` where a layer is called."""
+    first = 1 if isinstance(layer, CrossbarLayer) else 2  # behind the voltages, or the states too
+    return node.args[first], node.args[first + 1]  # type: ignore[return-value]
 
 
 def scale_value(model: PreparedModel, node: fx.Node) -> Tensor:

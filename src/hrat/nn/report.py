@@ -40,10 +40,13 @@ class IslandRow:
     """One operation that runs in a digital island."""
 
     node: str
+    """Where it is: the module of the network and the node of its graph."""
     operation: str
     why: str
     adc_bits: int | None
+    """Of the ADC in front of it; None where it reads no voltage, or the spec does not limit ADCs."""
     dac_bits: int | None
+    """Of the DAC behind it; None where it drives no crossbar, or the spec does not limit DACs."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class ConversionReport:
     scales: dict[str, int | None]
     """Name of each learned scale -> number of channels, or None for one value."""
     notes: list[str] = field(default_factory=list)
+    adcs: int = 0
+    """Signals that pass an ADC: those of the islands, and the states of recurrences."""
+    dacs: int = 0
+    """Signals that pass a DAC: the network's inputs, what leaves islands, and the states of recurrences."""
 
     @property
     def devices(self) -> int:
@@ -89,11 +96,16 @@ class ConversionReport:
                 f"{row.scale_in} -> {row.scale_out}",
             )
         islands = Table(title="Digital islands", title_justify="left")
-        for heading in ("node", "operation", "why", "ADC bits", "DAC bits"):
-            islands.add_column(heading, overflow="fold")
+        for heading in ("operation", "why", "ADC bits", "DAC bits", "count", "nodes"):
+            numeric = heading in ("ADC bits", "DAC bits", "count")
+            islands.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        alike: dict[tuple[str, str, int | None, int | None], list[str]] = {}
         for island in self.islands:
-            bits = [str(b) if b is not None else "-" for b in (island.adc_bits, island.dac_bits)]
-            islands.add_row(island.node, island.operation, island.why, *bits)
+            kind = (island.operation, island.why, island.adc_bits, island.dac_bits)
+            alike.setdefault(kind, []).append(island.node)
+        for (operation, why, *bits), nodes in alike.items():
+            texts = [str(b) if b is not None else "-" for b in bits]
+            islands.add_row(operation, why, *texts, str(len(nodes)), ", ".join(nodes))
         out = io.StringIO()
         console = Console(file=out, width=120, force_terminal=False)
         console.print(layers)
@@ -103,7 +115,12 @@ class ConversionReport:
             console.print(f"note: {note}", highlight=False, markup=False)
         console.print(
             f"{len(self.layers)} layers, {sum(row.tiles for row in self.layers)} tiles, {self.devices:,} memristors, "
-            f"{len(self.scales)} learned scales, {len(self.islands)} operations in digital islands",
+            f"{len(self.scales)} learned scales",
+            highlight=False,
+        )
+        console.print(
+            f"{len(self.islands)} operations in digital islands, {self.adcs} signals through ADCs, {self.dacs} through "
+            "DACs",
             highlight=False,
         )
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

@@ -14,16 +14,20 @@ from hrat.encoding import tile_grid
 from hrat.errors import ConversionError
 from hrat.nn.blocks import Block, Signals, geometry_of
 from hrat.nn.layers import BatchNormForm, CrossbarLayer, NoiseSource
-from hrat.nn.prepared import PreparedModel
+from hrat.nn.prepared import PreparedModel, crossbar_layers
+from hrat.nn.recurrent import CrossbarRecurrence, Recurrence
 from hrat.nn.report import ConversionReport, IslandRow, LayerRow
 from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, Scale, SwingClamp
 from hrat.nn.stages import unite_limits
-from hrat.nn.trace import DROPOUT_MODULES, LINEAR_MODULES, Seen, describe
+from hrat.nn.trace import LINEAR_MODULES, Seen, Traced, describe, is_dropout
 from hrat.spec import HardwareSpec
 
 __all__ = ["Conversion", "ScaleMode", "SharedError"]
 
 ScaleMode = Literal["signal", "channel"]
+
+_RECTIFY_OR_POOL = frozenset(("relu", "leaky_relu", "mean", "amax", *(name for name in OPS if "pool" in name)))
+"""Arithmetic that a circuit could do on voltages, and that is counted where it is digital."""
 
 SIGMAS_OF_BATCH_NORM = 3.0
 """Where batch norm fixes the size of a signal, its peak is taken this many standard deviations out."""
@@ -34,44 +38,51 @@ class Conversion:
 
     def __init__(
         self,
-        module: fx.GraphModule,
+        traced: Traced,
         spec: HardwareSpec,
         scales: ScaleMode,
         form: BatchNormForm,
         output_peak: float,
         noise: NoiseSource,
     ) -> None:
-        self.module = module
-        self.graph = module.graph
+        self.module = traced.module
+        self.graph = traced.module.graph
+        self.fixed = traced.fixed
         self.spec = spec
         self.scale_mode = scales
         self.form: BatchNormForm = form
         self.output_peak = output_peak
         self.noise = noise
-        self.notes: list[str] = []
-        self.islands: list[IslandRow] = []
+        self.notes = list(traced.notes)
+        self.islands: dict[fx.Node, str] = {}
+        """Operations of digital islands, and why they are."""
         self.analog: set[fx.Node] = set()
         self.signals = Signals()
         self.scale_nodes: dict[fx.Node, fx.Node] = {}
         self.scales: dict[str, Scale] = {}
         self.names: dict[fx.Node, str] = {}
 
-    def run(self) -> PreparedModel:
+    def run(self, output_type: type[Any] | None = None) -> PreparedModel:
         """The converted network.
+
+        Args:
+            output_type: what the original network returns.
 
         Raises:
             ConversionError: there is nothing to put on crossbars, or a batch norm keeps no statistics.
         """
         blocks = self._blocks()
-        if not blocks:
+        if not blocks and not self._recurrences():
             raise ConversionError(
                 "the model has no linear layer or convolution that a crossbar could hold; expected at least one"
             )
         self._erase_fused(blocks)
         self._mark_domains()
         self._insert_borders()
+        island_rows = self._island_rows()
         self._unite_signals(blocks)
-        rows = self._replace_by_layers(blocks)
+        loops = len(self._recurrences())
+        rows = {row.name: row for row in self._replace_by_layers(blocks) + self._replace_recurrences()}
         self._wrap_island_batch_norms()
         self.graph.eliminate_dead_code()
         self._drop_what_is_not_used()
@@ -79,14 +90,19 @@ class Conversion:
         self.graph.lint()
         self.module.recompile()
         report = ConversionReport(
-            layers=rows,
-            islands=self.islands,
+            layers=[rows[name] for name in crossbar_layers(self.module)],
+            islands=island_rows,
             scales={
                 name: scale.log_alpha.numel() if scale.log_alpha.ndim else None for name, scale in self.scales.items()
             },
             notes=self.notes,
+            adcs=self._count(IslandAdc) + loops,
+            dacs=self._count(InputDac) + loops,
         )
-        return PreparedModel(self.module, self.spec, report, self.noise)
+        return PreparedModel(self.module, self.spec, report, self.noise, fixed=self.fixed, output_type=output_type)
+
+    def _count(self, kind: type[nn.Module]) -> int:
+        return sum(isinstance(self._module_at(node), kind) for node in self.graph.nodes)
 
     # -- 2. pairing
 
@@ -163,7 +179,7 @@ class Conversion:
     def _op(self, node: fx.Node) -> Op | None:
         if node.op in ("call_function", "call_method"):
             return op_of(node.target)
-        if isinstance(self._module_at(node), DROPOUT_MODULES):
+        if is_dropout(self._module_at(node)):
             return OPS["identity"]
         return None
 
@@ -179,6 +195,8 @@ class Conversion:
     def _stays_analog(self, node: fx.Node, op: Op) -> bool:
         if not op.analog or not node.meta["seen"].is_tensor:
             return False
+        if op.name == "to" and not node.meta["seen"].is_real:
+            return False
         if op.name == "pad" and (node.kwargs.get("value") or (node.args[3:] and node.args[3])):
             return False
         if op.signals == "two" and (node.kwargs.get("alpha", 1) != 1 or len(node.args) < 2):
@@ -186,46 +204,82 @@ class Conversion:
         return all(isinstance(arg, fx.Node) and arg in self.analog for arg in self._signal_args(node, op))
 
     def _mark_domains(self) -> None:
+        behind: set[fx.Node] = set()  # what a crossbar has a part in
         for node in self.graph.nodes:
-            if isinstance(self._module_at(node), LINEAR_MODULES):
+            module, op = self._module_at(node), self._op(node)
+            only_sizes = op is not None and not op.reads_values
+            if isinstance(module, (*LINEAR_MODULES, Recurrence)) or (
+                not only_sizes and not behind.isdisjoint(node.all_input_nodes)
+            ):
+                behind.add(node)
+            if isinstance(module, LINEAR_MODULES) or (op is not None and self._stays_analog(node, op)):
                 self.analog.add(node)
-                continue
-            op = self._op(node)
-            if op is not None and self._stays_analog(node, op):
-                self.analog.add(node)
-            elif self._computes_before_any_crossbar(node, op):
-                name = op.name if op is not None else "batch_norm"
-                self.islands.append(IslandRow(node.name, name, "in front of the first crossbar", None, None))
-            elif any(source in self.analog for source in node.all_input_nodes) and node.op != "output":
-                self._note_island(node, op)
+            elif isinstance(module, Recurrence) or self._computes(node, op):
+                why = self._why_digital(node, module, op)
+                self.islands[node] = why if node in behind else f"in front of the first crossbar; {why}"
 
-    def _computes_before_any_crossbar(self, node: fx.Node, op: Op | None) -> bool:
-        """Arithmetic on the inputs that is no layout: digital work too, though no ADC stands in front of it."""
-        if node.op not in ("call_function", "call_module") or not node.meta["seen"].is_tensor:
+    def _computes(self, node: fx.Node, op: Op | None) -> bool:
+        """Whether a digital node is arithmetic on signals: no layout of what is digital already, and no constant."""
+        if node.op not in ("call_function", "call_module") or not self._reads_values(node):
             return False
-        if (op is not None and op.analog) or any(source in self.analog for source in node.all_input_nodes):
-            return False
-        return any(source.op != "get_attr" for source in node.all_input_nodes)
+        sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
+        if op is not None and op.analog and op.signals == "first" and op.name not in _RECTIFY_OR_POOL:
+            return any(source in self.analog for source in sources)
+        return bool(sources)
 
-    def _note_island(self, node: fx.Node, op: Op | None) -> None:
-        if not node.meta["seen"].is_tensor:
-            return  # a shape, not a signal
+    def _why_digital(self, node: fx.Node, module: nn.Module | None, op: Op | None) -> str:
+        if isinstance(module, Recurrence):
+            return "gates multiply signals; the state passes a DAC and its product an ADC at every step"
         if op is None:
-            name, why = "batch_norm", "no crossbar beside it can take it exactly"
-        elif op.analog:
-            name, why = op.name, "one of its operands is digital or constant"
-        else:
-            name, why = op.name, "does not commute with a scale, or multiplies signals"
+            return self._why_batch_norm_stays(node)
+        if not op.analog:
+            return op.why
+        if op.signals == "first":
+            return "what it reads is digital"
+        return "one of its operands is digital or constant"
+
+    def _why_batch_norm_stays(self, node: fx.Node) -> str:
+        """Why no crossbar takes a batch norm."""
+        source, readers = node.args[0], list(node.users)
+        assert isinstance(source, fx.Node)
+        if len(readers) == 1 and isinstance(self._module_at(readers[0]), LINEAR_MODULES):
+            return f"the zero padding or the shape of '{readers[0].target}' behind it forbids fusing"
+        if isinstance(self._module_at(source), LINEAR_MODULES):
+            return f"the output of '{source.target}' is read elsewhere too, or normalised in another dimension"
+        return f"stands between {self._word(source)} and {', '.join(map(self._word, readers))}, beside no crossbar"
+
+    def _word(self, node: fx.Node) -> str:
+        """What a person calls a node."""
+        op = self._op(node)
+        return op.name if op is not None else f"'{node.target}'"
+
+    def _island_rows(self) -> list[IslandRow]:
+        """What is digital, with the converters that stand beside it."""
         periphery = self.spec.periphery
-        self.islands.append(
-            IslandRow(
-                node.name,
-                name,
-                why,
-                periphery.adc_bits if periphery.limit_adc else None,
-                periphery.input_dac_bits if periphery.limit_input_dac else None,
+        adc_bits = periphery.adc_bits if periphery.limit_adc else None
+        dac_bits = periphery.input_dac_bits if periphery.limit_input_dac else None
+        rows = []
+        for node, why in self.islands.items():
+            module, op = self._module_at(node), self._op(node)
+            steps = isinstance(module, Recurrence)
+            name = f"{module.kind} gates" if isinstance(module, Recurrence) else op.name if op else "batch_norm"
+            reads = any(isinstance(self._module_at(source), IslandAdc) for source in node.all_input_nodes)
+            drives = any(isinstance(self._module_at(user), InputDac) for user in self._readers_behind_layout(node))
+            path = list(node.meta.get("nn_module_stack", {}).values())
+            place = f"{path[-1][0]}/{node.name}" if path and path[-1][0] else node.name
+            rows.append(
+                IslandRow(place, name, why, adc_bits if reads or steps else None, dac_bits if drives or steps else None)
             )
-        )
+        return rows
+
+    def _readers_behind_layout(self, node: fx.Node) -> list[fx.Node]:
+        """Who reads a digital value, changes of layout apart."""
+        found: list[fx.Node] = []
+        for user in node.users:
+            op = self._op(user)
+            layout = op is not None and op.analog and op.signals == "first" and user not in self.islands
+            found += self._readers_behind_layout(user) if layout else [user]
+        return found
 
     def _insert_borders(self) -> None:
         """DACs where a crossbar reads a digital value, ADCs where an island reads a voltage, readers at the outputs."""
@@ -244,7 +298,7 @@ class Conversion:
             elif node not in self.analog:
                 kind = "reader" if node.op == "output" else "adc"
                 for source in node.all_input_nodes:
-                    if source not in self.analog or (node.op != "output" and not node.meta["seen"].is_tensor):
+                    if source not in self.analog or (node.op != "output" and not self._reads_values(node)):
                         continue
                     if (source, kind) not in adcs:
                         made: nn.Module = Reader() if kind == "reader" else IslandAdc(self.spec)
@@ -256,6 +310,11 @@ class Conversion:
                 self.analog.add(clamped)
                 for user in users:
                     user.replace_input_with(node, clamped)
+
+    def _reads_values(self, node: fx.Node) -> bool:
+        """Whether a digital node has a use for the numbers of its arguments."""
+        op = self._op(node)
+        return bool(node.meta["seen"].is_tensor) and (op is None or op.reads_values)
 
     def _border(self, name: str, module: nn.Module, source: fx.Node) -> fx.Node:
         self.module.add_submodule(name, module)
@@ -290,16 +349,19 @@ class Conversion:
             members = members or [root]
             name = str(members[0].target if members[0].op == "call_module" else members[0].name).replace(".", "_")
             channels = self._channels(members) if self.scale_mode == "channel" else None
-            scale = Scale(self._first_alpha(members, blocks), channels)
-            reference = next(self.module.parameters())
-            self.scales[name] = scale.to(reference.device, reference.dtype)
-            if "scales" not in dict(self.module.named_children()):
-                self.module.add_module("scales", nn.Module())
-            self.module.add_submodule(f"scales.{name}", scale)
-            with self.graph.inserting_before(self._first_computation()):
-                self.scale_nodes[root] = self.graph.call_module(f"scales.{name}", ())
+            self.scale_nodes[root] = self._new_scale(name, Scale(self._first_alpha(members, blocks), channels))
             self.names[root] = name
         return self.scale_nodes[root]
+
+    def _new_scale(self, name: str, scale: Scale) -> fx.Node:
+        """The graph node of a new scale."""
+        reference = next(p for p in self.module.parameters() if p.is_floating_point())
+        self.scales[name] = scale.to(reference.device, reference.dtype)
+        if "scales" not in dict(self.module.named_children()):
+            self.module.add_module("scales", nn.Module())
+        self.module.add_submodule(f"scales.{name}", scale)
+        with self.graph.inserting_before(self._first_computation()):
+            return self.graph.call_module(f"scales.{name}", ())
 
     def _first_computation(self) -> fx.Node:
         computations = (n for n in self.graph.nodes if n.op not in ("placeholder", "get_attr"))
@@ -321,7 +383,8 @@ class Conversion:
                 peaks.append(beta + SIGMAS_OF_BATCH_NORM * gamma)
             elif not any(n in normalised for n in members):
                 peaks.append(node.meta["seen"].peak)
-        if not drives_crossbar:
+        read = any(isinstance(self._module_at(user), Reader) for node in members for user in node.users)
+        if read and not drives_crossbar:
             peaks.append(self.output_peak)
         peak = max(peaks, default=0.0)
         return limit / (peak if peak > 0 else SIGMAS_OF_BATCH_NORM)
@@ -371,13 +434,46 @@ class Conversion:
             name = self._free_name(str(same[0].node.target), built)
             layer = self._layer(same[0])
             built[name] = layer
-            rows.append(self._row(name, layer, same))
-            error = self._shared_error(name, layer, same, scales) if len(same) > 1 else None
+            source = same[0].node.args[0]
+            assert isinstance(source, fx.Node)
+            names = (self.names[self.signals.find(source)], self.names[self.signals.find(same[0].node)])
+            rows.append(self._row(name, layer, same[0], names, type(same[0].module).__name__, len(same)))
+            error = self._shared_error(same[0].node.name, layer, scales[0]) if len(same) > 1 else None
             for block, (scale_in, scale_out) in zip(same, scales, strict=True):
                 block.node.args = (block.node.args[0], scale_in, scale_out, *([error] if error else []))
                 block.node.target = name
         for name, layer in built.items():
             self.module.add_submodule(name, layer)
+        return rows
+
+    def _recurrences(self) -> list[fx.Node]:
+        return [node for node in self.graph.nodes if isinstance(self._module_at(node), Recurrence)]
+
+    def _replace_recurrences(self) -> list[LayerRow]:
+        """The states' products go onto crossbars; their scales are those of the state and of its product."""
+        rows: list[LayerRow] = []
+        calls: dict[str, list[fx.Node]] = {}
+        for node in self._recurrences():
+            calls.setdefault(str(node.target), []).append(node)
+        for target, nodes in calls.items():
+            loop = self.module.get_submodule(target)
+            assert isinstance(loop, Recurrence)
+            block = Block(nodes[0], loop.product)
+            layer = self._layer(block)
+            name = target.replace(".", "_")
+            v_read_V, v_swing_V = self.spec.device.v_read_V, self.spec.periphery.v_swing_V
+            peaks = max(node.meta["state_peak"] for node in nodes), max(node.meta["product_peak"] for node in nodes)
+            scales = (
+                self._new_scale(f"{name}_state", Scale(v_read_V / peaks[0])),
+                self._new_scale(f"{name}_product", Scale(v_swing_V / peaks[1])),
+            )
+            self.module.add_submodule(target, CrossbarRecurrence(loop, layer, self.spec))
+            error = self._shared_error(nodes[0].name, layer, scales) if len(nodes) > 1 else None
+            for node in nodes:
+                states = loop.at_start(tuple(node.args[1:]))  # type: ignore[arg-type]
+                node.args = (node.args[0], states, *scales, *([error] if error else []))
+            names = (f"{name}_state", f"{name}_product")
+            rows.append(self._row(f"{target}.product", layer, block, names, f"{loop.kind} state", len(nodes)))
         return rows
 
     def _wrap_island_batch_norms(self) -> None:
@@ -414,15 +510,12 @@ class Conversion:
         with self.graph.inserting_after(scale):
             return self.graph.call_function(torch.repeat_interleave, (scale, features // channels))
 
-    def _shared_error(
-        self, name: str, layer: CrossbarLayer, same: list[Block], scales: list[tuple[fx.Node, fx.Node]]
-    ) -> fx.Node:
+    def _shared_error(self, name: str, layer: CrossbarLayer, scales: tuple[fx.Node, fx.Node]) -> fx.Node:
         """A layer that is called several times is one set of devices: its error is drawn once."""
-        drawer = SharedError(layer)
-        self.module.add_submodule(f"{same[0].node.name}_error", drawer)
-        last_scale = max(scales[0], key=list(self.graph.nodes).index)
+        self.module.add_submodule(f"{name}_error", SharedError(layer))
+        last_scale = max(scales, key=list(self.graph.nodes).index)
         with self.graph.inserting_after(last_scale):
-            return self.graph.call_module(f"{same[0].node.name}_error", scales[0])
+            return self.graph.call_module(f"{name}_error", scales)
 
     def _free_name(self, wanted: str, built: dict[str, CrossbarLayer]) -> str:
         """The same linear module with different batch norms needs several sets of devices, and names."""
@@ -447,24 +540,23 @@ class Conversion:
             noise=self.noise,
         )
 
-    def _row(self, name: str, layer: CrossbarLayer, same: list[Block]) -> LayerRow:
-        block = same[0]
+    def _row(
+        self, name: str, layer: CrossbarLayer, block: Block, scales: tuple[str, str], kind: str, calls: int
+    ) -> LayerRow:
         shape = layer.geometry.matrix_shape
-        source = block.node.args[0]
-        assert isinstance(source, fx.Node)
         fused = [f"{n.target} (in front)" for n in (block.before,) if n] + [str(n.target) for n in (block.after,) if n]
         return LayerRow(
             name=name,
-            kind=type(block.module).__name__,
+            kind=kind,
             groups=shape[0],
             rows=shape[1],
             cols=shape[2],
             tiles=len(tile_grid(shape, self.spec.array)),
             batch_norm=", ".join(fused),
             bias=layer.bias is not None or layer.batch_norm is not None or layer.batch_norm_before is not None,
-            scale_in=self.names[self.signals.find(source)],
-            scale_out=self.names[self.signals.find(block.node)],
-            calls=len(same),
+            scale_in=scales[0],
+            scale_out=scales[1],
+            calls=calls,
         )
 
 

@@ -2,35 +2,39 @@
 
 torch.fx is used rather than torch.export: its graph keeps modules, their names, the training/eval switch and a free
 batch size, all of which training needs and an exported program has lost. What it cannot follow is Python control flow
-that depends on the data, which a crossbar chip could not do either.
+that depends on the data, which a crossbar chip could not do either. How it is helped: `hrat.nn.tracer`.
 
-Normal form: linear operations, batch norms and dropouts are module calls; all else is a function of the table
-`hrat.artifacts.ops`; each node carries what it yields on the example (`node.meta`).
+Normal form: linear operations, batch norms, dropouts and recurrences are module calls; all else is a function of the
+table `hrat.artifacts.ops`; each node carries what it yields on the example (`node.meta`).
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import traceback
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hrat.artifacts.ops import op_of
 from hrat.errors import ConversionError
+from hrat.nn.calls import calls_to_modules, computes_its_weight
+from hrat.nn.recurrent import Recurrence
+from hrat.nn.tracer import ModelTracer
 
 __all__ = [
-    "DROPOUT_MODULES",
     "LINEAR_MODULES",
     "Seen",
+    "Traced",
     "clone_for_conversion",
     "describe",
     "example_args",
+    "is_dropout",
     "refuse_parametrised",
     "trace",
 ]
@@ -45,24 +49,8 @@ LINEAR_MODULES = (
     nn.ConvTranspose3d,
 )
 DROPOUT_MODULES = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-NOT_TRACEABLE = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Transformer, nn.TransformerEncoderLayer)
-
-_FUNCTIONAL_LINEAR: dict[Any, type[nn.Module]] = {
-    F.linear: nn.Linear,
-    F.conv1d: nn.Conv1d,
-    F.conv2d: nn.Conv2d,
-    F.conv3d: nn.Conv3d,
-    F.conv_transpose1d: nn.ConvTranspose1d,
-    F.conv_transpose2d: nn.ConvTranspose2d,
-    F.conv_transpose3d: nn.ConvTranspose3d,
-}
-_FUNCTIONAL_DROPOUT: dict[Any, type[nn.Module]] = {
-    F.dropout: nn.Dropout,
-    F.dropout1d: nn.Dropout1d,
-    F.dropout2d: nn.Dropout2d,
-    F.dropout3d: nn.Dropout3d,
-    torch.dropout: nn.Dropout,
-}
+VALUES_LOOKED_AT = 1_000_000
+"""Of a signal with more values than that, some of them tell its peak as well."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +61,8 @@ class Seen:
     shape: tuple[int, ...] = ()
     peak: float = 0.0
     """The 99.9 % quantile of the magnitude, in normal scale."""
+    is_real: bool = False
+    """Whether it holds real numbers, not whole ones or truth values."""
 
 
 def example_args(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -84,8 +74,19 @@ def example_args(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example_input,), {}
 
 
-def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.GraphModule:
-    """The model's graph in normal form, its nodes annotated with what they yield on the example.
+@dataclass(frozen=True)
+class Traced:
+    """A model's graph in normal form, its nodes annotated with what they yield on the example."""
+
+    module: fx.GraphModule
+    notes: list[str]
+    """For people."""
+    fixed: dict[str, Any]
+    """Arguments of the example that hold no numbers, such as switches: they are part of the network now."""
+
+
+def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+    """The model's graph in normal form.
 
     Args:
         model: in eval mode; it is not changed, but its parameters are shared with the result.
@@ -95,7 +96,8 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx
     Raises:
         ConversionError: the model has control flow that depends on the data, or an operation outside the table.
     """
-    tracer = _Tracer()
+    given = _arguments_by_name(model, args, kwargs)
+    tracer = ModelTracer(_is_leaf, given)
     try:
         graph = tracer.trace(model)
     except ConversionError:
@@ -105,37 +107,65 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx
     module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
     _inplace_to_functional(graph)
     graph.eliminate_dead_code()
-    _functions_to_modules(module)
-    _shape_attributes_to_calls(graph)
+    calls_to_modules(module)
+    _attributes_to_calls(graph)
     graph.lint()
     module.recompile()
-    _annotate(module, args, kwargs)
+    _annotate(module, given)
+    _drop_checks_of_tensors(graph)
     for node in graph.nodes:
         _refuse_unknown(node, module)
     _name_functions_one_way(graph)
     module.recompile()
-    return module
+    return Traced(module, tracer.notes, tracer.fixed)
 
 
-class _Tracer(fx.Tracer):
-    """Follows the model into every module but the ones that conversion treats as a whole."""
+def _arguments_by_name(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The example's arguments by the names that the model's forward has for them."""
+    signature = inspect.signature(type(model).forward)
+    try:
+        bound = signature.bind(model, *args, **kwargs)
+    except TypeError as error:
+        raise ConversionError(
+            f"the example input does not fit {type(model).__name__}.forward{signature}: {error}; expected a tensor, a "
+            "tuple of positional arguments, or a dict of keyword arguments"
+        ) from error
+    found: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            found.update({f"{name}_{index}": part for index, part in enumerate(value)})
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            found.update(value)
+        else:
+            found[name] = value
+    return found
 
-    where: str = ""
 
-    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        self.where = f"{qualified_name} ({type(module).__name__})"
-        if isinstance(module, NOT_TRACEABLE):
-            raise ConversionError(
-                f"{self.where} cannot be put on crossbars yet: expected linear layers, convolutions, batch norms and "
-                "functions between them, got a module that computes in a loop or in a fused kernel; write it out with "
-                "nn.Linear and the operations between, or take it out of the model that is prepared"
-            )
-        leaf_types = (*LINEAR_MODULES, *DROPOUT_MODULES, _BatchNorm)
-        if not isinstance(module, leaf_types):
-            return False
-        # A subclass with a forward of its own computes something else: look inside it.
-        own: Any = type(module)
-        return any(own.forward is base.forward for base in own.__mro__ if base in _STANDARD)
+def _is_leaf(module: nn.Module, name: str) -> bool:
+    """Modules that conversion treats as a whole; it looks into all others."""
+    del name
+    if isinstance(module, Recurrence) or _is_drop_path(module):
+        return True
+    if not isinstance(module, (*LINEAR_MODULES, *DROPOUT_MODULES, _BatchNorm)):
+        return False
+    # A subclass with a forward of its own computes something else: look inside it.
+    own: Any = type(module)
+    return any(own.forward is base.forward for base in own.__mro__ if base in _STANDARD)
+
+
+def is_dropout(module: nn.Module | None) -> bool:
+    """Whether a module drops values in training and does nothing in eval mode."""
+    return isinstance(module, DROPOUT_MODULES) or (module is not None and _is_drop_path(module))
+
+
+def _is_drop_path(module: nn.Module) -> bool:
+    """Whether a module drops whole branches in training and does nothing in eval mode (stochastic depth).
+
+    There is none in PyTorch; timm, torchvision, transformers and others each have theirs.
+    """
+    name = type(module).__name__
+    return name.endswith(("DropPath", "StochasticDepth")) and next(module.children(), None) is None
 
 
 _STANDARD: set[Any] = {
@@ -152,7 +182,7 @@ def describe(node: fx.Node) -> str:
     """The node's name and the line of the model's source that made it."""
     text = f"node '{node.name}' ({node.op} {getattr(node.target, '__name__', node.target)})"
     for line in reversed((node.stack_trace or "").splitlines()):
-        if line.strip().startswith("File"):
+        if line.strip().startswith("File") and not any(part in line for part in ("/torch/", "hrat/nn/")):
             return f"{text}, {line.strip()}"
     return text
 
@@ -188,15 +218,20 @@ def _is_normed_by_hook(module: nn.Module) -> bool:
     return any(type(hook).__name__ in ("WeightNorm", "SpectralNorm") for hook in hooks)
 
 
-def _control_flow_message(model: nn.Module, tracer: _Tracer, error: Exception) -> str:
+def _control_flow_message(model: nn.Module, tracer: ModelTracer, error: Exception) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
-    own = [frame for frame in frames if not frame.filename.endswith("hrat/nn/trace.py")]
+    own = [frame for frame in frames if not frame.filename.endswith(("hrat/nn/trace.py", "hrat/nn/tracer.py"))]
+    fix = (
+        "replace Python's if/while/for over tensor values by tensor operations, take that part out of the model that "
+        "is prepared, or prepare its parts one by one"
+    )
+    if "pack_padded_sequence" in str(error):
+        fix = "give padded sequences to the recurrent layer as they are, and leave out of the loss what is padding"
     place = f"{own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else tracer.where
     return (
         f"the graph of {type(model).__name__} cannot be found: expected a forward whose steps do not depend on the "
         f"values of tensors, got {type(error).__name__}: {error}\n  at {place}\n"
-        "  fix: replace Python's if/while/for over tensor values by tensor operations, take that part out of the model "
-        "that is prepared, or prepare its parts one by one"
+        f"  fix: {fix}"
     )
 
 
@@ -206,13 +241,31 @@ def _inplace_to_functional(graph: fx.Graph) -> None:
     for node in graph.nodes:
         name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
         by_name = str(name).endswith("_") and not str(name).endswith("__")
-        if not (by_name or node.kwargs.get("inplace")) or not isinstance(node.args[0], fx.Node):
+        if not (by_name or _take_inplace_off(node)) or not isinstance(node.args[0], fx.Node):
             continue
         for user in list(node.args[0].users):
             if order[user] > order[node]:
                 user.replace_input_with(node.args[0], node)
-        if "inplace" in node.kwargs:
-            node.kwargs = {**node.kwargs, "inplace": False}
+
+
+def _take_inplace_off(node: fx.Node) -> bool:
+    """Whether a function was asked to overwrite its input; it no longer is."""
+    if node.op != "call_function" or not node.args:
+        return False
+    if "inplace" in node.kwargs:
+        was = bool(node.kwargs["inplace"])
+        node.kwargs = {**node.kwargs, "inplace": False}
+        return was
+    try:
+        names = list(inspect.signature(cast(Any, node.target)).parameters)
+    except (TypeError, ValueError):  # built in
+        return False
+    place = names.index("inplace") if "inplace" in names else len(node.args)
+    if place >= len(node.args):
+        return False
+    was = bool(node.args[place])
+    node.update_arg(place, False)
+    return was
 
 
 def _name_functions_one_way(graph: fx.Graph) -> None:
@@ -224,103 +277,32 @@ def _name_functions_one_way(graph: fx.Graph) -> None:
             node.op, node.target = "call_function", op.function
 
 
-def _shape_attributes_to_calls(graph: fx.Graph) -> None:
+def _attributes_to_calls(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
-        if node.op == "call_function" and node.target is getattr and node.args[1] in ("shape", "ndim"):
+        if node.op == "call_function" and node.target is getattr and node.args[1] in ("shape", "ndim", "device"):
             with graph.inserting_after(node):
-                method = "size" if node.args[1] == "shape" else "dim"
-                node.replace_all_uses_with(graph.call_method(method, (node.args[0],)))
+                target = {"shape": "size", "ndim": "dim"}.get(node.args[1], node.args[1])
+                function = op_of(target)
+                assert function is not None
+                node.replace_all_uses_with(graph.call_function(function.function, (node.args[0],)))
             graph.erase_node(node)
 
 
-def _functions_to_modules(module: fx.GraphModule) -> None:
-    """`F.linear(x, self.w)` becomes a module around the same parameter, `F.dropout` a module that knows train/eval."""
-    graph = module.graph
+def _drop_checks_of_tensors(graph: fx.Graph) -> None:
+    """A model's own assertions about sizes stay; about the values of signals no chip can make any."""
     for node in list(graph.nodes):
-        if node.op != "call_function":
-            continue
-        made: nn.Module | None = None
-        if node.target in _FUNCTIONAL_DROPOUT:
-            p = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
-            made = _FUNCTIONAL_DROPOUT[node.target](p)
-        elif node.target in _FUNCTIONAL_LINEAR:
-            made = _module_of_functional(module, node)
-        if made is None:
-            continue
-        name = f"{node.name}_module" if node.target in _FUNCTIONAL_DROPOUT else _name_of_weight(node)
-        while hasattr(module, name):
-            name += "_"
-        module.add_submodule(name, made)
-        with graph.inserting_before(node):
-            node.replace_all_uses_with(graph.call_module(name, (node.args[0] if node.args else node.kwargs["input"],)))
-        graph.erase_node(node)
+        op = op_of(node.target) if node.op == "call_function" else None
+        checked = node.args[0] if op is not None and op.name in ("expect", "assert") else None
+        if isinstance(checked, fx.Node) and checked.meta["seen"].is_tensor:
+            graph.erase_node(node)
     graph.eliminate_dead_code()
 
 
-def _name_of_weight(node: fx.Node) -> str:
-    weight = node.args[1] if len(node.args) > 1 else node.kwargs["weight"]
-    assert isinstance(weight, fx.Node)
-    return f"{str(weight.target).replace('.', '_')}_crossbar"
-
-
-def _module_of_functional(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The module that a functional call with parameters of the model stands for; None if its weight is computed."""
-    linear_type = _FUNCTIONAL_LINEAR[node.target]
-    names: list[str]
-    if linear_type is nn.Linear:
-        names = ["input", "weight", "bias"]
-    elif "Transpose" in linear_type.__name__:
-        names = ["input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"]
-    else:
-        names = ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]
-    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-    weight, bias = given.pop("weight"), given.pop("bias", None)
-    given.pop("input")
-    parameters: list[nn.Parameter | None] = []
-    for source in (weight, bias):
-        if source is None:
-            parameters.append(None)
-            continue
-        if not isinstance(source, fx.Node) or source.op != "get_attr":
-            return None
-        value = _attribute(module, str(source.target))
-        if not isinstance(value, nn.Parameter):
-            return None
-        parameters.append(value)
-    w = parameters[0]
-    assert w is not None
-    has_bias = parameters[1] is not None
-    made: nn.Module
-    with torch.device("meta"):
-        if linear_type is nn.Linear:
-            made = nn.Linear(w.shape[1], w.shape[0], bias=has_bias)
-        else:
-            groups = cast(int, given.get("groups", 1))
-            transposed = "Transpose" in linear_type.__name__
-            channels = (w.shape[0], w.shape[1] * groups) if transposed else (w.shape[1] * groups, w.shape[0])
-            made = linear_type(*channels, tuple(w.shape[2:]), bias=has_bias, **given)
-    made.weight = w
-    if has_bias:
-        made.bias = parameters[1]  # type: ignore[assignment]
-    return made.train(module.training)
-
-
-def _attribute(module: nn.Module, path: str) -> Any:
-    value: Any = module
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _annotate(module: fx.GraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _annotate(module: fx.GraphModule, given: dict[str, Any]) -> None:
     """Run the graph once on the example and note what each node yields."""
-    names = [node.target for node in module.graph.nodes if node.op == "placeholder"]
-    defaults = [node.args[0] if node.args else None for node in module.graph.nodes if node.op == "placeholder"]
-    values = (
-        list(args)
-        + [kwargs.get(str(name), default) for name, default in zip(names, defaults, strict=True)][len(args) :]
-    )
-    _Watcher(module).run(*values)
+    watcher = _Watcher(module)
+    watcher.extra_traceback = False
+    watcher.run(*(given[str(node.target)] for node in module.graph.nodes if node.op == "placeholder"))
 
 
 class _Watcher(fx.Interpreter):
@@ -333,6 +315,12 @@ class _Watcher(fx.Interpreter):
         except Exception as error:
             raise ConversionError(f"the example input does not pass through {describe(n)}: {error}") from error
         n.meta["seen"] = _seen(value)
+        if n.op == "call_module" and isinstance(loop := self.fetch_attr(str(n.target)), Recurrence):
+            args_of_call, _ = self.fetch_args_kwargs_from_env(n)
+            outputs, start = value[0], [part for part in args_of_call[1:2] if isinstance(part, Tensor)]
+            products = [_seen(loop.product(state)).peak for state in (outputs, *start)]
+            n.meta["state_peak"] = max(_seen(state).peak for state in (outputs, *start)) or 1.0
+            n.meta["product_peak"] = max(products) or 1.0
         return value
 
 
@@ -343,9 +331,10 @@ def _seen(value: Any) -> Seen:
         return Seen(False)
     if not value.is_floating_point() or value.numel() == 0:
         return Seen(True, tuple(value.shape))
-    magnitude = value.detach().abs().flatten().float()
+    values = value.detach().reshape(-1)
+    magnitude = values[:: -(-values.numel() // VALUES_LOOKED_AT)].abs().float()
     rank = max(1, int(0.999 * magnitude.numel()))
-    return Seen(True, tuple(value.shape), float(magnitude.kthvalue(rank).values))
+    return Seen(True, tuple(value.shape), float(magnitude.kthvalue(rank).values), is_real=True)
 
 
 def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
@@ -353,7 +342,9 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
         return
     if node.op == "call_module":
         target = module.get_submodule(str(node.target))
-        if isinstance(target, (*LINEAR_MODULES, *DROPOUT_MODULES, _BatchNorm)):
+        if isinstance(target, Recurrence):
+            return
+        if isinstance(target, (*LINEAR_MODULES, _BatchNorm)) or is_dropout(target):
             if len(node.args) != 1 or node.kwargs:
                 raise ConversionError(
                     f"{describe(node)} is called with more than its input (output_size?); give the layer an "
@@ -362,6 +353,11 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
             return
     elif op_of(node.target) is not None and not node.kwargs.get("return_indices"):
         return
+    if computes_its_weight(node):
+        raise ConversionError(
+            f"{describe(node)} is a convolution whose weight is computed in the forward pass; expected a parameter of "
+            "the model, which devices can hold: compute it once and put the result into a convolution"
+        )
     raise ConversionError(
         f"{describe(node)} is not among the operations that a chip or its digital islands can do; replace it by one "
         "that hrat.artifacts.ops lists, move it out of the model that is prepared, or add it to that table"

@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hrat.artifacts import Deployment, ProgrammedChip
-from hrat.artifacts.graph import Ref, TensorKey, map_nested
-from hrat.artifacts.ops import OPS
+from hrat.artifacts.graph import OpNode, Ref, TensorKey, map_nested
+from hrat.artifacts.ops import FACTORIES, OPS
+from hrat.artifacts.recurrence import through_time
 from hrat.errors import HratError
-from hrat.physics import clamp_to, input_voltage, island_value, normal_scale
+from hrat.physics import amplifier_limits_V, clamp_to, input_voltage, island_value, normal_scale
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.memory import Footprint
 from hrat.simulation.methods import LayerModel, Method, SolverError
@@ -85,7 +86,7 @@ class ChipSolver:
         self.together = only_gains and (_is_better_together(self.device) if together is None else together)
         self._circuit = _Circuit(chip.deployment, self.device, self.together)
         self._steps = self._circuit.steps(merge=True)
-        self._layer_at = {node.name: node.args[1] for node in chip.deployment.graph if node.op == "crossbar"}
+        self._layer_at = {node.name: _layer_of(node) for node in chip.deployment.graph if node.op in _HAVE_LAYERS}
 
     def _models(self, chip: ProgrammedChip, methods: Mapping[str, Method]) -> dict[str, LayerModel]:
         """The layers, those of one method together."""
@@ -148,7 +149,7 @@ class ChipSolver:
 
             def note(name: str, values: Values) -> None:
                 if self._layer_at.get(name) in record:
-                    voltages_V[self._layer_at[name]] = values[name]
+                    voltages_V[self._layer_at[name]] = _voltages_in(values[name])
 
             return _run(for_each, dict(common), gains, note if record else None), voltages_V
 
@@ -180,7 +181,7 @@ class ChipSolver:
         def weigh(name: str, values: Values) -> None:
             at_work.append(bytes_of(values) + probe._workspace(name, values))
             if probe._layer_at.get(name) in voltages_of:
-                voltages[name] = bytes_of(values[name])
+                voltages[name] = bytes_of(_voltages_in(values[name]))
 
         out = _run(for_all + for_each, values, probe._gains_of[0], weigh)
         gains = {name: bytes_of(gain) for name, gain in probe.gains.items()}
@@ -225,6 +226,7 @@ class _Circuit:
 
     def __init__(self, deployment: Deployment, device: torch.device, together: bool) -> None:
         self.deployment = deployment
+        self.device = device
         self.together = together
         self.tensors = {key: value.to(device) for key, value in deployment.tensors.items()}
         self.biases_V = {
@@ -246,21 +248,23 @@ class _Circuit:
         """The steps that are taken once for all chips, and those that are taken for each."""
         plan = make_plan(self.deployment.graph, self.deployment.spec, merge=merge)
         for_all, for_each = (
-            [_Step(p.node.name, self._runner(p), p.ends) for p in part if p.node.op != "input"]
+            [_Step(p.node.name, self._runner(p, keep=not merge), p.ends) for p in part if p.node.op != "input"]
             for part in (plan.for_all, plan.for_each)
         )
         return for_all, for_each
 
-    def _runner(self, planned: PlannedNode) -> Callable[[Values, Gains], Any]:
+    def _runner(self, planned: PlannedNode, *, keep: bool) -> Callable[[Values, Gains], Any]:
         """What a node does; all that can be known before the first batch is looked up here."""
         node = planned.node
+        if node.op == "recurrence":
+            return self._recurrence(node, keep)
         if node.op == "amplifier":
             source, layer = node.args[0].name, node.args[1]
             return lambda values, gains: self._crossbar(layer, gains[layer], values[source])
         function = self._function(node.op, in_place=planned.overwrites and not self.together)
-        args, kwargs = map_nested(
-            (node.args, dict(node.kwargs)), lambda arg: self.tensors[arg.key] if isinstance(arg, TensorKey) else arg
-        )
+        args, kwargs = map_nested((node.args, dict(node.kwargs)), self._here)
+        if node.op in FACTORIES and kwargs.get("device") is None:
+            kwargs["device"] = self.device
         if args and isinstance(args[0], Ref) and len(node.inputs()) == 1:
             source, rest = args[0].name, args[1:]
             return lambda values, _: function(values[source], *rest, **kwargs)
@@ -270,6 +274,36 @@ class _Circuit:
             return function(*now[0], **now[1])
 
         return call
+
+    def _here(self, arg: Any) -> Any:
+        """A tensor for its key, and the device where all is computed for the one that the network was traced on."""
+        if isinstance(arg, TensorKey):
+            return self.tensors[arg.key]
+        return self.device if isinstance(arg, torch.device) else arg
+
+    def _recurrence(self, node: OpNode, keep: bool) -> Callable[[Values, Gains], Any]:
+        """A recurrent layer, its state digital between the steps; `keep` to have its amplifiers' outputs as well."""
+        spec = self.deployment.spec
+        source, states, layer, *keys = node.args
+        alpha_in, alpha_out = (self.tensors[key.key] for key in keys)
+        how = dict(node.kwargs)
+        swing_V = amplifier_limits_V(spec)
+
+        def run(values: Values, gains: Gains) -> Any:
+            steps_V: list[Tensor] = []
+
+            def product(state: Tensor) -> Tensor:
+                voltage_V = self._crossbar(layer, gains[layer], input_voltage(state, alpha_in, spec))
+                steps_V.append(voltage_V.clamp(*swing_V))
+                return island_value(steps_V[-1] if keep else steps_V.pop(), alpha_out, spec)
+
+            now = map_nested(states, lambda arg: values[arg.name] if isinstance(arg, Ref) else arg)
+            found = through_time(how["kind"], values[source.name], now, product, **_without_kind(how))
+            if keep and how["reverse"]:
+                steps_V.reverse()
+            return (*found, torch.stack(steps_V, dim=how["time_dim"])) if keep else found
+
+        return run
 
     def _function(self, op: str, *, in_place: bool) -> Callable[..., Any]:
         spec = self.deployment.spec
@@ -289,6 +323,23 @@ class _Circuit:
 
 
 _BEHAVIOURAL: Method = Behavioural()
+
+
+_HAVE_LAYERS = ("crossbar", "recurrence")
+
+
+def _layer_of(node: OpNode) -> str:
+    """The layer of a node that has one."""
+    return str(node.args[1 if node.op == "crossbar" else 2])
+
+
+def _voltages_in(value: Any) -> Tensor:
+    """The amplifiers' outputs in what a node with a layer yields: a recurrence has them last."""
+    return cast(Tensor, value[-1] if isinstance(value, tuple) else value)
+
+
+def _without_kind(how: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in how.items() if key != "kind"}
 
 
 def _fail(error: SolverError, voltage_V: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ __all__ = ["Plan", "PlannedNode", "make_plan"]
 _MAX_POOLS = ("max_pool1d", "max_pool2d", "max_pool3d")
 _LAYOUTS = ("identity", "flatten", "reshape", "permute", "transpose", "squeeze")
 _MAKE_NEW = (*_MAX_POOLS, "amplifier", "within", "dac", "adc", "reader", "add", "sub")
-_ASK_SHAPE = ("size", "dim")
+_ASK_SHAPE = ("size", "dim", "len", "numel", "device")
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _of_devices(nodes: Iterable[OpNode]) -> set[str]:
     """Values that a crossbar has a part in, and the output."""
     found: set[str] = set()
     for node in nodes:
-        if node.op in ("amplifier", "output") or not found.isdisjoint(node.inputs()):
+        if node.op in ("amplifier", "recurrence", "output") or not found.isdisjoint(node.inputs()):
             found.add(node.name)
     return found
 

@@ -118,7 +118,9 @@ def linear_chains(deployment: Deployment, names: Sequence[str]) -> list[list[str
             chain.append(name)
         else:
             chains.append([name])
-    return chains
+    # The states of recurrences pass converters at each step.
+    recurrent = dict.fromkeys(node.args[2] for node in deployment.graph if node.op == "recurrence")
+    return chains + [[name] for name in recurrent if name in names]
 
 
 def _fits(deployment: Deployment, before: str, name: str) -> bool:

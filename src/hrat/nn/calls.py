@@ -1,0 +1,236 @@
+"""Calls of functions with parameters of the model become modules, so that conversion has one form of each operation.
+
+`F.linear(x, self.w)`, `x @ self.w` and `torch.addmm(self.b, x, self.w)` are linear layers, `F.conv2d(x, self.w)` is a
+convolution, `F.batch_norm(x, self.mean, self.var, ...)` a batch norm, `F.dropout(x)` a module that knows train and
+eval. Calls with the same parameters become calls of one module: they are one set of devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+__all__ = ["BatchNorm", "calls_to_modules", "computes_its_weight"]
+
+_LINEAR: dict[Any, type[nn.Module]] = {
+    F.linear: nn.Linear,
+    F.conv1d: nn.Conv1d,
+    F.conv2d: nn.Conv2d,
+    F.conv3d: nn.Conv3d,
+    F.conv_transpose1d: nn.ConvTranspose1d,
+    F.conv_transpose2d: nn.ConvTranspose2d,
+    F.conv_transpose3d: nn.ConvTranspose3d,
+}
+_DROPOUT: dict[Any, type[nn.Module]] = {
+    F.dropout: nn.Dropout,
+    F.dropout1d: nn.Dropout1d,
+    F.dropout2d: nn.Dropout2d,
+    F.dropout3d: nn.Dropout3d,
+    torch.dropout: nn.Dropout,
+}
+_CONV_NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_TRANSPOSED_NAMES = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+_BATCH_NORM_NAMES = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+_TURNED = ("t", "transpose", "swapaxes", "permute")
+
+_Made = tuple[nn.Module, Any, str]
+"""A module, the node that enters it, and a name for it."""
+
+
+class BatchNorm(_BatchNorm):
+    """A batch norm of any number of dimensions."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Whatever the function took is right."""
+
+
+def computes_its_weight(node: fx.Node) -> bool:
+    """Whether a call is a convolution whose weight is no parameter."""
+    return node.op == "call_function" and node.target in _LINEAR and node.target is not F.linear
+
+
+def calls_to_modules(module: fx.GraphModule) -> None:
+    """Replace all such calls of a traced model."""
+    made: dict[Any, str] = {}
+    graph = module.graph
+    for node in list(graph.nodes):
+        build = _builder(node)
+        if build is None:
+            continue
+        # The same parameters with the same options are the same module.
+        key = (node.target, *_parameters_of(node), *(repr(v) for v in _options_of(node)))
+        found = build(module, node)
+        if found is None:
+            continue
+        new, source, name = found
+        if key not in made or isinstance(new, tuple(_DROPOUT.values())):
+            while hasattr(module, name):
+                name += "_"
+            module.add_submodule(name, new.train(module.training))
+            made[key] = name
+        with graph.inserting_before(node):
+            node.replace_all_uses_with(graph.call_module(made[key], (source,)))
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+
+
+def _builder(node: fx.Node) -> Callable[[fx.GraphModule, fx.Node], _Made | None] | None:
+    if node.op == "call_method" and node.target == "matmul":
+        return _of_matmul
+    if node.op != "call_function":
+        return None
+    if node.target in _DROPOUT:
+        return _of_dropout
+    if node.target in _LINEAR:
+        return _of_linear
+    if node.target in (torch.addmm, torch.matmul, torch.mm):
+        return _of_addmm if node.target is torch.addmm else _of_matmul
+    if getattr(node.target, "__name__", "") == "matmul":  # x @ w
+        return _of_matmul
+    return _of_batch_norm if node.target is F.batch_norm else None
+
+
+def _of_dropout(module: fx.GraphModule, node: fx.Node) -> _Made:
+    given = _given(node, ("input", "p"))
+    return _DROPOUT[node.target](given.get("p", 0.5)), given["input"], f"{node.name}_module"
+
+
+def _of_matmul(module: fx.GraphModule, node: fx.Node) -> _Made | None:
+    given = _given(node, ("input", "other"))
+    source, weight = given["input"], given.get("other")
+    found = _matrix(module, weight)
+    if found is None or not isinstance(source, fx.Node) or source.op == "get_attr":
+        return None
+    return _linear(found, None), source, _name(_parameters_of(node)[0])
+
+
+def _of_addmm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
+    given = _given(node, ("input", "mat1", "mat2"))
+    weight, bias = _matrix(module, given["mat2"]), _parameter(module, given["input"])
+    if weight is None or bias is None or bias.ndim != 1 or given.get("alpha", 1) != 1 or given.get("beta", 1) != 1:
+        return None
+    return _linear(weight, bias), given["mat1"], _name(_parameters_of(node)[-1])
+
+
+def _of_linear(module: fx.GraphModule, node: fx.Node) -> _Made | None:
+    kind = _LINEAR[node.target]
+    transposed = "Transpose" in kind.__name__
+    given = _given(node, _TRANSPOSED_NAMES if transposed else _CONV_NAMES)
+    source, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
+    b = None if bias is None else _parameter(module, bias)
+    if bias is not None and b is None:
+        return None
+    if kind is nn.Linear:
+        turned = _matrix(module, weight)
+        w = None if turned is None else turned.t()
+        found = _parameter(module, weight)
+        if w is None:
+            return None
+        made: nn.Module = _linear(w, b) if found is None else _with_parameters(nn.Linear, found.shape[::-1], found, b)
+        return made, source, _name(_parameters_of(node)[0])
+    w = _parameter(module, weight)
+    if w is None:
+        return None
+    groups = cast(int, given.get("groups", 1))
+    channels = (w.shape[0], w.shape[1] * groups) if transposed else (w.shape[1] * groups, w.shape[0])
+    made = _with_parameters(kind, (*channels, tuple(w.shape[2:])), w, b, **given)
+    return made, source, _name(_parameters_of(node)[0])
+
+
+def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
+    given = _given(node, _BATCH_NORM_NAMES)
+    mean, var = (_tensor(module, given.get(name)) for name in ("running_mean", "running_var"))
+    affine = [given.get("weight"), given.get("bias")]
+    weight, bias = (None if part is None else _parameter(module, part) for part in affine)
+    if (
+        mean is None
+        or var is None
+        or any(part is not None and found is None for part, found in zip(affine, (weight, bias), strict=True))
+    ):
+        return None
+    made = BatchNorm(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1) or None, affine=False)
+    made.running_mean, made.running_var = mean, var
+    made.weight, made.bias = weight, bias  # type: ignore[assignment]
+    made.affine = weight is not None
+    assert made.num_batches_tracked is not None
+    made.num_batches_tracked = made.num_batches_tracked.to(mean.device)
+    return made, given["input"], f"{_name(_parameters_of(node)[0]).removesuffix('_crossbar')}_norm"
+
+
+def _given(node: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:
+    return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+
+
+def _parameters_of(node: fx.Node) -> list[str]:
+    """Names of the parameters and buffers that a call reads, looking through a transposition."""
+    sources = [s.all_input_nodes[0] if _is_turned(s) else s for s in node.all_input_nodes]
+    return [str(source.target) for source in sources if source.op == "get_attr"]
+
+
+def _options_of(node: fx.Node) -> list[Any]:
+    return [arg for arg in (*node.args, *node.kwargs.items()) if not isinstance(arg, fx.Node)]
+
+
+def _is_turned(node: Any) -> bool:
+    """Whether a node is a parameter with its two dimensions swapped."""
+    if not isinstance(node, fx.Node) or node.op not in ("call_method", "call_function"):
+        return False
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return name in _TURNED and len(node.all_input_nodes) == 1 and node.all_input_nodes[0].op == "get_attr"
+
+
+def _matrix(module: fx.GraphModule, source: Any) -> Tensor | None:
+    """A parameter `(in, out)`, as it is or transposed, that a product has on its right."""
+    if _is_turned(source):
+        found = _parameter(module, source.all_input_nodes[0])
+        dims = [d for d in source.args[1:] if isinstance(d, int)] or [0, 1]
+        plain = sorted(d % 2 for d in dims) == [0, 1] and (source.target not in ("permute",) or dims[0] % 2 == 1)
+        return found.t() if found is not None and found.ndim == 2 and plain else None
+    found = _parameter(module, source)
+    return found if found is not None and found.ndim == 2 else None
+
+
+def _parameter(module: fx.GraphModule, source: Any) -> nn.Parameter | None:
+    found = _tensor(module, source)
+    return found if isinstance(found, nn.Parameter) else None
+
+
+def _tensor(module: fx.GraphModule, source: Any) -> Tensor | None:
+    if not isinstance(source, fx.Node) or source.op != "get_attr":
+        return None
+    value: Any = module
+    for part in str(source.target).split("."):
+        value = getattr(value, part)
+    return value if isinstance(value, Tensor) else None
+
+
+def _linear(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
+    """A linear layer from a matrix `(in, out)`; where that is a transposed view of a parameter, it stays this one."""
+    base = weight._base if weight._base is not None else None
+    if isinstance(base, nn.Parameter) and base.shape == weight.shape[::-1]:
+        own = base
+    else:
+        own = nn.Parameter(weight.detach().t().clone(memory_format=torch.contiguous_format), weight.requires_grad)
+    made = _with_parameters(nn.Linear, tuple(weight.shape), own, bias)
+    assert isinstance(made, nn.Linear)
+    return made
+
+
+def _with_parameters(
+    kind: type[nn.Module], sizes: Any, weight: nn.Parameter, bias: nn.Parameter | None, **options: Any
+) -> nn.Module:
+    with torch.device("meta"):
+        made = kind(*sizes, bias=bias is not None, **options)
+    made.weight = weight
+    if bias is not None:
+        made.bias = bias
+    return made
+
+
+def _name(parameter: str) -> str:
+    return f"{parameter.replace('.', '_')}_crossbar"

@@ -1,0 +1,81 @@
+"""Recurrent layers: the state's product on a crossbar of its own, once for each time step.
+
+The devices are one set, programmed once: all steps of a forward pass see the same error. Between two steps the state is
+a digital number, so that it passes a DAC, and its product an ADC, at every step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from hrat.artifacts.recurrence import CELLS, through_time
+from hrat.nn.functional import PairError
+from hrat.nn.layers import CrossbarLayer
+from hrat.nn.straight_through import convert_ste
+from hrat.physics import input_voltage, island_value
+from hrat.spec import HardwareSpec
+
+__all__ = ["CrossbarRecurrence", "Recurrence"]
+
+
+class Recurrence(nn.Module):
+    """One direction of one recurrent layer, before conversion; the product of its input is computed in front of it."""
+
+    def __init__(self, kind: str, product: nn.Linear, *, time_dim: int, reverse: bool) -> None:
+        """Around the operation that the state passes.
+
+        Args:
+            kind: of `hrat.artifacts.recurrence.CELLS`.
+            product: `(batch, hidden) -> (batch, gates * hidden)`.
+            time_dim: which dimension of the input is time.
+            reverse: from the last step to the first.
+        """
+        super().__init__()
+        self.kind = kind
+        self.product = product
+        self.time_dim = time_dim
+        self.reverse = reverse
+
+    def forward(self, from_input: Tensor, *states: Tensor | None) -> tuple[Any, ...]:
+        """`(time, batch, gates * hidden)` and states `(batch, hidden)` -> outputs and last states."""
+        return through_time(
+            self.kind, from_input, self.at_start(states), self.product, time_dim=self.time_dim, reverse=self.reverse
+        )
+
+    def at_start(self, states: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        """The states, or as many times None as there are."""
+        return states or (None,) * CELLS[self.kind].states
+
+
+class CrossbarRecurrence(nn.Module):
+    """The same with the product on a crossbar, between a DAC and an ADC."""
+
+    def __init__(self, loop: Recurrence, product: CrossbarLayer, spec: HardwareSpec) -> None:
+        super().__init__()
+        self.kind = loop.kind
+        self.time_dim = loop.time_dim
+        self.reverse = loop.reverse
+        self.product = product
+        self.spec = spec
+        self.word_lines, self.amplifiers = nn.Identity(), nn.Identity()  # for whoever watches the voltages
+
+    def forward(
+        self,
+        from_input: Tensor,
+        states: tuple[Tensor | None, ...],
+        alpha_in: Tensor,
+        alpha_out: Tensor,
+        error: PairError | None = None,
+    ) -> tuple[Any, ...]:
+        """Normal scale to normal scale; the scales are those of the state and of its product."""
+        if error is None:
+            error = self.product.draw_error(alpha_in, alpha_out)  # once: all steps meet the same devices
+        layer = self.product.held(alpha_in, alpha_out, error)
+
+        def product(state: Tensor) -> Tensor:
+            voltage = self.word_lines(input_voltage(state, alpha_in, self.spec, convert_ste))
+            return island_value(self.amplifiers(layer(voltage)), alpha_out, self.spec, convert_ste)
+
+        return through_time(self.kind, from_input, states, product, time_dim=self.time_dim, reverse=self.reverse)
