@@ -236,6 +236,22 @@ class Encoder(nn.Module):
         return self.head(self.encoder(x, src_key_padding_mask=padding)[:, 0])
 
 
+class CausalEncoder(nn.Module):
+    """A decoder of `nn.TransformerEncoder` with a causal mask, which it may look for by itself."""
+
+    def __init__(self, told: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        self.told = told
+        self.embed, self.encoder = nn.Embedding(9, 8), nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(8, 9, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1], dtype=self.embed.weight.dtype)
+        return self.head(self.encoder(self.embed(ids), mask=mask, is_causal=True if self.told else None))
+
+
 class Translator(nn.Module):
     """`nn.Transformer`, with the causal mask that it makes."""
 
@@ -368,6 +384,8 @@ ARCHITECTURES: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
         Encoder(activation="gelu", norm_first=True, dropout=0.0),
         (_rand(2, 5, 8), torch.tensor([[False] * 5, [False, False, False, True, True]])),
     ),
+    "causal encoder": lambda: (CausalEncoder(told=False), _tokens(2, 5, below=9)),
+    "causal encoder, told": lambda: (CausalEncoder(told=True), _tokens(2, 5, below=9)),
     "transformer": lambda: (Translator(), (_tokens(2, 5, below=9), _tokens(2, 4, below=9))),
     "cross attention": lambda: (CrossAttention(), (_rand(4, 2, 6), _rand(3, 2, 4), _rand(3, 2, 5))),
     "vit": lambda: (ViT(), _rand(2, 3, 8, 8)),

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+from torch.utils.data import TensorDataset
 
 import hrat
 from hrat.nn.layers import CrossbarLayer
-from hrat.simulation import Amplifier, Spice
+from hrat.simulation import Amplifier, ChipSolver, Spice
+from hrat.training import make_loader
 from laws.architectures import ARCHITECTURES, DenseNet, architecture
 from laws.checks import assert_law2, assert_laws, assert_model_is_chip, assert_same
 from laws.networks import SPECS
@@ -83,7 +85,7 @@ def test_the_batch_is_free(name: str) -> None:
         assert_law2(model, other, SPECS["harsh"], prepared=prepared)
 
 
-@pytest.mark.parametrize("name", [*RECURRENT, "gpt", "transformer encoder"])
+@pytest.mark.parametrize("name", [*RECURRENT, "gpt", "transformer encoder", "causal encoder"])
 def test_the_length_of_a_sequence_is_free(name: str) -> None:
     model, x = architecture(name)
     prepared = hrat.prepare(model, SPECS["harsh"], x)
@@ -113,6 +115,29 @@ def test_law_1_after_saving_and_loading(name: str, tmp_path: Any) -> None:
     loaded = hrat.load(tmp_path / "chips")
     assert isinstance(loaded, hrat.ProgrammedChip)
     assert_model_is_chip(prepared, loaded, x)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("name", ["lstm deep", "gru with state", "transformer", "gpt", "convnext"])
+def test_chips_that_pass_each_operation_together(name: str) -> None:
+    """As they do on a GPU."""
+    model, x = architecture(name)
+    chip = hrat.program(hrat.deploy(hrat.prepare(model, SPECS["harsh"], x)), chips=2)
+    names = [node.args[0] for node in chip.deployment.graph if node.op == "input"]
+    inputs = dict(zip(names, x if isinstance(x, tuple) else (x,), strict=True))
+    with torch.no_grad():
+        together, apart = (ChipSolver(chip, together=how).compute(inputs) for how in (True, False))
+    assert_same(together, apart, "together")
+
+
+@pytest.mark.parametrize("name", ["lstm deep", "own loop, lstm cell", "transformer encoder", "vit", "gpt", "densenet"])
+def test_a_prepared_model_moves_to_another_device(name: str) -> None:
+    """To one that has no numbers, here: whatever stayed behind would not mix with what moved."""
+    model, x = architecture(name)
+    prepared = hrat.prepare(model, SPECS["harsh"], x).to("meta")
+    with torch.no_grad():
+        out = prepared(x.to("meta"))
+    assert out.device.type == "meta"
 
 
 # -- recurrent layers
@@ -199,6 +224,45 @@ def test_errors_of_a_recurrence_reach_its_outputs() -> None:
     differs = hrat.simulate(chip, x).value
     assert torch.equal(differs[0, :, 0], differs[1, :, 0])  # the first step's state is zero
     assert float((differs[0, :, 1:] - differs[1, :, 1:]).abs().max()) > 1e-4
+
+
+class Counts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.GRU(3, 16, batch_first=True), nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+@pytest.mark.slow
+def test_a_recurrent_network_learns_and_its_chips_do_what_it_learned() -> None:
+    """Whether the sum of 24 numbers is positive, from eight steps of three; guessing would give a half."""
+    x = torch.randn(800, 8, 3, generator=torch.Generator().manual_seed(0))
+    labels = (x.sum((1, 2)) > 0).long()
+    torch.manual_seed(0)
+    prepared = hrat.prepare(Counts(), "generic-4bit", x[:32])
+    hrat.fit(prepared, make_loader(TensorDataset(x[:600], labels[:600]), 50, shuffle=True, seed=0), epochs=15)
+    chips = hrat.program(hrat.deploy(prepared), chips=3)
+    result = hrat.simulate(chips, make_loader(TensorDataset(x[600:], labels[600:]), 100))
+    assert result.accuracies is not None
+    assert min(result.accuracies) > 0.85
+
+
+def test_only_outputs_are_expected_to_grow_to_logits() -> None:
+    """What an ADC reads in front of gates starts with the range that it has in the example."""
+    model, x = architecture("lstm")
+    spec = SPECS["harsh"]
+    prepared = hrat.prepare(model, spec, x, output_peak=10.0)
+    scales = {key: float(value.detach().exp()) for key, value in prepared.named_parameters() if "log_alpha" in key}
+    assert scales["graph.scales.head.log_alpha"] == pytest.approx(spec.periphery.v_swing_V / 10.0, rel=1e-6)
+    with torch.no_grad():
+        peak = float(model.rnn(model.embed(x))[0].abs().max())  # of the state
+        sums = model.embed(x) @ model.rnn.weight_ih_l0.T + model.rnn.bias_ih_l0
+    # A quantile of the magnitude, which of so few numbers is not quite the largest.
+    assert scales["graph.scales.rnn_state_l0_state.log_alpha"] == pytest.approx(spec.device.v_read_V / peak, rel=0.15)
+    wanted = spec.periphery.v_swing_V / float(sums.abs().max())
+    assert scales["graph.scales.rnn_input_l0.log_alpha"] == pytest.approx(wanted, rel=0.15)
 
 
 # -- what the report says

@@ -54,6 +54,27 @@ def test_vgg16_is_the_published_one() -> None:
     assert vgg16(width=2, classes=100).eval()(torch.zeros(3, 3, 32, 32)).shape == (3, 100)
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("vgg11", 9_225_984 + 5_130),
+        ("vgg13", 9_410_880 + 5_130),
+        ("vgg19", 20_035_392 + 5_130),
+        ("resnet20", 272_474),  # with projections at the shortcuts that halve the image
+        ("resnet32", 466_906),
+        ("resnet18", 11_689_512),
+        ("resnet50", 25_557_032),
+    ],
+)
+def test_networks_have_the_published_numbers_of_parameters(name: str, parameters: int) -> None:
+    network = build_network(name)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    x = torch.zeros(
+        2, 3, 64 if name in ("resnet18", "resnet50") else 32, 64 if name in ("resnet18", "resnet50") else 32
+    )
+    assert network.eval()(x).shape == (2, 1000 if name in ("resnet18", "resnet50") else 10)
+
+
 def test_the_short_vgg16_goes_all_the_way(tmp_path: Path) -> None:
     """On a few made images: it trains with augmentation, is read back, deploys, and its chips are simulated."""
     colours = torch.arange(90) % 10

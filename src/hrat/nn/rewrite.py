@@ -383,7 +383,8 @@ class Conversion:
                 peaks.append(beta + SIGMAS_OF_BATCH_NORM * gamma)
             elif not any(n in normalised for n in members):
                 peaks.append(node.meta["seen"].peak)
-        if not drives_crossbar:
+        read = any(isinstance(self._module_at(user), Reader) for node in members for user in node.users)
+        if read and not drives_crossbar:
             peaks.append(self.output_peak)
         peak = max(peaks, default=0.0)
         return limit / (peak if peak > 0 else SIGMAS_OF_BATCH_NORM)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.proxy import TraceError
@@ -345,6 +346,10 @@ def _as_told(mask: Tensor | None, is_causal: bool | None = None, size: int | Non
     return bool(is_causal)
 
 
+def _dtype_of(mask: Any) -> torch.dtype | None:
+    return None if mask is None else mask.dtype
+
+
 @contextmanager
 def _without_fused_paths() -> Iterator[None]:
     """`nn.TransformerEncoderLayer` has a second, fused way to compute the same in eval mode: not that one.
@@ -353,10 +358,13 @@ def _without_fused_paths() -> Iterator[None]:
     for in its values: the mask is used as it is.
     """
     was, detect = torch.backends.mha.get_fastpath_enabled(), transformer._detect_is_causal_mask
+    dtype_of = F._none_or_dtype
     torch.backends.mha.set_fastpath_enabled(False)
     transformer._detect_is_causal_mask = _as_told
+    F._none_or_dtype = _dtype_of  # type: ignore[assignment]  # the original one wants a Tensor
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(was)
         transformer._detect_is_causal_mask = detect
+        F._none_or_dtype = dtype_of
