@@ -7,6 +7,7 @@ import os
 from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
 from hrat.artifacts.comparison import Comparison, ComparisonRow
 from hrat.artifacts.deployment import DeployedLayer, Deployment
+from hrat.artifacts.faults import FaultMap, LayerFaults
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.results import SimulationResult
 from hrat.artifacts.storage import SCHEMA_VERSION, kind_of
@@ -18,6 +19,8 @@ __all__ = [
     "ComparisonRow",
     "DeployedLayer",
     "Deployment",
+    "FaultMap",
+    "LayerFaults",
     "ProgrammedChip",
     "ProgrammedLayer",
     "PulseColumns",

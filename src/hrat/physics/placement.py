@@ -17,6 +17,8 @@ rule gives evenly spaced ones.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -72,7 +74,7 @@ def place_levels(spec: HardwareSpec, n: int) -> tuple[float, ...]:
             high = middle
         else:
             low, best = middle, tried
-    if best is None or any(b <= a for a, b in zip(best, best[1:], strict=False)):
+    if best is None or any(b <= a for a, b in pairwise(best)):
         raise SpecError(f"place_levels: {n} states do not fit into the conductances that devices reach; take fewer")
     return tuple(best)
 
