@@ -14,6 +14,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,9 @@ from timing import machine
 import hrat
 from hrat.artifacts import Deployment
 from hrat.files import write_atomic
+from hrat.mapping import choose_redundancy, favour_states, remap, replicate
 from hrat.physics import place_levels
+from hrat.programming import find_faults
 from hrat.programming.schemes import SCHEMES
 from hrat.recipes.networks import build_network
 from hrat.spec import TABLE_PROBABILITIES, HardwareSpec
@@ -39,12 +43,17 @@ DEVICES: dict[str, dict[str, Any]] = {
     "wan2022, a day": {"base": "wan2022", "weight_bits": 3, "limit_retention": True},
     "yao2020, 20 pulses": {"base": "yao2020", "weight_bits": 3, "max_pulses": 20},
     "ibm-pcm, a day": {"base": "ibm-pcm", "weight_bits": 3, "limit_retention": True},
+    # no pulses: the published spread, four times as large, least at the top of the window
+    "milo2021, spread x 4": {"base": "milo2021", "weight_bits": 3, "sigma_poly_S": (19.128e-6, -8.1963e-6)},
 }
+STUCK = {"faults.stuck_off": 0.0175, "faults.stuck_on": 0.0904, "faults.limit_faults": True}
 
 
 def device(name: str) -> HardwareSpec:
     """The device with the table of its own write-verify programming."""
     changes = dict(DEVICES[name])
+    if "sigma_poly_S" in changes:
+        return hrat.load_spec(changes.pop("base"), sigma_poly_ref_S=225e-6, **changes)
     return characterised(hrat.load_spec(changes.pop("base"), scheme="write_verify", **changes))
 
 
@@ -109,7 +118,7 @@ class Bench:
         deployments = [deployment_of(seed) for seed in seeds]
         loader = make_loader(self.data.test, 500)
         accuracies = [
-            hrat.simulate(hrat.program(one, seeds=[seed]), loader, keep_outputs=False).mean
+            hrat.simulate(hrat.program(one, seeds=[seed]), loader, keep_outputs=False, limit=self.options.limit).mean
             for seed, one in zip(seeds, deployments, strict=True)
         ]
         row = {
@@ -121,12 +130,15 @@ class Bench:
             "accuracies": accuracies,
             "devices": max(one.n_devices for one in deployments),
             "epochs": self.options.epochs,
+            "images": self.options.limit or len(self.data.test),
             "seconds": time.perf_counter() - start,
             "machine": machine(),
             **more,
         }
-        key = ("part", "device", "choice", "epochs")
-        self.rows = [r for r in self.rows if any(r[k] != row[k] for k in key)] + [row]
+        key = ("part", "device", "choice", "epochs", "images")
+        if self.results.exists():  # another process may have added to it
+            self.rows = json.loads(self.results.read_text())
+        self.rows = [r for r in self.rows if any(r.get(k) != row[k] for k in key)] + [row]
         write_atomic(self.results, json.dumps(self.rows, indent=1) + "\n")
         print(f"{part} | {device} | {choice} | {row['mean']:.2%} / {row['worst']:.2%}", file=sys.stderr, flush=True)
 
@@ -136,7 +148,7 @@ class Bench:
 
 def levels(bench: Bench) -> None:
     """States evenly spaced, or placed; programming that aims at the target, or at what ends there on average."""
-    for name in DEVICES:
+    for name in ("wan2022, a day", "yao2020, 20 pulses", "ibm-pcm, a day"):
         even = device(name)
         n = even.device.n_states
         assert n is not None
@@ -151,7 +163,75 @@ def levels(bench: Bench) -> None:
             bench.measure("levels", name, choice, lambda s=spec: bench.same_for_all(s), levels_S=spec.device.states_S)
 
 
-PARTS = {"levels": levels}
+def states(bench: Bench) -> None:
+    """Pairs of states of equal difference: with one partner at rest, or where the device programs best."""
+    for name in ("milo2021, spread x 4", "ibm-pcm, a day"):
+        spec = device(name)
+
+        def favoured(spec: HardwareSpec = spec) -> Callable[[int], Deployment]:
+            deployment, report = favour_states(hrat.deploy(bench.trained(spec)))
+            print(report, file=sys.stderr)
+            return lambda _: deployment
+
+        bench.measure("states", name, "one partner at rest", lambda s=spec: bench.same_for_all(s))
+        bench.measure("states", name, "favoured states", favoured)
+
+
+def pairs(bench: Bench) -> None:
+    """One-sided and centred pairs, each trained for."""
+    for name in ("wan2022, a day", "milo2021, spread x 4"):
+        for choice in ("one_sided", "centred"):
+            spec = device(name).replace({"device.pairs": choice})
+            bench.measure("pairs", name, choice, lambda s=spec: bench.same_for_all(s))
+
+
+def faults(bench: Bench) -> None:
+    """Stuck devices that nobody knows of, and that are made up for."""
+    for trained in ("without", "with"):
+        spec = device("wan2022, a day").replace(STUCK)
+        name = f"{100 * spec.faults.stuck_off:g} % stuck off, {100 * spec.faults.stuck_on:g} % on; trained {trained}"
+
+        def plain(spec: HardwareSpec = spec, trained: str = trained) -> Deployment:
+            model = bench.trained(spec if trained == "with" else spec.without("faults"))
+            return replace(hrat.deploy(model), spec=spec)
+
+        def mapped(assign: bool, plain: Callable[[], Deployment] = plain) -> Callable[[int], Deployment]:
+            deployment = plain()
+            return lambda seed: remap(deployment, find_faults(deployment, seed), assign=assign)[0]
+
+        def as_it_is(plain: Callable[[], Deployment] = plain) -> Callable[[int], Deployment]:
+            deployment = plain()
+            return lambda _: deployment
+
+        bench.measure("faults", name, "not known", as_it_is)
+        bench.measure("faults", name, "partners", partial(mapped, assign=False))
+        bench.measure("faults", name, "partners and lines", partial(mapped, assign=True))
+
+
+def redundancy(bench: Bench) -> None:
+    """Extra devices where they pay, and everywhere."""
+    name = "wan2022, a day"
+    spec = device(name)
+
+    def chosen(extra: int) -> Callable[[int], Deployment]:
+        model = bench.trained(spec)
+        plan = choose_redundancy(model, bench.train_loader(500), extra_devices=extra)
+        print(plan, file=sys.stderr)
+        deployment = replicate(hrat.deploy(model), plan.copies)
+        return lambda _: deployment
+
+    def everywhere(copies: int) -> Callable[[int], Deployment]:
+        deployment = hrat.deploy(bench.trained(spec))
+        deployment = replicate(deployment, dict.fromkeys(deployment.layers, copies))
+        return lambda _: deployment
+
+    bench.measure("redundancy", name, "one pair for each weight", lambda: bench.same_for_all(spec))
+    for extra in (1_000, 5_000, 20_000):
+        bench.measure("redundancy", name, f"{extra:,} extra, by sensitivity", partial(chosen, extra))
+    bench.measure("redundancy", name, "two pairs for each weight", partial(everywhere, 2))
+
+
+PARTS = {"levels": levels, "states": states, "pairs": pairs, "faults": faults, "redundancy": redundancy}
 
 
 def table(rows: list[dict[str, Any]], part: str) -> str:
@@ -170,6 +250,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", choices=list(PARTS))
     parser.add_argument("--only", help="one row: 'DEVICE | CHOICE'")
     parser.add_argument("--chips", type=int, default=CHIPS)
+    parser.add_argument("--limit", type=int, help="test images; all unless given")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--runs", type=Path, default=Path("runs/levels"), help="folder of the trained networks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "experiments")

@@ -4,6 +4,9 @@
 mean square: a difference of three states can be had low or high in the window, and a shifted mean may make a neighbour
 the better choice. The same for all chips.
 
+What a network wants of a weight is what its training saw of it: the mean outcome of its pair, by the spec. With a table
+that shifts means this is not the difference of the targets.
+
 `remap` is for one chip whose stuck devices are known. Three things make up for them, in this order:
 
 * word lines, and then bit lines, change places: each order is an assignment problem, whose costs are the growth of the
@@ -29,6 +32,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment, FaultMap, LayerFaults
+from hrat.encoding import encode_pair
 from hrat.errors import ConversionError
 from hrat.mapping.choice import PairChoice
 
@@ -85,13 +89,13 @@ def favour_states(deployment: Deployment) -> tuple[Deployment, RemapReport]:
     choice = PairChoice(deployment.spec)
     layers, rows = {}, {}
     for name, layer in deployment.layers.items():
-        wanted_S = layer.spread(_wanted_S(layer))
+        wanted_S = layer.spread(_seen_S(layer, choice))
         g_pos_S, g_neg_S = choice.both(wanted_S)
         # Of equals, the pair that is there stays.
         gained = _error(choice, wanted_S, g_pos_S, g_neg_S) < _error(choice, wanted_S, *_targets(layer)) * (1 - 1e-9)
         new_pos_S = torch.where(gained, g_pos_S, layer.g_pos_S.double())
         new_neg_S = torch.where(gained, g_neg_S, layer.g_neg_S.double())
-        layers[name], rows[name] = _finished(layer, layer, new_pos_S, new_neg_S, None, None, choice)
+        layers[name], rows[name] = _finished(layer, layer, new_pos_S, new_neg_S, None, choice)
     return replace(deployment, layers=layers), RemapReport(layers=rows)
 
 
@@ -123,10 +127,7 @@ def remap(
         placings = [layer]
         if assign and known.count:
             placings.append(_assigned(layer, known, choice, None if power is None else power.get(name)))
-        found = [
-            _finished(layer, placed, *_compensated(placed, known, choice), known, _wanted_S(layer), choice)
-            for placed in placings
-        ]
+        found = [_finished(layer, placed, *_compensated(placed, known, choice), known, choice) for placed in placings]
         # The costs of an order do not see how several pairs of a weight help each other; without power, the better one.
         best = found[-1] if power is not None else min(found, key=lambda one: one[1].error_after)
         layers[name], rows[name] = best
@@ -139,10 +140,20 @@ def _check(deployment: Deployment) -> None:
 
 
 def _wanted_S(layer: DeployedLayer) -> Tensor:
-    """`G+ - G-` of each weight's pair, `(groups, rows, cols)`, S."""
+    """The difference of targets that the network asks for, `(groups, rows, cols)`, S."""
     if layer.wanted_S is not None:
         return layer.wanted_S.double()
     return layer.collected(layer.g_pos_S.double() - layer.g_neg_S.double()) / layer.copies
+
+
+def _seen_S(layer: DeployedLayer, choice: PairChoice) -> Tensor:
+    """What training saw of it on average, `(groups, rows, cols)`, S."""
+    if layer.wanted_S is None:
+        pair = (layer.g_pos_S.double(), layer.g_neg_S.double())
+        return layer.collected(choice.outcome(pair[0])[0] - choice.outcome(pair[1])[0]) / layer.copies
+    spec = choice.spec
+    pos_S, neg_S = encode_pair(layer.wanted_S.double() / spec.device.g_range_S, spec.device)
+    return choice.outcome(pos_S)[0] - choice.outcome(neg_S)[0]
 
 
 def _targets(layer: DeployedLayer) -> tuple[Tensor, Tensor]:
@@ -161,7 +172,6 @@ def _finished(
     g_pos_S: Tensor,
     g_neg_S: Tensor,
     known: LayerFaults | None,
-    wanted_S: Tensor | None,
     choice: PairChoice,
 ) -> tuple[DeployedLayer, LayerRemap]:
     """The layer with its new targets, and what was gained."""
@@ -169,10 +179,10 @@ def _finished(
         placed,
         g_pos_S=g_pos_S.to(before.g_pos_S),
         g_neg_S=g_neg_S.to(before.g_neg_S),
-        wanted_S=_wanted_S(before).to(before.g_pos_S) if wanted_S is None else wanted_S.to(before.g_pos_S),
+        wanted_S=_wanted_S(before).to(before.g_pos_S),
     )
     changed = int((after.g_pos_S != before.g_pos_S).sum() + (after.g_neg_S != before.g_neg_S).sum())
-    wanted = _wanted_S(before)
+    wanted = _seen_S(before, choice)
     return after, LayerRemap(
         stuck=0 if known is None else known.count,
         changed=changed,
@@ -218,7 +228,7 @@ def _compensated(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -
     touched = (pos | neg).any(0)
     if layer.wanted_S is not None:  # the targets are no longer those that were wanted: all are chosen anew
         touched = torch.ones_like(touched)
-    total_S = layer.copies * _by_copy(layer.spread(_wanted_S(layer)), lines)[0]
+    total_S = layer.copies * _by_copy(layer.spread(_seen_S(layer, choice)), lines)[0]
     new_pos_S, new_neg_S, reached_S = [], [], torch.zeros_like(total_S)
     for k in range(layer.copies):
         wanted_S = (total_S - reached_S) / (layer.copies - k)
@@ -266,7 +276,7 @@ def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice, powe
     """The layer with its lines in places where stuck devices hurt least."""
     groups, n_lines, n_cols = layer.array_shape
     rows = layer.geometry.matrix_shape[1]
-    wanted_S = _wanted_S(layer)  # (groups, rows, cols)
+    wanted_S = _seen_S(layer, choice)  # (groups, rows, cols)
     weight = torch.ones(groups, rows, dtype=torch.float64)
     if power is not None:
         weight = power.double().expand(groups, rows)
