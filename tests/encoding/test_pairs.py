@@ -27,10 +27,32 @@ def test_four_states_by_hand() -> None:
     torch.testing.assert_close(g_neg_S, torch.tensor([50e-6, 150e-6, 50e-6], dtype=torch.float64))
 
 
+def test_four_states_of_a_centred_pair_by_hand() -> None:
+    device = EVEN.model_copy(update={"pairs": "centred"})
+    fraction = torch.tensor([-1.0, -2 / 3, -1 / 3, 0.0, 1 / 3, 2 / 3, 1.0], dtype=torch.float64)
+    g_pos_S, g_neg_S = encode_pair(fraction, device)
+    by_hand = torch.tensor([50, 50, 100, 100, 150, 150, 200], dtype=torch.float64) * 1e-6
+    torch.testing.assert_close(g_pos_S, by_hand)
+    torch.testing.assert_close(g_neg_S, torch.tensor([200, 150, 150, 100, 100, 50, 50], dtype=torch.float64) * 1e-6)
+
+
+def test_a_centred_pair_carries_the_same_current_whatever_its_weight() -> None:
+    for device in (EVEN, Device(weight_bits=8), EVEN.model_copy(update={"limit_states": False})):
+        centred = device.model_copy(update={"pairs": "centred"})
+        fraction = quantise_fraction(torch.linspace(-1, 1, 301, dtype=torch.float64), centred)
+        assert torch.equal(fraction, quantise_fraction(torch.linspace(-1, 1, 301, dtype=torch.float64), device))
+        g_pos_S, g_neg_S = encode_pair(fraction, centred)
+        spacing_S = 0.0 if device.n_states is None else device.g_range_S / (device.n_states - 1)
+        away_S = (g_pos_S + g_neg_S - (device.g_min_S + device.g_max_S)).abs()
+        assert float(away_S.max()) <= spacing_S * (1 + 1e-9) + 1e-18
+
+
 @given(fraction=fractions)
+@pytest.mark.parametrize("pairs", ["one_sided", "centred"])
 @pytest.mark.parametrize("device", [EVEN, MEASURED, Device(weight_bits=1), Device(weight_bits=8)])
-def test_rounding_finds_the_nearest_state(device: Device, fraction: torch.Tensor) -> None:
+def test_rounding_finds_the_nearest_state(device: Device, pairs: str, fraction: torch.Tensor) -> None:
     """Against all states, one by one."""
+    device = device.model_copy(update={"pairs": pairs})
     steps = state_steps(device, fraction)
     assert steps[0] == 0.0
     reachable = torch.cat([-steps, steps])
@@ -46,7 +68,7 @@ def test_rounding_finds_the_nearest_state(device: Device, fraction: torch.Tensor
 
 @given(fraction=fractions)
 @pytest.mark.parametrize("name", sorted(SPECS))
-def test_a_pair_lies_within_the_window_on_states_one_partner_at_rest(name: str, fraction: torch.Tensor) -> None:
+def test_a_pair_lies_within_the_window_on_states(name: str, fraction: torch.Tensor) -> None:
     device = SPECS[name].device
     realised = quantise_fraction(fraction, device)
     g_pos_S, g_neg_S = encode_pair(realised, device)
@@ -54,7 +76,8 @@ def test_a_pair_lies_within_the_window_on_states_one_partner_at_rest(name: str, 
     for g_S in (g_pos_S, g_neg_S):
         assert float(g_S.min()) >= lowest_S - 1e-18
         assert float(g_S.max()) <= device.states_S[-1] * (1 + 1e-12)
-    assert bool(((g_pos_S == lowest_S) | (g_neg_S == lowest_S)).all())
+    if device.pairs == "one_sided":  # one partner at rest
+        assert bool(((g_pos_S == lowest_S) | (g_neg_S == lowest_S)).all())
     torch.testing.assert_close((g_pos_S - g_neg_S) / device.g_range_S, realised, rtol=0, atol=1e-12)
     if device.limit_states:
         states = torch.tensor(device.states_S, dtype=torch.float64)

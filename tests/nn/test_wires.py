@@ -68,8 +68,9 @@ def test_without_the_restriction_nothing_is_done() -> None:
     assert got[1] is neg
 
 
-def test_pairs_have_the_values_of_the_encoding_and_a_gradient_of_one() -> None:
-    device = hrat.load_spec("generic-4bit").device
+@pytest.mark.parametrize("pairs", ["one_sided", "centred"])
+def test_pairs_have_the_values_of_the_encoding_and_a_gradient_of_one(pairs: str) -> None:
+    device = hrat.load_spec("generic-4bit", pairs=pairs).device
     fraction = torch.tensor([-1.0, -0.2, 0.0, 1 / 3, 1.0], dtype=torch.float64, requires_grad=True)
     pair = pair_of(fraction, device)
     for got, want in zip(pair, encode_pair(fraction, device), strict=True):

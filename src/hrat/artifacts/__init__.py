@@ -8,6 +8,7 @@ from hrat.artifacts.characterisation import Characterisation, StateFigures
 from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
 from hrat.artifacts.comparison import Comparison, ComparisonRow
 from hrat.artifacts.deployment import DeployedLayer, Deployment
+from hrat.artifacts.faults import FaultMap, LayerFaults
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.results import SimulationResult
 from hrat.artifacts.storage import SCHEMA_VERSION, kind_of
@@ -20,6 +21,8 @@ __all__ = [
     "ComparisonRow",
     "DeployedLayer",
     "Deployment",
+    "FaultMap",
+    "LayerFaults",
     "ProgrammedChip",
     "ProgrammedLayer",
     "PulseColumns",

@@ -22,7 +22,7 @@ __all__ = ["ProgrammedChip", "ProgrammedLayer"]
 
 @dataclass(frozen=True, kw_only=True)
 class ProgrammedLayer:
-    """Conductances reached, `(chips, groups, rows, cols)`, S."""
+    """Conductances reached, `(chips, groups, word lines, bit lines)`, S."""
 
     g_pos_S: Tensor
     g_neg_S: Tensor
@@ -159,11 +159,11 @@ class ProgrammedChip:
             except KeyError as error:
                 raise ArtifactError(f"the file lacks {error}; expected what ProgrammedChip.save writes") from error
             for value in (layer.g_pos_S, layer.g_neg_S):
-                expected = (len(seeds), *target.geometry.matrix_shape)
+                expected = (len(seeds), *target.array_shape)
                 if tuple(value.shape) != expected:
                     raise ArtifactError(
                         f"layer '{name}': conductances of shape {tuple(value.shape)}, expected {expected} "
-                        "(one chip for each seed, groups, rows, cols)"
+                        "(one chip for each seed, groups, word lines, bit lines)"
                     )
                 if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
                     raise ArtifactError(f"layer '{name}' has conductances that are negative or not finite")

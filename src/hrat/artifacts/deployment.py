@@ -27,19 +27,61 @@ class DeployedLayer:
     name: str
     geometry: Geometry
     g_pos_S: Tensor
-    """Target conductances of the positive partners, `(groups, rows, cols)`, S."""
+    """Target conductances of the positive partners as they lie on the array, `(groups, word lines, bit lines)`, S."""
     g_neg_S: Tensor
-    """Target conductances of the negative partners, `(groups, rows, cols)`, S."""
+    """Target conductances of the negative partners, `(groups, word lines, bit lines)`, S."""
     r_f_ohm: float
     """Feedback resistance of the layer's transimpedance amplifiers."""
     bias_V: Tensor | None
     """What is added to each output, `(out,)`, V, as the DAC yields it; None where nothing is."""
     bias_codes: Tensor | None
     """Codes of the bias DAC, `(out,)`, int32; None without a bias or with that restriction off."""
+    row_inputs: Tensor | None = None
+    """The input that each word line carries, `(groups, word lines)`, int64; an input with several word lines has as
+    many devices for each weight, whose currents add. None: word line k carries input k."""
+    col_outputs: Tensor | None = None
+    """The output that each bit line yields, `(groups, bit lines)`, int64. None: bit line j yields output j."""
+    wanted_S: Tensor | None = None
+    """`G+ - G-` that the network wants of a weight's pair, `(groups, rows, cols)` in the order of inputs and outputs,
+    S, where the targets differ from it so as to make up for a chip's own faults. None: what the targets say."""
+
+    @property
+    def array_shape(self) -> tuple[int, int, int]:
+        """`(groups, word lines, bit lines)`, a line of a pair counted once."""
+        groups, rows, cols = self.g_pos_S.shape
+        return groups, rows, cols
+
+    @property
+    def copies(self) -> int:
+        """Pairs for each weight, in parallel."""
+        return int(self.g_pos_S.shape[1] // self.geometry.matrix_shape[1])
+
+    def collected(self, x: Tensor) -> Tensor:
+        """Sum over the devices of each weight: `(..., groups, word lines, bit lines)` -> `(..., groups, rows, cols)`.
+
+        In the order of inputs and outputs, as `Geometry.from_matrix` takes it.
+        """
+        if self.row_inputs is not None:
+            rows = self.geometry.matrix_shape[1]
+            index = self.row_inputs.to(x.device).unsqueeze(-1).expand(x.shape)
+            x = x.new_zeros(*x.shape[:-2], rows, x.shape[-1]).scatter_add_(-2, index, x)
+        if self.col_outputs is not None:
+            index = self.col_outputs.argsort(-1).to(x.device).unsqueeze(-2).expand(x.shape)
+            x = x.gather(-1, index)
+        return x
+
+    def spread(self, x: Tensor) -> Tensor:
+        """A value for each weight to all of its devices: `(..., groups, rows, cols)` -> as they lie on the array."""
+        if self.row_inputs is not None:
+            index = self.row_inputs.to(x.device).unsqueeze(-1)
+            x = x.gather(-2, index.expand(*x.shape[:-2], index.shape[-2], x.shape[-1]))
+        if self.col_outputs is not None:
+            x = x.gather(-1, self.col_outputs.to(x.device).unsqueeze(-2).expand(x.shape))
+        return x
 
     def weight(self, g_pos_S: Tensor, g_neg_S: Tensor) -> Tensor:
-        """The gain `R_f (G+ - G-)` of conductances `(groups, rows, cols)`, in the layout of a PyTorch weight."""
-        return self.geometry.from_matrix(self.r_f_ohm * (g_pos_S - g_neg_S))
+        """The gain `R_f sum(G+ - G-)` of conductances on the array, in the layout of a PyTorch weight."""
+        return self.geometry.from_matrix(self.r_f_ohm * self.collected(g_pos_S - g_neg_S))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +103,7 @@ class Deployment:
 
     def tiles(self, layer: str) -> list[Tile]:
         """The arrays that hold a layer; `layer.g_pos_S[tile.index]` is what one of them holds."""
-        return tile_grid(self.layers[layer].geometry.matrix_shape, self.spec.array)
+        return tile_grid(self.layers[layer].array_shape, self.spec.array)
 
     @property
     def n_tiles(self) -> int:
@@ -115,7 +157,7 @@ class Deployment:
         layers = []
         for layer in self.layers.values():
             layers.append({"name": layer.name, "geometry": layer.geometry.to_dict(), "r_f_ohm": layer.r_f_ohm})
-            for key in ("g_pos_S", "g_neg_S", "bias_V", "bias_codes"):
+            for key in ("g_pos_S", "g_neg_S", "bias_V", "bias_codes", "row_inputs", "col_outputs", "wanted_S"):
                 value = getattr(layer, key)
                 if value is not None:
                     tensors[f"layer/{layer.name}/{key}"] = value
@@ -145,6 +187,9 @@ class Deployment:
                     r_f_ohm=float(data["r_f_ohm"]),
                     bias_V=tensors.get(prefix + "bias_V"),
                     bias_codes=tensors.get(prefix + "bias_codes"),
+                    row_inputs=tensors.get(prefix + "row_inputs"),
+                    col_outputs=tensors.get(prefix + "col_outputs"),
+                    wanted_S=tensors.get(prefix + "wanted_S"),
                 )
             deployment = cls(
                 spec=HardwareSpec.from_dict(content["spec"]),
@@ -161,7 +206,7 @@ class Deployment:
 
     def _check(self) -> None:
         for layer in self.layers.values():
-            shape = layer.geometry.matrix_shape
+            shape = self._array_shape(layer)
             for name, value in (("g_pos_S", layer.g_pos_S), ("g_neg_S", layer.g_neg_S)):
                 if tuple(value.shape) != shape:
                     raise ArtifactError(
@@ -169,6 +214,28 @@ class Deployment:
                     )
                 if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
                     raise ArtifactError(f"layer '{layer.name}': {name} has values that are negative or not finite")
+
+    def _array_shape(self, layer: DeployedLayer) -> tuple[int, int, int]:
+        """The shape that a layer's arrays should have, once its lines are found to be in order."""
+        groups, rows, cols = layer.geometry.matrix_shape
+        lines = rows
+        for name, value, count in (("row_inputs", layer.row_inputs, rows), ("col_outputs", layer.col_outputs, cols)):
+            if value is None:
+                continue
+            times = value.shape[-1] // count if value.ndim == 2 else 0
+            every = torch.arange(count).repeat_interleave(times).expand(groups, -1)
+            if value.shape != every.shape or not torch.equal(value.sort(-1).values, every):
+                raise ArtifactError(
+                    f"layer '{layer.name}': {name} of shape {tuple(value.shape)} does not name each of {count} lines "
+                    f"equally often in {groups} group(s)"
+                )
+            if name == "row_inputs":
+                lines = value.shape[-1]
+        if layer.wanted_S is not None and tuple(layer.wanted_S.shape) != (groups, rows, cols):
+            raise ArtifactError(
+                f"layer '{layer.name}': wanted_S has shape {tuple(layer.wanted_S.shape)}, expected {groups, rows, cols}"
+            )
+        return groups, lines, cols
 
     def bias_step_V(self) -> float | None:
         """Size of one step of the bias DAC, V."""
@@ -185,7 +252,7 @@ class Deployment:
             f"  {'layer':<16} {'rows x cols':>13} {'groups':>6} {'tiles':>5} {'R_f':>12} {'bias codes':>10}",
         ]
         for layer in self.layers.values():
-            groups, rows, cols = layer.geometry.matrix_shape
+            groups, rows, cols = layer.array_shape
             codes = "-" if layer.bias_codes is None else str(layer.bias_codes.numel())
             lines.append(
                 f"  {layer.name:<16} {f'{rows} x {cols}':>13} {groups:>6} {len(self.tiles(layer.name)):>5} "

@@ -7,6 +7,11 @@
     deviation of the programming error that training counted on. `row` and `col` count within the tile, whose name
     gives its place in the grid. Chips that were programmed pulse by pulse have set_pulses, reset_pulses,
     pulse_energy_J and status (0 accepted, 1 budget spent, 2 stuck, 3 not read) too, `_pos` and `_neg`.
+    Where programming aims at something else than the target (`programming.aim`), also
+    aim_pos_S, aim_neg_S.
+`lines.csv`
+    layer, group, line, number, signal: word line `number` of the layer carries input `signal`, bit line `number` yields
+    output `signal`; only of layers whose lines are not in the order of their inputs and outputs
 `bias.csv`
     layer, output, code, voltage_V
 `converters.csv`
@@ -31,7 +36,7 @@ from hrat.artifacts.pulse_log import PulseColumns
 from hrat.encoding import Tile
 from hrat.errors import ArtifactError
 from hrat.files import atomic_path, write_atomic
-from hrat.physics import sigma_S
+from hrat.physics import aim_S, sigma_S
 
 __all__ = ["export_csv"]
 
@@ -64,6 +69,7 @@ def export_csv(artifact: Deployment | ProgrammedChip, folder: str | os.PathLike[
             root / "graph.json", json.dumps([encode_node(node) for node in deployment.graph], indent=1) + "\n"
         ),
         write_atomic(root / "layers.csv", _layers(deployment)),
+        write_atomic(root / "lines.csv", _lines(deployment)),
         write_atomic(root / "bias.csv", _biases(deployment)),
         write_atomic(root / "converters.csv", _converters(deployment)),
     ]
@@ -74,9 +80,18 @@ def export_csv(artifact: Deployment | ProgrammedChip, folder: str | os.PathLike[
 def _layers(deployment: Deployment) -> str:
     rows = ["layer,kind,groups,rows,cols,r_f_ohm,readout"]
     for layer in deployment.layers.values():
-        groups, n_rows, n_cols = layer.geometry.matrix_shape
+        groups, n_rows, n_cols = layer.array_shape
         readout = deployment.spec.periphery.readout
         rows.append(f"{layer.name},{layer.geometry.kind},{groups},{n_rows},{n_cols},{layer.r_f_ohm!r},{readout}")
+    return "\n".join(rows) + "\n"
+
+
+def _lines(deployment: Deployment) -> str:
+    rows = ["layer,group,line,number,signal"]
+    for layer in deployment.layers.values():
+        for line, signals in (("word", layer.row_inputs), ("bit", layer.col_outputs)):
+            for group, of_group in enumerate([] if signals is None else signals.tolist()):
+                rows += [f"{layer.name},{group},{line},{number},{signal}" for number, signal in enumerate(of_group)]
     return "\n".join(rows) + "\n"
 
 
@@ -121,6 +136,9 @@ def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment,
         columns += ["tolerance_pos_S", "tolerance_neg_S"]
         spreads = [_spread(g_S, deployment) for g_S in (target.g_pos_S, target.g_neg_S)]
         chips = [("target", [target.g_pos_S, target.g_neg_S, *spreads])]
+        if deployment.spec.programming.aim != "target":
+            columns += ["aim_pos_S", "aim_neg_S"]
+            chips[0][1].extend(aim_S(g_S, deployment.spec) for g_S in (target.g_pos_S, target.g_neg_S))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(",".join(columns) + "\n")
         for chip, arrays in chips:

@@ -4,10 +4,20 @@ One-sided differential pair: the partner of the weight's sign carries it, the ot
 
     W' = R_f (G+ - G-),   G+ = G_0 + max(W', 0) / R_f,   G- = G_0 + max(-W', 0) / R_f.
 
+Centred pair (`device.pairs`): both partners leave the middle of the window, in opposite directions,
+
+    G+ = G_mid + W' / (2 R_f),   G- = G_mid - W' / (2 R_f),
+
+so that the current of a pair does not depend on its weight. Of n states a pair has as many weights as a one-sided one:
+from the middle state on, now the one and now the other partner goes a state further, (c, c), (c + 1, c),
+(c + 1, c - 1), ..., (n - 1, 0).
+
 `fraction = W' / (R_f * (g_max_S - g_min_S))` is the weight as a part of the window, in [-1, 1].
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -28,9 +38,9 @@ def has_window(spec: HardwareSpec) -> bool:
 
 
 def state_steps(device: Device, like: Tensor) -> Tensor:
-    """Distance of each state from the lowest one as a fraction of the window, `(n_states,)`, ascending from 0."""
-    states = torch.tensor(device.states_S, dtype=torch.float64)
-    return ((states - states[0]) / device.g_range_S).to(like)
+    """Differences that a pair realises as fractions of the window, `(n_states,)`, ascending from 0."""
+    upper_S, lower_S = _partners_S(device, torch.float64, torch.device("cpu"))
+    return ((upper_S - lower_S) / device.g_range_S).to(like)
 
 
 def quantise_fraction(fraction: Tensor, device: Device) -> Tensor:
@@ -58,7 +68,42 @@ def encode_pair(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
         fraction: what `quantise_fraction` returns.
         device: the memristor.
     """
+    if device.pairs == "centred":
+        return _encode_centred(fraction, device)
     lowest_S = device.states_S[0]
     g_pos_S = lowest_S + fraction.clamp(min=0.0) * device.g_range_S
     g_neg_S = lowest_S + (-fraction).clamp(min=0.0) * device.g_range_S
     return g_pos_S, g_neg_S
+
+
+def _encode_centred(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
+    """As `encode_pair`. Half of a fraction's way from the nearest realisable one is taken by each partner."""
+    half_S = device.g_range_S / 2
+    if device.n_states is None:
+        middle_S = (device.states_S[0] + device.states_S[-1]) / 2
+        return middle_S + fraction * half_S, middle_S - fraction * half_S
+    upper_S, lower_S = _partners_S(device, fraction.dtype, fraction.device)
+    steps = (upper_S - lower_S) / device.g_range_S
+    size = fraction.detach().abs().contiguous()
+    step = torch.bucketize(size, (steps[1:] + steps[:-1]) / 2)
+    negative = fraction < 0
+    larger_S, smaller_S = upper_S[step], lower_S[step]
+    rest_S = (fraction - steps[step] * fraction.detach().sign()) * half_S
+    return (
+        torch.where(negative, smaller_S, larger_S) + rest_S,
+        torch.where(negative, larger_S, smaller_S) - rest_S,
+    )
+
+
+@lru_cache(maxsize=64)
+def _partners_S(device: Device, dtype: torch.dtype, place: torch.device) -> tuple[Tensor, Tensor]:
+    """The states of the larger and the smaller partner for each realisable difference, ascending, `(n_states,)`, S."""
+    states_S = device.states_S
+    upper = list(range(len(states_S)))
+    lower = [0] * len(states_S)
+    if device.pairs == "centred":
+        middle = (len(states_S) - 1) // 2
+        upper = [middle + (k + 1) // 2 for k in range(len(states_S))]
+        lower = [middle - k // 2 for k in range(len(states_S))]
+    g_S = torch.tensor(states_S, dtype=torch.float64)
+    return g_S[upper].to(place, dtype), g_S[lower].to(place, dtype)

@@ -1,8 +1,22 @@
-"""Trained model -> Deployment."""
+"""Trained model -> Deployment, and what can be made better of it before a chip is programmed."""
 
 from __future__ import annotations
 
 from hrat.mapping.compensation import CompensationReport, LayerCompensation, compensate
 from hrat.mapping.deploy import deploy
+from hrat.mapping.redundancy import Redundancy, choose_redundancy, replicate
+from hrat.mapping.remap import LayerRemap, RemapReport, favour_states, remap
 
-__all__ = ["CompensationReport", "LayerCompensation", "compensate", "deploy"]
+__all__ = [
+    "CompensationReport",
+    "LayerCompensation",
+    "LayerRemap",
+    "Redundancy",
+    "RemapReport",
+    "choose_redundancy",
+    "compensate",
+    "deploy",
+    "favour_states",
+    "remap",
+    "replicate",
+]

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from hrat.encoding import encode_pair
 from hrat.errors import ConversionError
 from hrat.nn.functional import draw_pair_error
 from hrat.nn.layers import CrossbarLayer
@@ -17,7 +18,8 @@ from hrat.nn.signals import IslandBatchNorm
 from hrat.physics import has_error
 
 if TYPE_CHECKING:
-    from hrat.artifacts import ProgrammedChip
+    from hrat.artifacts import DeployedLayer, ProgrammedChip, ProgrammedLayer
+    from hrat.spec import HardwareSpec
 
 __all__ = ["freeze_batch_norm", "sampled_chip", "set_noise_strength", "use_chip"]
 
@@ -56,18 +58,37 @@ def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator
             target = chip.deployment.layers[name]
             if layer is None or layer.geometry != target.geometry:
                 raise ConversionError(f"chip layer '{name}' ({target.geometry}) is not a layer of this model")
+            if layer.spec.array.limit_wires and (target.row_inputs is not None or target.col_outputs is not None):
+                raise ConversionError(
+                    f"chip layer '{name}' has its lines in another order than the model, whose wires then lose other "
+                    "voltages; expected a chip without copies and reordered lines, or ideal wires (array.limit_wires)"
+                )
             like = layer.weight
-            error_pos = (programmed.g_pos_S[index] - target.g_pos_S).to(like.device, like.dtype)
-            error_neg = (programmed.g_neg_S[index] - target.g_neg_S).to(like.device, like.dtype)
-            layer.fixed_error = (
-                layer.geometry.from_matrix(error_pos).contiguous(),
-                layer.geometry.from_matrix(error_neg).contiguous(),
+            errors = _errors_S(target, programmed[index : index + 1], chip.deployment.spec)
+            error_pos, error_neg = (
+                layer.geometry.from_matrix(error_S.to(like.device, like.dtype)) for error_S in errors
             )
+            layer.fixed_error = (error_pos.contiguous(), error_neg.contiguous())
             chosen.append(layer)
         yield
     finally:
         for layer in chosen:
             layer.fixed_error = None
+
+
+def _errors_S(target: DeployedLayer, programmed: ProgrammedLayer, spec: HardwareSpec) -> tuple[Tensor, Tensor]:
+    """How far one chip's pairs lie from those that the model has, each `(groups, rows, cols)`, S.
+
+    Of several pairs for a weight the model sees the mean.
+    """
+    achieved_S = (programmed.g_pos_S[0], programmed.g_neg_S[0])
+    if target.wanted_S is None:
+        wanted_S = (target.g_pos_S, target.g_neg_S)
+        pos, neg = (target.collected(a - w) / target.copies for a, w in zip(achieved_S, wanted_S, strict=True))
+        return pos, neg
+    wanted_S = encode_pair(target.wanted_S / spec.device.g_range_S, spec.device)
+    pos, neg = (target.collected(a) / target.copies - w for a, w in zip(achieved_S, wanted_S, strict=True))
+    return pos, neg
 
 
 @contextmanager

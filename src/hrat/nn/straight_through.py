@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hrat.encoding import Geometry, quantise_fraction_
+from hrat.encoding import Geometry, encode_pair, quantise_fraction_
 from hrat.nn.functional import BatchNormTerms
 from hrat.nn.scratch import in_parts, scratch_like
 from hrat.physics import convert
@@ -169,6 +169,8 @@ def pair_of(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
     Returns:
         `(G+, G-)`, S, each of the shape of `fraction`.
     """
+    if device.pairs == "centred":
+        return encode_pair(fraction, device)  # linear between states: half of the gradient for either partner
     lowest_S, half_S = device.states_S[0], device.g_range_S / 2
     size = fraction.abs()  # its gradient at zero is 0; that of a clamp would be 1 for either partner
     return lowest_S + (size + fraction) * half_S, lowest_S + (size - fraction) * half_S

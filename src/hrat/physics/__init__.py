@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hrat.physics.errors import (
     achieved_conductance,
+    aim_S,
     clipping_is_possible,
+    expected_S,
     has_error,
     pair_error_is_gaussian,
     sigma_S,
@@ -21,6 +23,7 @@ from hrat.physics.periphery import (
     island_value,
     normal_scale,
 )
+from hrat.physics.placement import place_levels
 from hrat.physics.pulses import pulse_response
 from hrat.physics.retention import aged_S
 from hrat.physics.wires import attenuated
@@ -28,6 +31,7 @@ from hrat.physics.wires import attenuated
 __all__ = [
     "achieved_conductance",
     "aged_S",
+    "aim_S",
     "amplifier_limits_V",
     "attenuated",
     "clamp_to",
@@ -35,6 +39,7 @@ __all__ = [
     "convert",
     "converter_codes",
     "converter_step_V",
+    "expected_S",
     "has_error",
     "has_stuck_devices",
     "input_voltage",
@@ -42,6 +47,7 @@ __all__ = [
     "nearest_state",
     "normal_scale",
     "pair_error_is_gaussian",
+    "place_levels",
     "pulse_response",
     "sigma_S",
     "stuck_devices",

@@ -9,6 +9,8 @@ passive, so its conductance cannot be negative: the Gaussian is cut off at zero.
 Table, `G = quantile(G_target, u)` with `u ~ U(0, 1)`: the distribution that a programming scheme leaves at each target,
 `programming.table_S`, as `hrat.programming.characterise` finds it: shifted means, skewed spreads, tails of failures.
 Between two targets the distance from the target is interpolated, between two quantiles the conductance.
+With `programming.aim = "mean"` programming asks for another conductance than the target: that which, by the table, ends
+at the target on average (`aim_S`).
 
 On top of either, some devices may be stuck (`hrat.physics.faults`).
 """
@@ -25,7 +27,15 @@ from torch import Tensor
 from hrat.physics.faults import has_stuck_devices, stuck_devices
 from hrat.spec import TABLE_PROBABILITIES, HardwareSpec
 
-__all__ = ["achieved_conductance", "clipping_is_possible", "has_error", "pair_error_is_gaussian", "sigma_S"]
+__all__ = [
+    "achieved_conductance",
+    "aim_S",
+    "clipping_is_possible",
+    "expected_S",
+    "has_error",
+    "pair_error_is_gaussian",
+    "sigma_S",
+]
 
 TABLE_CELLS = 2048
 """Evenly spaced probabilities to which a table's quantiles are spread, so that a draw needs no search."""
@@ -57,7 +67,7 @@ def sigma_S(target_S: Tensor, spec: HardwareSpec) -> Tensor | float:
         return programming.sigma_rel * spec.device.g_range_S
     if programming.table_S is not None:
         targets, deviations = _table(spec, target_S.dtype, target_S.device)
-        row, within = _rows(target_S, targets)
+        row, within = _rows(aim_S(target_S, spec), targets)
         spread = deviations.std(1, correction=0)
         return torch.lerp(spread[row], spread[row + 1], within)
     assert programming.sigma_poly_S is not None  # checked by the spec
@@ -68,6 +78,34 @@ def sigma_S(target_S: Tensor, spec: HardwareSpec) -> Tensor | float:
         spread = spread * x + coefficient
     # A polynomial fitted to a window may dip below zero just outside it.
     return spread.clamp(min=0.0)
+
+
+def aim_S(target_S: Tensor, spec: HardwareSpec) -> Tensor:
+    """The conductance that programming asks for in place of the target, S, any shape.
+
+    The target itself, unless `programming.aim` is "mean": then the one whose mean outcome, by the table, is the target.
+    Targets that no device reaches on average get the nearest end of the table.
+    """
+    if spec.programming.aim == "target" or spec.programming.table_S is None or not spec.programming.limit_error:
+        return target_S
+    targets, means = _means(spec, target_S.dtype, target_S.device)
+    after = torch.searchsorted(means, target_S.contiguous()).clamp_(1, len(means) - 1)
+    low, high = means[after - 1], means[after]
+    # Where several targets end at the same mean, the lowest of them.
+    part = ((target_S - low) / (high - low).clamp(min=torch.finfo(target_S.dtype).tiny)).clamp_(0.0, 1.0)
+    return torch.lerp(targets[after - 1], targets[after], part)
+
+
+def expected_S(target_S: Tensor, spec: HardwareSpec) -> Tensor:
+    """Mean of the conductance reached, S, for each target; of the Gaussian, without its cut-off, the target itself."""
+    programming = spec.programming
+    if not programming.limit_error or programming.table_S is None:
+        return target_S
+    targets, means = _means(spec, target_S.dtype, target_S.device, rising=False)
+    asked_S = aim_S(target_S, spec)
+    row, within = _rows(asked_S, targets)
+    shift = means - targets
+    return asked_S + torch.lerp(shift[row], shift[row + 1], within)
 
 
 def achieved_conductance(
@@ -88,7 +126,10 @@ def achieved_conductance(
     achieved_S = target_S
     if spec.programming.limit_error:
         if spec.programming.table_S is not None:
-            deviation_S = _draw_from_table(target_S, spec, generator)
+            asked_S = aim_S(target_S, spec)
+            deviation_S = _draw_from_table(asked_S, spec, generator)
+            if asked_S is not target_S:
+                deviation_S.add_(asked_S).sub_(target_S)
         else:
             deviation_S = standard_normal(torch.empty_like(target_S), generator).mul_(sigma_S(target_S, spec))
         achieved_S = deviation_S.mul_(strength).add_(target_S).clamp_(min=0.0)
@@ -198,6 +239,17 @@ def _table(spec: HardwareSpec, dtype: torch.dtype, device: torch.device) -> tupl
     assert programming.table_targets_S is not None  # checked by the spec
     assert programming.table_S is not None
     return _table_values(programming.table_targets_S, programming.table_S, dtype, device)
+
+
+def _means(
+    spec: HardwareSpec, dtype: torch.dtype, device: torch.device, *, rising: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Targets of the table and the mean of each row, S; made to rise with the target where asked to."""
+    targets, deviations = _table(spec, dtype, device)
+    # Draws are uniform between neighbouring probabilities: the trapezoidal rule is exact.
+    ends = (deviations[:, 0] + deviations[:, -1]) / 2
+    means = targets + (deviations[:, 1:-1].sum(1) + ends) / TABLE_CELLS
+    return targets, means.cummax(0).values if rising else means
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hrat.artifacts import Deployment, ProgrammedChip, ProgrammedLayer, PulseColumns
 from hrat.errors import HratError
-from hrat.physics import has_stuck_devices, stuck_devices
+from hrat.physics import aim_S, has_stuck_devices, stuck_devices
 from hrat.programming.memory import available_bytes
 from hrat.programming.schemes import SCHEMES, Stuck
 from hrat.spec import HardwareSpec
@@ -192,7 +192,9 @@ def _programmed(deployment: Deployment, seeds: tuple[int, ...]) -> ProgrammedChi
     def fill(place: _Place) -> None:
         generator = torch.Generator().manual_seed(seed_of_place(place.chip_seed, place.name))
         stuck = stuck_on_chip(place.target_S, spec, place.chip_seed, place.name)
-        done = SCHEMES[scheme](place.target_S, spec, generator, stuck)
+        # The statistical scheme knows by itself at what programming aims.
+        asked_S = place.target_S if scheme == "statistical" else aim_S(place.target_S, spec)
+        done = SCHEMES[scheme](asked_S, spec, generator, stuck)
         place.g_S.copy_(done.g_S)
         if place.pulses is not None and done.pulses is not None:
             for column in PulseColumns.NAMES:

@@ -7,8 +7,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult
-from hrat.encoding import Geometry
+from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip, SimulationResult
 from hrat.reports.words import count, percent, safe_markup
 from hrat.spec import HardwareSpec
 
@@ -77,7 +76,7 @@ def _layers(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
         cells = [
             safe_markup(name),
             layer.geometry.kind,
-            _shape(layer.geometry),
+            _shape(layer),
             str(len(deployment.tiles(name))),
             f"{2 * layer.g_pos_S.numel():,}",
             f"{layer.r_f_ohm / 1e3:.4g}",
@@ -87,8 +86,8 @@ def _layers(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
     return table
 
 
-def _shape(geometry: Geometry) -> str:
-    groups, rows, cols = geometry.matrix_shape
+def _shape(layer: DeployedLayer) -> str:
+    groups, rows, cols = layer.array_shape
     return f"{rows} x {cols}" if groups == 1 else f"{groups} of {rows} x {cols}"
 
 

@@ -119,9 +119,12 @@ def _method(choice: str | Method, known: Mapping[str, Method]) -> Method:
 
 
 def gains(chip: ProgrammedChip, name: str, g_pos_S: Tensor, g_neg_S: Tensor) -> LayerModel:
-    """Gains of a layer from conductances `(chips, groups, rows, cols)`, S."""
+    """Gains of a layer from conductances on its array, `(chips, groups, word lines, bit lines)`, S."""
     layer = chip.deployment.layers[name]
-    to_weight = torch.vmap(layer.geometry.from_matrix)
+
+    def to_weight(g_S: Tensor) -> Tensor:
+        return torch.vmap(layer.geometry.from_matrix)(layer.collected(g_S))
+
     if chip.deployment.spec.periphery.readout == "two_stage":
         return tuple(to_weight(g_S * layer.r_f_ohm).contiguous() for g_S in (g_pos_S, g_neg_S))
     return (to_weight((g_pos_S - g_neg_S).mul_(layer.r_f_ohm)).contiguous(),)

@@ -42,6 +42,8 @@ class Programming(Part):
     """Target conductances of the rows of table_S, ascending, S."""
     table_S: Table | None = None
     """What devices end at, a row of ascending quantiles for each target, S; excludes both sigmas. See characterise."""
+    aim: Literal["target", "mean"] = "target"
+    """target: programming asks for the target; mean: for what, by table_S, ends at the target on average."""
     limit_error: bool = True
     """Restriction: conductances miss their targets, by the Gaussian (cut off at zero conductance) or by the table."""
     scheme: SchemeName = "statistical"
@@ -101,6 +103,11 @@ class Programming(Part):
                 raise SpecError(f"programming: {companion} has no effect without {what}; give that too, or remove it")
         if self.sigma_poly_S is not None and not self.sigma_poly_S:
             raise SpecError("programming.sigma_poly_S: expected at least one coefficient, got an empty list")
+        if self.aim == "mean" and self.table_S is None:
+            raise SpecError(
+                "programming: aim = 'mean' has no effect without table_S, which says where devices end; give the table "
+                "too (see characterise), or aim at the target"
+            )
         if self.limit_error and not given:
             raise SpecError(
                 "programming: limit_error is on, but none of sigma_rel, sigma_poly_S and table_S is given; "

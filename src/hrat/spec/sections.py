@@ -38,6 +38,8 @@ class Device(Part):
     """The device has 2**weight_bits states, evenly spaced over the window; excludes levels_S."""
     levels_S: Values | None = None
     """Measured states, ascending, within the window, S; excludes weight_bits."""
+    pairs: Literal["one_sided", "centred"] = "one_sided"
+    """How a pair shares a weight: one_sided, one partner in the lowest state; centred, both off the middle."""
     limit_states: bool = True
     """Restriction: conductances are rounded to the device's states."""
     v_read_V: Positive = 0.3

@@ -108,6 +108,9 @@ class _CurvedLayer:
         patches_V = geometry.patches(voltage_V.double())  # (images, groups, rows, positions)
         n_images, groups, _, n_positions = patches_V.shape
         cols = geometry.matrix_shape[2]
+        if self.layer.row_inputs is not None:
+            of_lines = self.layer.row_inputs[None, :, :, None].expand(n_images, -1, -1, n_positions)
+            patches_V = patches_V.gather(2, of_lines)
         pos_A, neg_A = patches_V.new_zeros(2, groups, n_images * n_positions, cols)
         for tile, solve in zip(self.tiles, self.solvers, strict=True):
             inputs_V = patches_V[:, tile.group, tile.rows].mT.flatten(0, 1)
@@ -116,6 +119,9 @@ class _CurvedLayer:
             else:
                 for current_A, part_A in zip((pos_A, neg_A), split_pair(solve(inputs_V), dual_rail=False), strict=True):
                     current_A[tile.group, :, tile.cols] += part_A
+        if self.layer.col_outputs is not None:
+            of_outputs = self.layer.col_outputs.argsort(-1)[:, None].expand_as(pos_A)
+            pos_A, neg_A = pos_A.gather(2, of_outputs), neg_A.gather(2, of_outputs)
         first_V = neg_A * self.layer.r_f_ohm
         if self.spec.periphery.limit_swing:
             first_V = clamp_to(first_V, self.spec.periphery.v_swing_V)

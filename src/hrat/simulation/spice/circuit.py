@@ -78,9 +78,9 @@ class CircuitLayer:
     name: str
     """Node names begin with it, in lower case, with `_` for all that is neither letter nor digit."""
     g_pos_S: Floats
-    """Conductances of the positive partners, `(rows, cols)`, S; 0 for a device that is open."""
+    """Conductances of the positive partners, `(word lines, cols)`, S; 0 for a device that is open."""
     g_neg_S: Floats
-    """Conductances of the negative partners, `(rows, cols)`, S."""
+    """Conductances of the negative partners, `(word lines, cols)`, S."""
     r_f_ohm: float
     """Feedback resistance of the amplifiers."""
     bias_V: Floats | None = None
@@ -91,6 +91,10 @@ class CircuitLayer:
     """Highest output voltage of the amplifiers."""
     rectifies: bool = False
     """The amplifiers have a single supply, so that their lowest output is 0 V: this makes the ReLU."""
+    row_inputs: tuple[int, ...] | None = None
+    """The input that each word line carries, several perhaps the same one; None: word line k carries input k."""
+    col_outputs: tuple[int, ...] | None = None
+    """The output that each bit line yields; None: bit line j yields output j."""
     clamp_V: float = math.inf
     """The next layer's word lines get the outputs clamped to +- this."""
 
@@ -102,6 +106,12 @@ class CircuitLayer:
         for name, g_S in (("g_pos_S", self.g_pos_S), ("g_neg_S", self.g_neg_S)):
             if not bool(np.isfinite(g_S).all()) or bool((g_S < 0).any()):
                 raise self._error(name, "finite conductances of 0 S or more", "others")
+        for name, signals, count in (
+            ("row_inputs", self.row_inputs, shape[0]),
+            ("col_outputs", self.col_outputs, shape[1]),
+        ):
+            if signals is not None and (len(signals) != count or set(signals) != set(range(max(signals) + 1))):
+                raise self._error(name, f"a signal for each of {count} lines, none left out", f"{signals}")
         if not 0.0 < self.r_f_ohm < math.inf:
             raise self._error("r_f_ohm", "a positive resistance", f"{self.r_f_ohm}")
         if self.bias_V is not None and (self.bias_V.shape != shape[1:] or not bool(np.isfinite(self.bias_V).all())):
@@ -114,6 +124,11 @@ class CircuitLayer:
     @property
     def rows(self) -> int:
         """Inputs."""
+        return int(self.g_pos_S.shape[0]) if self.row_inputs is None else max(self.row_inputs) + 1
+
+    @property
+    def lines(self) -> int:
+        """Word lines, those of the two partners counted once."""
         return int(self.g_pos_S.shape[0])
 
     @property
@@ -194,13 +209,13 @@ def physical_grid(layer: CircuitLayer, spec: HardwareSpec) -> Floats:
     """Conductances as they lie on the array, S.
 
     Returns:
-        dual-rail: `(2 rows, cols)`, G+ of input k in line 2k and G- in line 2k + 1; two-stage: `(rows, 2 cols)`, G+ of
-        output j in line 2j and G- in line 2j + 1.
+        dual-rail: `(2 lines, cols)`, G+ of word line k in line 2k and G- in line 2k + 1; two-stage: `(lines, 2 cols)`,
+        G+ of bit line j in line 2j and G- in line 2j + 1.
     """
     pair = (layer.g_pos_S, layer.g_neg_S)
     if spec.periphery.readout == "two_stage":
-        return np.stack(pair, axis=2).reshape(layer.rows, 2 * layer.cols)
-    return np.stack(pair, axis=1).reshape(2 * layer.rows, layer.cols)
+        return np.stack(pair, axis=2).reshape(layer.lines, 2 * layer.cols)
+    return np.stack(pair, axis=1).reshape(2 * layer.lines, layer.cols)
 
 
 def pair_of(grid: Floats, spec: HardwareSpec) -> tuple[Floats, Floats]:

@@ -67,7 +67,7 @@ class LayerText:
 
     def tiles(self) -> Iterator[tuple[str, slice, slice]]:
         """Name of each tile's subcircuit, and the lines of the physical grid that it holds."""
-        for tile in tile_grid((1, self.layer.rows, self.layer.cols), self.spec.array):
+        for tile in tile_grid((1, self.layer.lines, self.layer.cols), self.spec.array):
             yield (f"{self.layer.node}_{tile.name}", *self._lines_of(tile))
 
     @property
@@ -82,15 +82,17 @@ class LayerText:
 
     def _word_line(self, i: int) -> str:
         """What drives line i of the physical grid: the opposite of +v, or of -v on every second line of two rails."""
-        if self._two_stage:
-            return f"{self.layer.node}_inv{i}"
-        return f"{self.layer.node}_in{i // 2}" if i % 2 else f"{self.layer.node}_inv{i // 2}"
+        k = i if self._two_stage else i // 2
+        if self.layer.row_inputs is not None:
+            k = self.layer.row_inputs[k]
+        return f"{self.layer.node}_in{k}" if i % 2 and not self._two_stage else f"{self.layer.node}_inv{k}"
 
     def _bit_line(self, j: int) -> str:
         """Where bit line j of the physical grid ends."""
-        if self._two_stage:
-            return f"{self.layer.node}_sumfirst{j // 2}" if j % 2 else f"{self.layer.node}_sum{j // 2}"
-        return f"{self.layer.node}_sum{j}"
+        k = j // 2 if self._two_stage else j
+        if self.layer.col_outputs is not None:
+            k = self.layer.col_outputs[k]
+        return f"{self.layer.node}_sumfirst{k}" if j % 2 and self._two_stage else f"{self.layer.node}_sum{k}"
 
     def _amplifiers(self) -> Iterator[str]:
         layer, node, amplifier = self.layer, self.layer.node, self.amplifier

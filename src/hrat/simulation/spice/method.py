@@ -161,6 +161,8 @@ def circuit_layers(chip: ProgrammedChip, index: int, chain: Sequence[str], group
             name=name if layer.geometry.groups == 1 else f"{name}_group{group}",
             g_pos_S=_numbers(programmed.g_pos_S[index, group]),
             g_neg_S=_numbers(programmed.g_neg_S[index, group]),
+            row_inputs=None if layer.row_inputs is None else tuple(layer.row_inputs[group].tolist()),
+            col_outputs=None if layer.col_outputs is None else tuple(layer.col_outputs[group].tolist()),
             r_f_ohm=layer.r_f_ohm,
             bias_V=bias_V,
             low_V=low_V,

@@ -59,7 +59,7 @@ class Transient:
 
 
 def noise_gain(layer: CircuitLayer, spec: HardwareSpec) -> Floats:
-    """`1 + R_f G_total` of each output's last amplifier, `(cols,)`, no unit; wires left out of account.
+    """`1 + R_f G_total` of the last amplifier behind each bit line, `(cols,)`, no unit; wires left out of account.
 
     G_total is all that hangs at the summing node beside R_f: the devices, the resistor of the bias DAC, and in a
     two-stage read-out the one that brings the first amplifier's output instead of the devices of `I-`.
@@ -82,7 +82,7 @@ def time_constant_s(layer: CircuitLayer, spec: HardwareSpec, amplifier: Amplifie
         of_amplifiers += (2.0 + layer.r_f_ohm * float(layer.g_neg_S.sum(axis=0).max())) / (
             2.0 * math.pi * amplifier.gbw_Hz
         )
-    lines_F = 2.0 * layer.rows * c_node_F
+    lines_F = 2.0 * layer.lines * c_node_F
     return of_amplifiers + math.sqrt(layer.r_f_ohm * lines_F / (2.0 * math.pi * amplifier.gbw_Hz))
 
 

@@ -1,0 +1,195 @@
+"""Several pairs for each weight of a layer, in parallel, where its errors hurt most.
+
+A layer with `k` copies has `k` word lines for each input, one copy of all rows after the other. Currents add up on the
+bit lines, and the feedback resistance is `R_f / k`: a weight is the mean of its `k` pairs, and the independent part of
+its error falls with the square root of `k`. Nothing else changes: the weight, its states and the bias are the same.
+
+Which layers: the loss on training images is measured with the programming error in one layer alone. By how much it
+grows is taken to go with the variance of that layer's error, `S / k`, so that the next copy of a layer with `n` devices
+brings `S / n (1/k - 1/(k + 1))` for each extra device. Copies are given one after another to the layer that gains most
+for a device, as long as the devices last.
+
+Limits: the loss need not go with the variance (saturation, shifts that all copies share), and layers are taken one by
+one. Training does not know of the copies: it counts on the error of a single pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hrat.artifacts import DeployedLayer, Deployment
+from hrat.errors import ConversionError
+from hrat.nn import PreparedModel
+from hrat.nn.functional import draw_pair_error
+from hrat.nn.prepared import crossbar_layers, layers_with_scales
+from hrat.physics import has_error
+
+__all__ = ["Redundancy", "choose_redundancy", "replicate"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def replicate(deployment: Deployment, copies: Mapping[str, int]) -> Deployment:
+    """The same deployment with several pairs for each weight of some layers.
+
+    Args:
+        deployment: the targets.
+        copies: pairs for each weight, by layer; those that are not named stay as they are.
+
+    Raises:
+        ConversionError: an unknown layer, or a number below 1.
+    """
+    layers = dict(deployment.layers)
+    for name, count in copies.items():
+        if name not in layers:
+            raise ConversionError(f"there is no layer {name!r}; expected some of {', '.join(layers)}")
+        if count < 1:
+            raise ConversionError(f"layer '{name}': expected 1 copy or more, got {count}")
+        if count > 1:
+            layers[name] = _copied(layers[name], count)
+    return replace(deployment, layers=layers)
+
+
+def _copied(layer: DeployedLayer, count: int) -> DeployedLayer:
+    groups, lines, _ = layer.array_shape
+    inputs = torch.arange(lines).expand(groups, -1) if layer.row_inputs is None else layer.row_inputs
+    return replace(
+        layer,
+        g_pos_S=layer.g_pos_S.repeat(1, count, 1),
+        g_neg_S=layer.g_neg_S.repeat(1, count, 1),
+        row_inputs=inputs.repeat(1, count),
+        r_f_ohm=layer.r_f_ohm / count,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redundancy:
+    """Which layers get more pairs, and why."""
+
+    copies: dict[str, int]
+    """Pairs for each weight, for `replicate`."""
+    growth: dict[str, float]
+    """By how much the loss grows by the error of each layer alone, mean over the trials."""
+    devices: dict[str, int]
+    """Memristors of each layer with one pair for each weight."""
+    loss: float
+    """Without any error."""
+
+    @property
+    def extra_devices(self) -> int:
+        """Memristors that the copies take."""
+        return sum(count * (self.copies[name] - 1) for name, count in self.devices.items())
+
+    def __str__(self) -> str:
+        """A table."""
+        lines = [
+            f"{self.extra_devices:,} extra devices; loss without error {self.loss:.4f}",
+            f"  {'layer':<16} {'devices':>10} {'loss grows by':>13} {'copies':>6}",
+        ]
+        for name, count in self.devices.items():
+            lines.append(f"  {name:<16} {count:>10,} {self.growth[name]:>13.5f} {self.copies[name]:>6}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+@torch.no_grad()
+def choose_redundancy(
+    model: PreparedModel,
+    loader: Iterable[Any],
+    *,
+    extra_devices: int,
+    trials: int = 8,
+    images: int = 2000,
+    seed: int = 0,
+    loss: Loss = F.cross_entropy,
+) -> Redundancy:
+    """Which layers should have several pairs for each weight, by their measured sensitivity.
+
+    Args:
+        model: what `hrat.prepare` returned, trained.
+        loader: of `(input, label)`; training images, so that test images stay unseen.
+        extra_devices: memristors that may be spent in all.
+        trials: random chips for each layer.
+        images: how many are used.
+        seed: of the chips.
+        loss: of `(output, label)`.
+
+    Raises:
+        ConversionError: the model is not prepared, its hardware has no error, or the loader is empty.
+    """
+    if not isinstance(model, PreparedModel):
+        raise ConversionError(f"expected a model that hrat.prepare returned, got {type(model).__name__}")
+    if not has_error(model.spec):
+        raise ConversionError(
+            f"the hardware '{model.spec.name}' has no programming error (programming.limit_error), so that copies "
+            "bring nothing"
+        )
+    if extra_devices < 0 or trials < 1:
+        raise ConversionError(f"expected 0 extra devices and 1 trial or more, got {extra_devices} and {trials}")
+    batches, count = [], 0
+    for inputs, labels in loader:
+        batches.append((inputs[: images - count], labels[: images - count]))
+        count += len(batches[-1][1])
+        if count >= images:
+            break
+    if not count:
+        raise ConversionError("the loader yields no images; expected one of (input, label)")
+    was_training = model.training
+    model.eval()
+    try:
+        plain = _loss(model, batches, loss)
+        growth = {
+            name: sum(losses) / trials - plain for name, losses in _losses(model, batches, loss, trials, seed).items()
+        }
+    finally:
+        model.train(was_training)
+    devices = {name: 2 * layer.weight.numel() for name, layer in crossbar_layers(model).items()}
+    return Redundancy(copies=_spend(growth, devices, extra_devices), growth=growth, devices=devices, loss=plain)
+
+
+def _losses(
+    model: PreparedModel, batches: list[tuple[Tensor, Tensor]], loss: Loss, trials: int, seed: int
+) -> dict[str, list[float]]:
+    """The loss with the error of one layer alone, for each layer and trial."""
+    found: dict[str, list[float]] = {}
+    generators: dict[torch.device, torch.Generator] = {}
+    of_layer = zip(crossbar_layers(model), layers_with_scales(model), strict=True)
+    for name, (layer, alpha_in, alpha_out) in of_layer:
+        place = layer.weight.device
+        generator = generators.setdefault(place, torch.Generator(place).manual_seed(seed))
+        fraction = layer.targets(alpha_in, alpha_out).fraction
+        found[name] = []
+        try:
+            for _ in range(trials):
+                layer.fixed_error = draw_pair_error(fraction, model.spec, generator=generator)
+                found[name].append(_loss(model, batches, loss))
+        finally:
+            layer.fixed_error = None
+    return found
+
+
+def _loss(model: PreparedModel, batches: list[tuple[Tensor, Tensor]], loss: Loss) -> float:
+    total, count = 0.0, 0
+    for inputs, labels in batches:
+        total += float(loss(model(inputs), labels)) * len(labels)
+        count += len(labels)
+    return total / count
+
+
+def _spend(growth: Mapping[str, float], devices: Mapping[str, int], extra: int) -> dict[str, int]:
+    """Copies of each layer: the next one goes where it brings most for a device, as long as the devices last."""
+    copies = dict.fromkeys(devices, 1)
+    while True:
+        affordable = [name for name, count in devices.items() if count <= extra and growth[name] > 0]
+        if not affordable:
+            return copies
+        best = max(affordable, key=lambda name: growth[name] / devices[name] / (copies[name] * (copies[name] + 1)))
+        copies[best] += 1
+        extra -= devices[best]
