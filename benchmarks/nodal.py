@@ -24,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from timing import machine, medians
+from timing import machine
 
 INPUTS, WIRE_OHM, AGREEMENT, TOLERANCE = 64, 1.0, 1e-9, 1e-11
 Solve = Callable[[], np.ndarray]
 ALL_INPUTS = "hrat, all inputs"
+ITERATED = 256
+"""Largest tile for conjugate gradients, which take longest."""
 
 
 def conjugate_gradients(g_S: np.ndarray, v_V: np.ndarray) -> np.ndarray:
@@ -64,8 +66,8 @@ def conjugate_gradients(g_S: np.ndarray, v_V: np.ndarray) -> np.ndarray:
 class Peers:
     """Other solvers in a Python of their own, which times them: the data's way there and back does not count."""
 
-    def __init__(self, python: str, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, python: str, folder: Path, kind: str) -> None:
+        self.folder, self.kind = folder, kind
         self.process = subprocess.Popen(
             [python, str(Path(__file__).with_name("nodal_peers.py"))],
             stdin=subprocess.PIPE,
@@ -77,7 +79,8 @@ class Peers:
     def solve(self, name: str, g_S: np.ndarray, v_V: np.ndarray) -> tuple[np.ndarray, float]:
         tile, answer = self.folder / "tile.npz", self.folder / "answer.npy"
         np.savez(tile, g_S=g_S, v_V=v_V)
-        seconds: float = self._ask({"name": name, "tile": str(tile), "answer": str(answer), "wire_ohm": WIRE_OHM})
+        task = {"name": name, "tile": str(tile), "answer": str(answer), "wire_ohm": WIRE_OHM, "clock": self.kind}
+        seconds: float = self._ask(task)
         return np.load(answer), seconds
 
     def _ask(self, task: dict[str, Any]) -> Any:
@@ -92,12 +95,12 @@ class Peers:
 
 
 @contextmanager
-def peers(python: str | None) -> Iterator[Peers | None]:
+def peers(python: str | None, kind: str) -> Iterator[Peers | None]:
     if python is None:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        started = Peers(python, Path(folder))
+        started = Peers(python, Path(folder), kind)
         try:
             yield started
         finally:
@@ -106,13 +109,18 @@ def peers(python: str | None) -> Iterator[Peers | None]:
             started.process.wait()
 
 
-def timed(solve: Solve) -> tuple[np.ndarray, float]:
-    start = time.perf_counter()
+def clock(kind: str) -> float:
+    """Seconds: wall time, or what the process has had of all cores."""
+    return time.process_time() if kind == "cpu" else time.perf_counter()
+
+
+def timed(kind: str, solve: Solve) -> tuple[np.ndarray, float]:
+    start = clock(kind)
     outputs = solve()
-    return outputs, time.perf_counter() - start
+    return outputs, clock(kind) - start
 
 
-def compare(size: int, turns: int, others: Peers | None) -> dict[str, float]:
+def compare(size: int, turns: int, others: Peers | None, kind: str) -> dict[str, float]:
     """Median seconds of each candidate, after a first turn that does not count."""
     import torch
 
@@ -122,11 +130,12 @@ def compare(size: int, turns: int, others: Peers | None) -> dict[str, float]:
     g_S, v_V = rng.uniform(5e-6, 150e-6, (size, size)), rng.uniform(-0.3, 0.3, (INPUTS, size))
     g, v, wires = torch.from_numpy(g_S), torch.from_numpy(v_V), Wires(word_ohm=WIRE_OHM, bit_ohm=WIRE_OHM)
     candidates: dict[str, Callable[[], tuple[np.ndarray, float]]] = {
-        ALL_INPUTS: lambda: timed(lambda: effective_conductance(g, wires).numpy()),
-        "hrat": lambda: timed(lambda: TileSolver(g, wires).compute(v).numpy()),
+        ALL_INPUTS: lambda: timed(kind, lambda: effective_conductance(g, wires).numpy()),
+        "hrat": lambda: timed(kind, lambda: TileSolver(g, wires).compute(v).numpy()),
     }
     if others is not None:
-        candidates["conjugate gradients"] = lambda: timed(lambda: conjugate_gradients(g_S, v_V))
+        if size <= ITERATED:
+            candidates["conjugate gradients"] = lambda: timed(kind, lambda: conjugate_gradients(g_S, v_V))
         for name in others.names:
             candidates[name] = partial(others.solve, name, g_S, v_V)
     times: dict[str, list[float]] = {name: [] for name in candidates}
@@ -149,7 +158,7 @@ def check(outputs: dict[str, np.ndarray], size: int) -> None:
             sys.exit(f"{size} x {size}: {first} and {name} differ by {error:.1e} of the largest current")
 
 
-def inference(file: Path, data: str, turns: int) -> None:
+def inference(file: Path, data: str, turns: int, kind: str) -> None:
     """All test images through a chip that is set up, with wires and without."""
     import torch
 
@@ -162,19 +171,23 @@ def inference(file: Path, data: str, turns: int) -> None:
     images = torch.stack([image for image, _ in load_data(data).test]).split(500)
     solvers = {}
     for name, one, method in (("behavioural", chip, Behavioural()), ("nodal", wired, Nodal())):
-        start = time.perf_counter()
+        start = clock(kind)
         solvers[name] = ChipSolver(one, methods=dict.fromkeys(one.layers, method))
-        print(f"{name}: set up in {time.perf_counter() - start:.2f} s")
+        print(f"{name}: set up in {clock(kind) - start:.2f} s")
     input_name = next(node.args[0] for node in chip.deployment.graph if node.op == "input")
 
-    def run(solver: ChipSolver) -> None:
-        for batch in images:
-            solver.compute({input_name: batch})
-
-    measured = medians({name: lambda solver=solver: run(solver) for name, solver in solvers.items()}, turns=turns)
-    for name, (seconds, spread) in measured.items():
-        ratio = seconds / measured["behavioural"][0]
-        print(f"{name}: {sum(map(len, images)):,} images in {seconds:.3f} s +- {spread:.3f}, {ratio:.2f}")
+    times: dict[str, list[float]] = {name: [] for name in solvers}
+    for turn in range(turns + 1):
+        for name, solver in solvers.items():
+            start = clock(kind)
+            for batch in images:
+                solver.compute({input_name: batch})
+            if turn:
+                times[name].append(clock(kind) - start)
+    middle = {name: statistics.median(measured) for name, measured in times.items()}
+    print(f"{sum(map(len, images)):,} images, {kind} time; {machine()}")
+    for name, seconds in middle.items():
+        print(f"{name}: {seconds:.3f} s, {seconds / middle['behavioural']:.2f} times the behavioural one")
 
 
 def main() -> None:
@@ -182,20 +195,22 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--peers", metavar="PYTHON", help="the Python that has the other solvers")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu where the machine is not quiet")
     parser.add_argument("--chips", type=Path, help="measure inference with this file's first chip instead")
     parser.add_argument("--data", default="mnist", help="the images of that")
     arguments = parser.parse_args()
     if arguments.chips is not None:
-        inference(arguments.chips, arguments.data, arguments.turns)
+        inference(arguments.chips, arguments.data, arguments.turns, arguments.clock)
         return
-    print(f"{INPUTS} inputs if not said otherwise; {machine()}")
-    with peers(arguments.peers) as others:
+    print(f"{INPUTS} inputs if not said otherwise; {arguments.clock} time; {machine()}")
+    with peers(arguments.peers, arguments.clock) as others:
         for place, size in enumerate(arguments.sizes):
-            found = compare(size, arguments.turns, others)
+            found = compare(size, arguments.turns, others, arguments.clock)
             if not place:
+                names = list(found)
                 print("| tile | " + " | ".join(found) + " |")
                 print("|---|" + "---:|" * len(found))
-            cells = (f"{seconds:.3f} s" for seconds in found.values())
+            cells = (f"{found[name]:.3f} s" if name in found else "-" for name in names)
             print(f"| {size} x {size} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -79,12 +79,13 @@ def main() -> None:
             continue
         data = np.load(task["tile"])
         g_S, v_V = data["g_S"], data["v_V"]
-        start = time.perf_counter()
+        clock = time.process_time if task["clock"] == "cpu" else time.perf_counter
+        start = clock()
         if task["name"] == "badcrossbar":
             outputs = badcrossbar(g_S, v_V, task["wire_ohm"])
         else:
             outputs = nodal_equations(g_S, v_V, task["wire_ohm"], SPARSE[task["name"]][0])
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         np.save(task["answer"], outputs)
         print(json.dumps(seconds), flush=True)
 
