@@ -40,6 +40,9 @@ _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
 DEAD = 1e-3
 """Part of a layer's largest gain below which a channel carries no signal to measure."""
 
+NO_SIGNAL = 1e-12
+"""`1 / sigma` of such a channel in the gradient: as good as zero, but not so that one could not divide by it."""
+
 
 class _Convert(torch.autograd.Function):
     @staticmethod
@@ -257,7 +260,7 @@ class _Normalise(torch.autograd.Function):
         factor = range_ * (inverse / running.inverse)
         offset = alpha_out * (beta - gamma * inverse * mean)
         out = stage.limit_(_affine(u, factor, stage.convert(offset)))
-        inverse_u = (inverse / unit).masked_fill_(dead, 0.0)  # with the sign of gamma
+        inverse_u = (inverse / unit).masked_fill_(dead, NO_SIGNAL)  # with the sign of gamma
         ctx.save_for_backward(u, out, alpha_out, gamma, beta, bias, offset, mean_u, inverse_u, factor)
         ctx.stage = stage
         mean = mean if bias is None else mean + bias
@@ -270,21 +273,24 @@ class _Normalise(torch.autograd.Function):
         # For a channel of N values, with x^ = (u - mean) / sigma, S = sum g and D = sum g x^:
         #   y  = f u + alpha beta - f mean,   f = alpha gamma / sigma
         #   du = f (g - S/N - x^ D/N),        dgamma = alpha D,   dbeta = alpha S,   dalpha = gamma D + beta S
-        # and where the DAC saturates, its argument has no gradient:
-        #   du = f (g - x^ D'/N),             D' = D + S mean / sigma in place of D, and 0 in place of S.
+        # which is batch norm's own gradient, with f sigma for its weight.
         u, out, alpha_out, gamma, beta, bias, offset, mean, inverse, factor = ctx.saved_tensors
         stage: OutputStage = ctx.stage
         held = _clamp_backward(grad, out, stage.low_V, stage.high_V, scratch_like(grad))
-        # Batch norm's own backward has D and S in one pass: they are the gradients of its weight and bias.
-        _, along, total = _batch_norm_backward(held, u, None, None, None, mean, inverse, True, 0.0, [False, True, True])
-        mean_x = mean * inverse
+        of_u, along, total = _batch_norm_backward(
+            held, u, factor / inverse, None, None, mean, inverse, True, 0.0, [True, True, True]
+        )
         if stage.dac_bits is not None:
-            through_dac = total.masked_fill(offset.abs() > stage.dac_full_scale_V, 0.0)
-            along = torch.addcmul(along, total - through_dac, mean_x)
-            total = through_dac
-        per_value = factor / (u.numel() // u.shape[1])
-        of_u = _affine(u, -per_value * inverse * along, per_value * (mean_x * along - total))
-        of_u.addcmul_(held, factor.to(u.dtype).view(_channels(u)))
+            through_dac = _hardtanh_backward(total, offset, -stage.dac_full_scale_V, stage.dac_full_scale_V)
+            may_look = u.device.type == "cpu" and not torch.compiler.is_compiling()
+            if not (may_look and torch.equal(through_dac, total)):
+                # A DAC that saturates passes no gradient of its argument, the rest of y: of f u alone there is
+                #   du = f (g - x^ D'/N),     D' = D + S mean / sigma in place of D, and 0 in place of S.
+                mean_x = mean * inverse
+                lost = total - through_dac
+                change = factor * lost / (u.numel() // u.shape[1])
+                of_u += _affine(u, -change * inverse * mean_x, change * (1 + mean_x * mean_x))
+                along, total = torch.addcmul(along, lost, mean_x), through_dac
         of_alpha = gamma * along + beta * total
         return (
             of_u,
