@@ -87,7 +87,7 @@ def training(turns: int) -> list[Row]:
 def compiled(turns: int) -> list[Row]:
     """The same under `torch.compile`, which fails here if there is a graph break."""
     rows = []
-    for network, size in (("fc4", 128), ("lenet5", 128)):
+    for network, size in (("fc4", 128), ("lenet5", 128), ("vgg16", 32), ("vgg16", 128)):
         x, y = batch(network, size)
         model = build_network(network)
         candidates = {

@@ -89,7 +89,7 @@ class Faults(Part):
     stuck_on_S: NotNegative | None = None
     """Conductance of a device stuck on, S; none: g_max_S."""
     window_spread_rel: NotNegative = 0.0
-    """Limited windows, met by pulses: the ends of a device lie within by a Gaussian's size, of this share of the window."""
+    """Limited windows, met by pulses: a device's own ends lie within by a half-Gaussian of this share of the window."""
     limit_faults: bool = False
     """Restriction: some devices are stuck, or reach a part of the window only."""
 
