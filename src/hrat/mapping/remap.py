@@ -15,7 +15,7 @@ that shifts means this is not the difference of the targets.
 * the partner of a stuck device takes the state that brings the difference nearest to the wanted one;
 * where a weight has several pairs, the others take over what is still missing, the most stuck ones first.
 
-Limits: errors count alike for all weights (unless `power` weighs the inputs), and add up, as if no output saturated.
+Limits: errors count alike for all weights, whatever their inputs carry, and add up, as if no output saturated.
 Wires are left out of account. Lines that change places need a router in front of and behind the array, or the same
 order in the layer before. In a two-stage read-out the choice of `favour_states` may raise both currents, of which the
 first amplifier has to take one.
@@ -23,7 +23,6 @@ first amplifier has to take one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,17 +98,13 @@ def favour_states(deployment: Deployment) -> tuple[Deployment, RemapReport]:
     return replace(deployment, layers=layers), RemapReport(layers=rows)
 
 
-def remap(
-    deployment: Deployment, faults: FaultMap, *, assign: bool = True, power: Mapping[str, Tensor] | None = None
-) -> tuple[Deployment, RemapReport]:
+def remap(deployment: Deployment, faults: FaultMap, *, assign: bool = True) -> tuple[Deployment, RemapReport]:
     """The deployment for the one chip whose stuck devices are known: program it into that chip and into no other.
 
     Args:
         deployment: the targets for any chip, with the copies that it is to have.
         faults: of the chip, such as `hrat.programming.find_faults(deployment, seed)`.
         assign: whether lines may change places; False where the wiring is fixed, and partners alone make up for faults.
-        power: for each layer the mean square of what its inputs carry, `(rows,)` or `(groups, rows)`, which weighs the
-            errors of their weights; alike for all where none is given.
 
     Returns:
         The new deployment, and what was gained.
@@ -126,11 +121,10 @@ def remap(
         known = faults.layers[name]
         placings = [layer]
         if assign and known.count:
-            placings.append(_assigned(layer, known, choice, None if power is None else power.get(name)))
+            placings.append(_assigned(layer, known, choice))
         found = [_finished(layer, placed, *_compensated(placed, known, choice), known, choice) for placed in placings]
-        # The costs of an order do not see how several pairs of a weight help each other; without power, the better one.
-        best = found[-1] if power is not None else min(found, key=lambda one: one[1].error_after)
-        layers[name], rows[name] = best
+        # The costs of an order do not see how several pairs of a weight help each other: the better one.
+        layers[name], rows[name] = min(found, key=lambda one: one[1].error_after)
     return replace(deployment, layers=layers), RemapReport(layers=rows)
 
 
@@ -272,14 +266,10 @@ def _by_line(x: Tensor, lines: Tensor) -> Tensor:
 # ---- orders ----------------------------------------------------------------------------------------------------------
 
 
-def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice, power: Tensor | None) -> DeployedLayer:
+def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -> DeployedLayer:
     """The layer with its lines in places where stuck devices hurt least."""
     groups, n_lines, n_cols = layer.array_shape
-    rows = layer.geometry.matrix_shape[1]
     wanted_S = _seen_S(layer, choice)  # (groups, rows, cols)
-    weight = torch.ones(groups, rows, dtype=torch.float64)
-    if power is not None:
-        weight = power.double().expand(groups, rows)
     inputs = torch.arange(n_lines).expand(groups, -1) if layer.row_inputs is None else layer.row_inputs
     outputs = torch.arange(n_cols).expand(groups, -1) if layer.col_outputs is None else layer.col_outputs
     inputs, outputs = inputs.clone(), outputs.clone()
@@ -290,12 +280,12 @@ def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice, powe
             # Rows to word lines, with the bit lines as they are.
             candidates = inputs[group]
             columns = of_weights[candidates][:, outputs[group]]
-            cost = _costs(columns, stuck, choice) * weight[group][candidates][:, None]
+            cost = _costs(columns, stuck, choice)
             inputs[group] = candidates[_places(cost)]
             # Columns to bit lines, with the word lines as they are.
             candidates = outputs[group]
             lines = of_weights[inputs[group]][:, candidates]
-            cost = _costs(lines.T, tuple(part.T for part in stuck), choice, weight[group][inputs[group]])
+            cost = _costs(lines.T, tuple(part.T for part in stuck), choice)
             outputs[group] = candidates[_places(cost)]
     # The targets themselves are found by `_compensated`; here they only move along.
     moved = replace(layer, row_inputs=inputs, col_outputs=outputs)
@@ -305,14 +295,13 @@ def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice, powe
     return replace(moved, g_pos_S=g_pos_S, g_neg_S=g_neg_S)
 
 
-def _costs(wanted_S: Tensor, stuck: tuple[Tensor, ...], choice: PairChoice, weight: Tensor | None = None) -> Tensor:
+def _costs(wanted_S: Tensor, stuck: tuple[Tensor, ...], choice: PairChoice) -> Tensor:
     """How much the squared error grows where each candidate lies on each line, `(candidates, lines)`, S^2.
 
     Args:
         wanted_S: `(candidates, crossing lines)`, S.
         stuck: masks and conductances of both partners, `(lines, crossing lines)` each.
         choice: what partners can do.
-        weight: of each crossing line; alike where none is given.
     """
     pos, pos_S, neg, neg_S = stuck
     cost = wanted_S.new_zeros(len(wanted_S), len(pos))
@@ -326,7 +315,7 @@ def _costs(wanted_S: Tensor, stuck: tuple[Tensor, ...], choice: PairChoice, weig
         g_pos_S, g_neg_S = choice.of_pairs(wanted, *marks)
         (p, of_p), (n, of_n) = choice.expected(g_pos_S, marks[0]), choice.expected(g_neg_S, marks[2])
         growth = (wanted - (p - n)).square() + of_p + of_n - _error(choice, wanted, *choice.both(wanted))
-        cost.index_add_(1, line, growth if weight is None else growth * weight[crossing])
+        cost.index_add_(1, line, growth)
     return cost
 
 
