@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import PulseColumns, Status
-from hrat.errors import SpecError
 from hrat.physics import achieved_conductance, aged_S
 from hrat.programming.engine import Cells, Pulser
 from hrat.spec import HardwareSpec
@@ -65,14 +64,7 @@ def statistical(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator
 
 def open_loop(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator, stuck: Stuck | None) -> Achieved:
     """The pulses that the average device needs, without a look."""
-    if spec.programming.start == "random":
-        raise SpecError(
-            "programming: open_loop counts pulses from a known start; expected start 'lowest' or 'highest', got "
-            "'random'"
-        )
     pulser = Pulser(spec, target_S.dtype)
-    if pulser.n_rungs > 1:
-        raise SpecError("programming: open_loop has equal pulses; set set_step_V and reset_step_V to 0")
     average_S = _average_sweep(pulser, target_S.dtype)
     direction = torch.tensor(1.0 if spec.programming.start == "lowest" else -1.0, dtype=target_S.dtype)
 

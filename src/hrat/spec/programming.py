@@ -78,6 +78,13 @@ class Programming(Part):
             self._check_table(self.table_S)
         if self.tolerance_rel is None and self.tolerance_S is None and self.scheme == "write_verify":
             raise SpecError("programming: write_verify needs tolerance_rel or tolerance_S; give one of them")
+        if self.scheme == "open_loop" and self.start == "random":
+            raise SpecError(
+                "programming: open_loop counts pulses from a known start; expected start 'lowest' or 'highest', got "
+                "'random'"
+            )
+        if self.scheme == "open_loop" and (self.set_step_V > 0 or self.reset_step_V > 0):
+            raise SpecError("programming: open_loop has equal pulses; set set_step_V and reset_step_V to 0")
         if self.tolerance_rel is not None and self.tolerance_S is not None:
             raise SpecError("programming: expected tolerance_rel or tolerance_S, got both; remove one of them")
         return self
