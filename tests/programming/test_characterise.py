@@ -137,3 +137,13 @@ def test_ageing_refuses_what_it_cannot_know() -> None:
     with pytest.raises(hrat.HratError, match="after the 86400 s that the chips are old already"):
         hrat.age(old, 10.0)
     assert hrat.age(old, 1e6).deployment.spec.retention.age_s == 1e6
+
+
+def test_a_budget_that_leaves_states_out_of_reach_is_odd() -> None:
+    few, many = (
+        hrat.characterise(load_spec("yao2020"), scheme="write_verify", max_pulses=budget, devices=200)
+        for budget in (20, 500)
+    )
+    assert any("out of reach" in warning for warning in few.spec.warnings())
+    assert many.spec.warnings() == []
+    assert "accepted within 0.288 uS" in str(few)

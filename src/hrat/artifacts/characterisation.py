@@ -44,6 +44,16 @@ class Characterisation:
         squares = [state.sigma_S**2 + (state.mean_S - state.target_S) ** 2 for state in self.states]
         return float((sum(squares) / len(squares)) ** 0.5) / self.spec.device.g_range_S
 
+    @property
+    def _accepted(self) -> str:
+        programming = self.spec.programming
+        if programming.scheme != "write_verify":
+            return ""
+        if programming.tolerance_S is not None:
+            return f", accepted within {_uS(programming.tolerance_S)} uS"
+        assert programming.tolerance_rel is not None  # checked by the spec
+        return f", accepted within {_uS(programming.tolerance_rel * self.spec.device.g_range_S)} uS"
+
     def gaussian_spec(self) -> HardwareSpec:
         """The hardware with a Gaussian of the same mean square error for all states, for comparison."""
         return self.spec.replace({"programming.sigma_rel": min(self.rms_rel, 1.0)})
@@ -53,7 +63,7 @@ class Characterisation:
         programming = self.spec.programming
         lines = [
             f"'{self.spec.name}' by {programming.scheme}, at most {programming.max_pulses} pulses, {self.devices:,} "
-            f"devices a state; rms error {self.rms_rel:.2%} of the window",
+            f"devices a state{self._accepted}; rms error {self.rms_rel:.2%} of the window",
             f"  {'target':>12} {'mean error':>12} {'sigma':>12} {'0.1 % .. 99.9 %':>22} {'not reached':>12} "
             f"{'pulses':>8}",
         ]
@@ -70,4 +80,5 @@ class Characterisation:
 
 
 def _uS(g_S: float) -> str:
-    return f"{g_S * 1e6:.4g}"
+    # What is left of a sum of equal numbers is nothing.
+    return f"{g_S * 1e6:.4g}" if abs(g_S) > 1e-15 else "0"

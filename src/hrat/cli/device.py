@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hrat.cli.options import SetOption, spec_with
-from hrat.cli.output import examples, next_step, show, wrote
+from hrat.cli.output import examples, next_step, note_warnings, show, wrote
 from hrat.errors import HratError
 
 if TYPE_CHECKING:
@@ -185,8 +185,9 @@ def characterise_device(
         spec_with(spec, settings), scheme=scheme, max_pulses=max_pulses, devices=devices, seed=seed
     )
     typer.echo(str(table))
+    note_warnings(table.spec)
     if output is not None:
-        wrote([table.spec.save(output)])
+        wrote([table.spec.replace({"name": output.stem}).save(output)])
     if picture is not None:
         wrote([characterisation_figure(table, picture)])
     if output is not None:

@@ -58,6 +58,8 @@ def program(
     chip = hrat.program(target, seed=seed, chips=chips, scheme=scheme, max_pulses=max_pulses)
     path = chip.save(output or deployment.with_suffix(".chips"))
     show(artifact_table(chip))
+    if chip.has_pulses:
+        typer.echo(str(chip.pulse_totals()))
     wrote([path])
     if picture is not None:
         wrote([programming_figure(chip, picture)])

@@ -47,8 +47,8 @@ def device_sentences(spec: HardwareSpec) -> list[str]:
     if spec.programming.limit_error:
         spread_S = float(torch.as_tensor(sigma_S(middle_S, spec)).max())
         out.append(
-            f"once programmed, a device in the middle of the window is {siemens_text(spread_S)} off its target "
-            f"(standard deviation; {percent(spread_S / device.g_range_S, 1)} of the window)"
+            f"training takes a device in the middle of the window to be {siemens_text(spread_S)} off its target "
+            f"when it is used (standard deviation; {percent(spread_S / device.g_range_S, 1)} of the window)"
         )
     return out
 

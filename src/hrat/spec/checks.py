@@ -19,6 +19,8 @@ __all__ = ["check_pulses", "check_sigma", "check_sources", "odd_settings"]
 
 # Fine enough to find the dips of the low-order polynomials that are fitted to measured spreads.
 SAMPLES = 1001
+OUT_OF_REACH = 0.1
+"""Part of the window by which a table may miss its highest target before that is told."""
 
 
 def check_sigma(device: Device, programming: Programming) -> None:
@@ -117,6 +119,13 @@ def _odd_pulses(spec: HardwareSpec) -> list[str]:
             f"programming.scheme is {programming.scheme}, but training draws a Gaussian; hrat.characterise finds "
             "what pulses really reach, as a table for training"
         )
+    if programming.table_S is not None and programming.table_targets_S is not None:
+        median_S = programming.table_S[-1][TABLE_PROBABILITIES.index(0.5)]
+        if programming.table_targets_S[-1] - median_S > OUT_OF_REACH * spec.device.g_range_S:
+            found.append(
+                f"by the table, half of the devices that are asked for {programming.table_targets_S[-1]:.3g} S end "
+                f"below {median_S:.3g} S: a part of the window is out of reach, and counts as states all the same"
+            )
     if statistical and spec.retention.limit_retention:
         found.append(
             "limit_retention is on, but the statistical scheme has all of the error in one draw, what time does to it "
