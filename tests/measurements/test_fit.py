@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,12 +30,7 @@ def test_the_examples_are_small_synthetic_and_what_the_generator_writes(tmp_path
     write_examples(tmp_path)
     for name in EXAMPLES:
         text = example_csv(name).read_text()
-        written = (tmp_path / f"{name}.csv").read_text()
-        # Equal but for the last digit, which depends on the machine's exponential.
-        numbers = [[float(n) for n in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", lines)] for lines in (text, written)]
-        assert numbers[0] == pytest.approx(numbers[1], abs=2e-3)
-        words = [re.sub(r"\d+(?:\.\d+)?(?:e-?\d+)?", "", lines) for lines in (text, written)]
-        assert words[0] == words[1]
+        assert text == (tmp_path / f"{name}.csv").read_text()
         assert text.startswith("# SYNTHETIC")
     assert sum(example_csv(name).stat().st_size for name in EXAMPLES) < 300_000
     with pytest.raises(hrat.HratError, match="there is no example 'sweeps'"):

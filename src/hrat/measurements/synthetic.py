@@ -14,7 +14,8 @@ import torch
 from hrat.files import write_atomic
 from hrat.measurements.example import example_truth
 from hrat.measurements.reading import Floats
-from hrat.physics import aged_S, pulse_response
+from hrat.physics import aged_S, pulse_response, sigma_S
+from hrat.physics.pulses import varied_S
 from hrat.spec import HardwareSpec
 
 __all__ = ["retention_csv", "sweep_csv", "write_examples", "write_verify_csv"]
@@ -35,21 +36,19 @@ def sweep_csv(spec: HardwareSpec, *, devices: int, cycles: int, pulses: int, see
     rng = np.random.default_rng(seed)
     response = pulse_response(spec, dtype=torch.float64)
     device, figures = spec.device, spec.pulses
-    factors = np.exp(rng.normal(0.0, figures.device_spread_rel, (2, devices)))
+    factors = torch.from_numpy(np.exp(rng.normal(0.0, figures.device_spread_rel, (2, devices))))
     lines = ["device,cycle,pulse,voltage_V,width_ns,conductance_uS"]
-    g_S = np.full(devices, device.g_min_S)
+    g_S = torch.full((devices,), device.g_min_S, dtype=torch.float64)
     values: list[Floats] = []
     plan = [0] + [1] * pulses + [-1] * pulses
     for _ in range(cycles):
         for way in plan:
             if way:
-                up = torch.full((devices,), way > 0)
-                mean = response.change_S(torch.from_numpy(g_S.copy()), up, None, None).numpy()
-                size = np.abs(mean) * factors[0 if way > 0 else 1]
-                spread = np.hypot(figures.cycle_spread_rel * size, figures.cycle_spread_S)
-                size = np.maximum(size + spread * rng.standard_normal(devices), 0.0)
-                g_S = np.clip(g_S + way * size, device.g_min_S, device.g_max_S)
-            values.append(g_S * (1 + device.read_noise_rel * rng.standard_normal(devices)))
+                mean_S = response.change_S(g_S, torch.full_like(g_S, float(way > 0)), None, None)
+                z = torch.from_numpy(rng.standard_normal(devices))
+                change_S = varied_S(mean_S * factors[0 if way > 0 else 1], z, figures)
+                g_S = (g_S + change_S).clamp(device.g_min_S, device.g_max_S)
+            values.append(g_S.numpy() * (1 + device.read_noise_rel * rng.standard_normal(devices)))
     table = np.array(values).reshape(cycles, len(plan), devices) * 1e6
     volts = {0: "0", 1: f"{figures.set_V:g}", -1: f"{-figures.reset_V:g}"}
     widths = {
@@ -103,10 +102,9 @@ def write_verify_csv(spec: HardwareSpec, *, devices: int, seed: int) -> str:
     """
     rng = np.random.default_rng(seed)
     lines = ["device,target_uS,achieved_uS,pulses"]
-    coefficients, ref_S = spec.programming.sigma_poly_S or (), spec.programming.sigma_poly_ref_S or 1.0
     for k, target_S in enumerate(spec.device.states_S):
-        sigma_S = sum(c * (target_S / ref_S) ** power for power, c in enumerate(coefficients))
-        achieved_S = np.maximum(target_S + rng.normal(0.0, sigma_S, devices), 0.0)
+        spread_S = float(sigma_S(torch.tensor(target_S, dtype=torch.float64), spec))
+        achieved_S = np.maximum(target_S + rng.normal(0.0, spread_S, devices), 0.0)
         pulses = 1 + rng.poisson(6, devices)
         for d, (end_S, spent) in enumerate(zip(achieved_S, pulses, strict=True)):
             lines.append(f"d{k * devices + d},{target_S * 1e6:.3f},{end_S * 1e6:.3f},{spent}")

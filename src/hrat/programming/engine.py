@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hrat.physics.pulses import Amplitudes, PulseResponse, either, pulse_response
+from hrat.physics.pulses import Amplitudes, PulseResponse, either, pulse_response, varied_S
 from hrat.spec import HardwareSpec
 
 __all__ = ["Cells", "Decision", "Pulser"]
@@ -154,13 +154,7 @@ class Pulser:
         cells.energy_J.addcmul_(half_J_S, cells.g_S)
 
     def _varied(self, change_S: Tensor, generator: torch.Generator) -> Tensor:
-        """The change with its variation from cycle to cycle; no pulse works backwards."""
         pulses = self.spec.pulses
         if pulses.cycle_spread_rel == 0 and pulses.cycle_spread_S == 0:
-            return change_S
-        z = torch.empty_like(change_S).normal_(generator=generator)
-        if pulses.cycle_spread_S == 0:
-            return change_S.mul_(z.mul_(pulses.cycle_spread_rel).add_(1.0).clamp_(min=0.0))
-        size_S = change_S.abs()
-        spread_S = torch.hypot(size_S * pulses.cycle_spread_rel, torch.full_like(size_S, pulses.cycle_spread_S))
-        return z.mul_(spread_S).add_(size_S).clamp_(min=0.0).mul_(change_S.sign())
+            return change_S  # nothing to draw
+        return varied_S(change_S, torch.empty_like(change_S).normal_(generator=generator), pulses)

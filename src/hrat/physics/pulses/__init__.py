@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hrat.physics.pulses.response import Amplitudes, PulseResponse, either, pulse_response
+from hrat.physics.pulses.response import Amplitudes, PulseResponse, either, pulse_response, varied_S
 
-__all__ = ["Amplitudes", "PulseResponse", "either", "pulse_response"]
+__all__ = ["Amplitudes", "PulseResponse", "either", "pulse_response", "varied_S"]

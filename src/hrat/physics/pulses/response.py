@@ -18,9 +18,9 @@ from hrat.physics.pulses.flow import interpolate, state_after
 from hrat.physics.pulses.soft_bounds import asymptote_and_rate
 from hrat.physics.pulses.stanford_pku import current_A, gap_of_conductance_m, gap_speed_m_s
 from hrat.physics.pulses.vteam import after_pulse_S
-from hrat.spec import HardwareSpec
+from hrat.spec import HardwareSpec, Pulses
 
-__all__ = ["Amplitudes", "PulseResponse", "pulse_response"]
+__all__ = ["Amplitudes", "PulseResponse", "either", "pulse_response", "varied_S"]
 
 GRID = 4096
 """Conductances at which the map of a physical model is tabulated; between them it is linear."""
@@ -82,6 +82,23 @@ def either(up: Tensor, of_set: Tensor, of_reset: Tensor, rung: Tensor | None) ->
         set_value, reset_value = float(of_set[0]), float(of_reset[0])
         return up.mul(set_value - reset_value).add_(reset_value)
     return torch.lerp(of_reset[rung], of_set[rung], up)
+
+
+def varied_S(change_S: Tensor, z: Tensor, pulses: Pulses) -> Tensor:
+    """A change with its variation from cycle to cycle, S: no pulse works backwards.
+
+        |dG| -> max(|dG| + z sqrt((cycle_spread_rel |dG|)^2 + cycle_spread_S^2), 0)
+
+    Args:
+        change_S: change without it, any shape, S; may be overwritten.
+        z: standard normal numbers of that shape; may be overwritten.
+        pulses: the spreads.
+    """
+    if pulses.cycle_spread_S == 0:
+        return change_S.mul_(z.mul_(pulses.cycle_spread_rel).add_(1.0).clamp_(min=0.0))
+    size_S = change_S.abs()
+    spread_S = torch.hypot(size_S * pulses.cycle_spread_rel, torch.full_like(size_S, pulses.cycle_spread_S))
+    return z.mul_(spread_S).add_(size_S).clamp_(min=0.0).mul_(change_S.sign())
 
 
 def pulse_response(spec: HardwareSpec, *, dtype: torch.dtype = torch.float32) -> PulseResponse:
