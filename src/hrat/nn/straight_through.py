@@ -291,6 +291,7 @@ class _Normalise(torch.autograd.Function):
                 change = factor * lost / (u.numel() // u.shape[1])
                 of_u += _affine(u, -change * inverse * mean_x, change * (1 + mean_x * mean_x))
                 along, total = torch.addcmul(along, lost, mean_x), through_dac
+        along = along.masked_fill_(inverse.abs() <= NO_SIGNAL, 0.0)  # a dead channel has no x^ to go along
         of_alpha = gamma * along + beta * total
         return (
             of_u,
