@@ -28,9 +28,8 @@ from hrat.files import write_atomic
 from hrat.mapping import choose_redundancy, favour_states, remap, replicate
 from hrat.physics import place_levels
 from hrat.programming import find_faults
-from hrat.programming.schemes import SCHEMES
 from hrat.recipes.networks import build_network
-from hrat.spec import TABLE_PROBABILITIES, HardwareSpec
+from hrat.spec import HardwareSpec
 from hrat.training import load_data, load_weights, make_loader
 from hrat.training.checkpoint import save_state
 
@@ -55,14 +54,9 @@ def device(name: str) -> HardwareSpec:
 
 
 def characterised(spec: HardwareSpec) -> HardwareSpec:
-    window = spec.device
-    targets_S = torch.linspace(window.g_min_S, window.g_max_S, TABLE_TARGETS, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(SEED)
-    many = targets_S.repeat_interleave(TABLE_DEVICES)
-    ended_S = SCHEMES["write_verify"](many, spec.without("faults"), generator, None).g_S
-    probabilities = torch.tensor(TABLE_PROBABILITIES, dtype=torch.float64)
-    rows_S = torch.quantile(ended_S.view(TABLE_TARGETS, TABLE_DEVICES), probabilities, dim=1).T.cummax(1).values
-    return spec.replace({"programming.table_targets_S": targets_S.tolist(), "programming.table_S": rows_S.tolist()})
+    device = spec.device
+    targets_S = torch.linspace(device.g_min_S, device.g_max_S, TABLE_TARGETS, dtype=torch.float64).tolist()
+    return hrat.characterise(spec, devices=TABLE_DEVICES, seed=SEED, targets_S=targets_S).spec
 
 
 class Bench:

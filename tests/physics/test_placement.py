@@ -11,7 +11,7 @@ import hrat
 from hrat.errors import SpecError
 from hrat.physics import achieved_conductance, aim_S, expected_S, place_levels, sigma_S
 from hrat.programming.schemes import SCHEMES
-from hrat.spec import TABLE_PROBABILITIES, HardwareSpec
+from hrat.spec import HardwareSpec
 
 N = 4000
 
@@ -19,12 +19,8 @@ N = 4000
 def with_table(spec: HardwareSpec, n_targets: int = 17) -> HardwareSpec:
     """The spec with what its own write-verify scheme leaves at some targets."""
     device = spec.device
-    targets_S = torch.linspace(device.g_min_S, device.g_max_S, n_targets, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(1)
-    ended_S = SCHEMES["write_verify"](targets_S.repeat_interleave(N), spec, generator, None).g_S.view(n_targets, N)
-    rows_S = torch.quantile(ended_S, torch.tensor(TABLE_PROBABILITIES, dtype=torch.float64), dim=1).T
-    rows_S = rows_S.cummax(1).values
-    return spec.replace({"programming.table_targets_S": targets_S.tolist(), "programming.table_S": rows_S.tolist()})
+    targets_S = torch.linspace(device.g_min_S, device.g_max_S, n_targets, dtype=torch.float64).tolist()
+    return hrat.characterise(spec, scheme="write_verify", devices=N, seed=1, targets_S=targets_S).spec
 
 
 def drifting() -> HardwareSpec:

@@ -43,7 +43,7 @@ class PulseColumns:
         return PulseColumns(**{name: getattr(self, name)[some] for name in self.NAMES})
 
     def of(self, chip: int) -> PulseColumns:
-        """One chip's, sharing the memory."""
+        """Of one index of the first dimension, such as a chip; shares the memory."""
         return PulseColumns(**{name: getattr(self, name)[chip] for name in self.NAMES})
 
     @property

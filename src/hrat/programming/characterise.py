@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,7 @@ def characterise(
     max_pulses: int | None = None,
     devices: int = 20_000,
     seed: int = 0,
+    targets_S: Sequence[float] | None = None,
 ) -> Characterisation:
     """The distribution of achieved conductances for each state of a device.
 
@@ -39,6 +42,8 @@ def characterise(
         max_pulses: pulses that may be spent on one device, in place of the spec's.
         devices: how many are programmed to each state; the tails of the table need some thousands.
         seed: of their differences and of the pulses' variation.
+        targets_S: other targets than the states, ascending, from the lowest state to the highest at least, S: a finer
+            table, by which to place states.
 
     Returns:
         The table; `.spec` is the hardware with the table, its scheme and its budget in it.
@@ -56,18 +61,14 @@ def characterise(
         )
     if devices < FEWEST_DEVICES:
         raise HratError(f"characterise: expected at least {FEWEST_DEVICES} devices for each state, got {devices}")
-    targets_S = _targets(spec)
-    figures = []
-    for i, target_S in enumerate(targets_S):
-        generator = torch.Generator().manual_seed(seed * len(targets_S) + i)
-        done = SCHEMES[spec.programming.scheme](
-            torch.full((devices,), target_S, dtype=torch.float64), _none_stuck(spec), generator, None
-        )
-        assert done.pulses is not None
-        figures.append(_figures(target_S, done.g_S, done.pulses))
+    chosen_S = _states(spec) if targets_S is None else tuple(targets_S)
+    asked_S = torch.tensor(chosen_S, dtype=torch.float64).unsqueeze(1).expand(-1, devices)
+    done = SCHEMES[spec.programming.scheme](asked_S, _none_stuck(spec), torch.Generator().manual_seed(seed), None)
+    assert done.pulses is not None
+    figures = [_figures(target_S, done.g_S[i], done.pulses.of(i)) for i, target_S in enumerate(chosen_S)]
     table = spec.replace(
         {
-            "programming.table_targets_S": targets_S,
+            "programming.table_targets_S": chosen_S,
             "programming.table_S": tuple(state.quantiles_S for state in figures),
             "sources": {
                 "programming.table_S": f"hrat.characterise: {spec.programming.scheme}, at most "
@@ -78,7 +79,7 @@ def characterise(
     return Characterisation(spec=table, states=tuple(figures), devices=devices, seed=seed)
 
 
-def _targets(spec: HardwareSpec) -> tuple[float, ...]:
+def _states(spec: HardwareSpec) -> tuple[float, ...]:
     device = spec.device
     if device.n_states is not None:
         return device.states_S
