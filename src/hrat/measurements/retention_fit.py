@@ -20,6 +20,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.constants import Boltzmann, elementary_charge
 
 from hrat.errors import DataError
 from hrat.measurements.cleaning import Cleaning
@@ -30,7 +31,7 @@ from hrat.measurements.sweeps import Ints
 
 __all__ = ["RetentionFit", "fit_retention"]
 
-BOLTZMANN_EV_K = 8.617333262e-5
+BOLTZMANN_EV_K = Boltzmann / elementary_charge
 FEWEST_DEVICES = 10
 MOST_TIMES = 6
 SIGNIFICANT = 3.0

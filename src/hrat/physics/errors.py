@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from hrat.physics.faults import has_stuck_devices, stuck_devices
+from hrat.physics.spread import spread_S
 from hrat.spec import TABLE_PROBABILITIES, HardwareSpec
 
 __all__ = [
@@ -72,12 +73,7 @@ def sigma_S(target_S: Tensor, spec: HardwareSpec) -> Tensor | float:
         return torch.lerp(spread[row], spread[row + 1], within)
     assert programming.sigma_poly_S is not None  # checked by the spec
     assert programming.sigma_poly_ref_S is not None
-    x = target_S / programming.sigma_poly_ref_S
-    spread = torch.zeros_like(target_S)
-    for coefficient in reversed(programming.sigma_poly_S):  # Horner's scheme
-        spread = spread * x + coefficient
-    # A polynomial fitted to a window may dip below zero just outside it.
-    return spread.clamp(min=0.0)
+    return spread_S(target_S, programming.sigma_poly_ref_S, programming.sigma_poly_S)
 
 
 def aim_S(target_S: Tensor, spec: HardwareSpec) -> Tensor:

@@ -19,11 +19,11 @@ import math
 import torch
 from torch import Tensor
 
+from hrat.physics.constants import BOLTZMANN_EV_K
+from hrat.physics.spread import spread_S
 from hrat.spec import Retention
 
 __all__ = ["aged_S", "drift_exponent", "equivalent_time_s", "relaxation_sigma_S"]
-
-BOLTZMANN_EV_K = 8.617333262e-5
 
 
 def equivalent_time_s(t_s: float, retention: Retention) -> float:
@@ -40,12 +40,11 @@ def relaxation_sigma_S(g_S: Tensor, t_s: float, retention: Retention) -> Tensor:
     times = retention.relax_times_s
     later = next((i for i, time in enumerate(times) if time >= t_s), len(times) - 1)
     earlier = max(later - 1, 0)
-    x = g_S / retention.relax_ref_S
-    sigma = _polynomial(x, retention.relax_sigma_S[later])
+    sigma = spread_S(g_S, retention.relax_ref_S, retention.relax_sigma_S[later])
     if later == earlier or t_s <= times[earlier] or t_s >= times[later]:
         return sigma
     part = math.log(t_s / times[earlier]) / math.log(times[later] / times[earlier])
-    return torch.lerp(_polynomial(x, retention.relax_sigma_S[earlier]), sigma, part)
+    return torch.lerp(spread_S(g_S, retention.relax_ref_S, retention.relax_sigma_S[earlier]), sigma, part)
 
 
 def drift_exponent(g_S: Tensor, retention: Retention) -> tuple[Tensor, Tensor]:
@@ -94,11 +93,3 @@ def aged_S(
         nu = torch.empty_like(g_S).normal_(generator=generator).mul_(sigma).add_(mean)
         out = out * torch.exp(nu.mul_(-math.log(now / first)))
     return out.clamp(min=0.0)
-
-
-def _polynomial(x: Tensor, coefficients_S: tuple[float, ...]) -> Tensor:
-    value = torch.zeros_like(x)
-    for coefficient in reversed(coefficients_S):  # Horner's scheme
-        value = value.mul_(x).add_(coefficient)
-    # A polynomial fitted to a window may dip below zero just outside it.
-    return value.clamp_(min=0.0)

@@ -19,12 +19,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hrat.physics.constants import BOLTZMANN_EV_K
 from hrat.spec import StanfordPku
 
-__all__ = ["BOLTZMANN_EV_K", "current_A", "gap_of_conductance_m", "gap_speed_m_s"]
-
-BOLTZMANN_EV_K = 8.617333262e-5
-"""k / e, V/K (CODATA 2018)."""
+__all__ = ["current_A", "gap_of_conductance_m", "gap_speed_m_s"]
 
 
 def current_A(gap_m: Tensor, voltage_V: Tensor | float, figures: StanfordPku) -> Tensor:
