@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from experiment import experiment
 from timing import machine
 
 import hrat
 from hrat.artifacts import Deployment
 from hrat.mapping import compensate
-from hrat.recipes import Recipe, load_recipe, train
+from hrat.recipes import Recipe, train
 from hrat.spec import HardwareSpec
 from hrat.training import ArrayDataset, DataSplits, load_data, make_loader
 
@@ -76,13 +77,6 @@ def measure(recipe: Recipe, options: argparse.Namespace) -> None:
         aware, longer = trained(recipe, wired, data)
         figures = accuracies(aware, data.test, options)
         print(Row(r_ohm=r_ohm, training="with wires", accuracies=figures, seconds=longer), flush=True)
-
-
-def experiment(text: str) -> Recipe:
-    """`NAME[:EPOCHS]`."""
-    name, _, epochs = text.partition(":")
-    recipe = load_recipe(name)
-    return dataclasses.replace(recipe, fit=recipe.fit.replace(epochs=int(epochs))) if epochs else recipe
 
 
 def main() -> None:

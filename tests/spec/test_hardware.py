@@ -158,3 +158,11 @@ def test_specs_can_be_compared_hashed_and_put_into_json() -> None:
     assert {spec: 1}[load_spec("wan2022")] == 1
     assert spec != spec.replace(weight_bits=3)
     assert HardwareSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_figures_without_effect_are_odd() -> None:
+    narrow = load_spec("generic-4bit", window_spread_rel=0.1, limit_faults=True)
+    assert any("window_spread_rel has no effect" in warning for warning in narrow.warnings())
+    waits = load_spec("wan2022", scheme="write_verify", passes=3)
+    assert any("nothing relaxes between the passes" in warning for warning in waits.warnings())
+    assert not any("passes" in warning for warning in waits.replace(limit_retention=True).warnings())

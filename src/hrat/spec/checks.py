@@ -131,6 +131,16 @@ def _odd_pulses(spec: HardwareSpec) -> list[str]:
             "limit_retention is on, but the statistical scheme has all of the error in one draw, what time does to it "
             "included; retention acts with pulses, or by hrat.programming.age"
         )
+    if statistical and spec.faults.limit_faults and spec.faults.window_spread_rel > 0:
+        found.append(
+            "faults.window_spread_rel has no effect with the statistical scheme, whose error is all that is drawn; "
+            "narrow windows are met by pulses, and are in the table of hrat.characterise"
+        )
+    if programming.passes > 1 and not spec.retention.limit_retention:
+        found.append(
+            f"programming.passes is {programming.passes}, but limit_retention is off: nothing relaxes between the "
+            "passes"
+        )
     if pulses.model == "vteam" and spec.device.v_read_V > min(-spec.vteam.v_on_V, spec.vteam.v_off_V):
         found.append(
             f"v_read_V = {spec.device.v_read_V:g} V is above a threshold of vteam ({spec.vteam.v_on_V:g} V, "
