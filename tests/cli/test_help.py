@@ -38,7 +38,9 @@ def test_help_lists_the_verbs_in_the_order_of_the_pipeline(shell: Shell) -> None
     assert re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) == VERBS
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "spec list", "spec show", "spec check", "device fit", "device show"])
+@pytest.mark.parametrize(
+    "verb", [*VERBS, "spec list", "spec show", "spec check", "device fit", "device show", "device characterise"]
+)
 def test_every_verb_has_help_with_an_example(shell: Shell, verb: str) -> None:
     text = shell.works(*verb.split(), "--help")
     assert f"Usage: hrat {verb}" in text

@@ -159,7 +159,6 @@ def test_a_report_is_what_chips_show() -> None:
     mapped, report = remap(plain, faults)
     name = next(iter(plain.layers))
     layer, wanted = mapped.layers[name], plain.layers[name]
-    squares = []
     # Chips with the faults of chip 3 and errors of their own: devices are taken from many, and stuck ones put back.
     chips = hrat.program(replace(mapped, spec=spec.without("faults")), chips=400)
     pos_S = torch.where(faults.layers[name].pos, faults.layers[name].pos_S, chips.layers[name].g_pos_S)

@@ -108,8 +108,15 @@ def test_pulse_numbers_that_run_down_are_refused(write: Write, sweeps: str) -> N
 
 def test_pulses_without_a_sign_are_refused(write: Write, sweeps: str) -> None:
     text = each_row(sweeps, lambda row: [*row[:3], row[3].lstrip("-"), *row[4:]])
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="Are the signs"):
         hrat.fit_device(write(text))
+
+
+def test_pulses_of_both_signs_that_do_the_same_are_refused(write: Write) -> None:
+    head = "device,cycle,pulse,voltage_V,conductance_uS\n"
+    rows = [f"d,0,{k},{1.5 if k % 2 else -1.5},{20 + 0.5 * k}\n" for k in range(100)]
+    with pytest.raises(DataError, match="pulses of both polarities raise the conductance"):
+        hrat.fit_device(write(head + "".join(rows)))
 
 
 def test_too_few_pulses_are_refused(write: Write, truth: hrat.HardwareSpec) -> None:

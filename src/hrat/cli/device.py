@@ -76,7 +76,10 @@ def fit_csv(
     """
     from hrat.measurements import example_csv, fit_device
     from hrat.measurements.example import EXAMPLES
+    from hrat.reports.drawing import figure_format
 
+    if picture is not None:
+        figure_format(picture)  # refused before the work, not after it
     if bool(files) == example:
         raise HratError("expected CSV files, or --example and none" if example else "expected CSV files, or --example")
     chosen = [example_csv(part) for part in EXAMPLES] if example else files or []

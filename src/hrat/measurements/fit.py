@@ -136,11 +136,21 @@ class _Fitted:
             window_S = (float(low), float(high))
             self._window_of(window_S, "2 and 98 % of the conductances in the retention records")
         if records.retention:
-            report = next(report for report in records.reports if report.kind == "retention")
+            report = self._retention_report()
             self.aged = fit_retention(_joined(records.retention), report, window_S, read_noise)
             self._take(self.aged)
         if records.verify:
             self._take(fit_verify(_joined(records.verify), window_S))
+
+    def _retention_report(self) -> Cleaning:
+        """Where the fit counts what it leaves out: in a file's report, or in one of its own for several together."""
+        reports = [report for report in self.reports if report.kind == "retention"]
+        if len(reports) == 1:
+            return reports[0]
+        files = " and ".join(report.file for report in reports)
+        together = Cleaning(files, "retention, together", sum(report.n_kept for report in reports))
+        self.reports.append(together)
+        return together
 
     def _take(self, part: Any) -> None:
         self.parameters += part.parameters

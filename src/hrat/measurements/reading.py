@@ -44,11 +44,10 @@ class RawTable:
     """Name of the file."""
     kind: RecordKind
     columns: dict[str, Floats]
-    """Role -> values, `(rows,)`, in SI units; NaN where the file has none. `device` holds places in `names`."""
+    """Role -> values, `(rows,)`, in SI units; NaN where the file has none. `device` holds numbers, in the order in
+    which the names appear."""
     headers: dict[str, str]
     """Role -> header of its column."""
-    names: tuple[str, ...]
-    """Names of the devices, in the order in which they appear."""
     unused: tuple[str, ...]
     """Headers of columns that hrat does not know."""
     notes: tuple[str, ...] = ()
@@ -101,7 +100,6 @@ def read_table(path: str | os.PathLike[str], progress: Progress | None = None) -
         kind=kind,
         columns=found,
         headers={column.role: column.header for column in used},
-        names=tuple(blocks.names) or ("the only device",),
         unused=tuple(unused),
         notes=tuple(notes),
     )
@@ -138,14 +136,14 @@ def _encoding(path: Path) -> tuple[str, list[str]]:
         raise DataError(f"{path.name}: this is no text{kind}; save or export it as CSV")
     # Only complete lines: the last character of the sample may be cut.
     try:
-        _all_of(path, start).decode("utf-8")
+        _whole_lines(start).decode("utf-8")
     except UnicodeDecodeError:
         return "cp1252", [f"{path.name} is not UTF-8; it was read as Windows-1252 (Latin)"]
     return "utf-8", []
 
 
-def _all_of(path: Path, start: bytes) -> bytes:
-    """Bytes by which the encoding is judged: what is not ASCII stands in the header, if anywhere."""
+def _whole_lines(start: bytes) -> bytes:
+    """The start of a file, by which its encoding is judged, cut behind a line: no character is cut in two."""
     return start if len(start) < 2**16 else start[: start.rfind(b"\n") + 1]
 
 

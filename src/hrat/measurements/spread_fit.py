@@ -32,8 +32,6 @@ class SpreadPolynomial:
     middle_S: float
     """Its value in the middle of the window."""
     middle_error_S: float
-    n: int
-    """Deviations that it was fitted to."""
 
     def at(self, g_S: Floats) -> Floats:
         """Its value, S."""
@@ -111,5 +109,4 @@ def _fit(
         ref_S,
         float(middle @ coefficients) * unit,
         float(max(middle @ covariance @ middle, 0.0)) ** 0.5 * unit,
-        len(g_S),
     )

@@ -16,7 +16,7 @@ from hrat.measurements.pulse_fit import PulseFit, fit_pulses
 from hrat.measurements.reading import Floats
 from hrat.measurements.result import MeasuredCurve, SweepResiduals
 from hrat.measurements.statistics import Parameter, median_and_error, truncated_moments
-from hrat.measurements.sweeps import FEWEST_STEPS, STUCK_BELOW, Readings, Steps, steps_of
+from hrat.measurements.sweeps import FEWEST_STEPS, STUCK_BELOW, Readings, Steps, consecutive, steps_of
 
 __all__ = ["SweepFit", "fit_sweeps"]
 
@@ -105,7 +105,8 @@ def _joined(files: list[Readings]) -> Readings:
     firsts = np.cumsum([0] + [int(part.device.max()) + 1 for part in files[:-1]])
     devices = [part.device + first for part, first in zip(files, firsts, strict=True)]
     widths = [part.width_s for part in files if part.width_s is not None]
-    noisy = [part for part in files if part.read_noise_rel is not None]
+    noises = [part.read_noise_rel for part in files if part.read_noise_rel is not None]
+    errors = [part.read_noise_error for part in files if part.read_noise_rel is not None]
     return Readings(
         device=np.concatenate(devices),
         cycle=np.concatenate([part.cycle for part in files]),
@@ -113,8 +114,9 @@ def _joined(files: list[Readings]) -> Readings:
         voltage_V=np.concatenate([part.voltage_V for part in files]),
         g_S=np.concatenate([part.g_S for part in files]),
         width_s=np.concatenate(widths) if len(widths) == len(files) else None,
-        read_noise_rel=noisy[0].read_noise_rel if noisy else None,
-        read_noise_error=noisy[0].read_noise_error if noisy else 0.0,
+        # Of several files that each tell it, the root mean square.
+        read_noise_rel=float(np.sqrt(np.mean(np.square(noises)))) if noises else None,
+        read_noise_error=float(np.linalg.norm(errors)) / max(len(errors), 1),
         n_reads=float(np.mean([part.n_reads for part in files])),
     )
 
@@ -142,12 +144,7 @@ def _positive_sets(readings: Readings, alive: Mask) -> bool:
     Raises:
         DataError: pulses of both signs move it the same way, or none moves it.
     """
-    follows = (
-        (np.diff(readings.device) == 0)
-        & (np.diff(readings.cycle) == 0)
-        & (np.diff(readings.pulse) == 1)
-        & alive[readings.device[1:]]
-    )
+    follows = consecutive(readings, alive)
     change = np.diff(readings.g_S)
     means = {}
     for sign in (1, -1):

@@ -109,6 +109,17 @@ def readings_in_order(columns: dict[str, Floats], report: Cleaning) -> Readings:
     return _without_repeats(Readings(device, cycle, pulse, voltage_V, g_S, width_s, None, 0.0, 1.0), report)
 
 
+def consecutive(readings: Readings, alive: Mask) -> Mask:
+    """For each reading but the first whether it follows on the one before by one pulse, on a device that moves."""
+    follows: Mask = (
+        (np.diff(readings.device) == 0)
+        & (np.diff(readings.cycle) == 0)
+        & (np.diff(readings.pulse) == 1)
+        & alive[readings.device[1:]]
+    )
+    return follows
+
+
 def steps_of(readings: Readings, up: bool, positive_sets: bool, alive: Mask) -> Steps:
     """The steps of one direction.
 
@@ -118,12 +129,7 @@ def steps_of(readings: Readings, up: bool, positive_sets: bool, alive: Mask) -> 
         positive_sets: whether a positive voltage raises the conductance.
         alive: by device, whether it moves at all.
     """
-    follows = (
-        (np.diff(readings.device) == 0)
-        & (np.diff(readings.cycle) == 0)
-        & (np.diff(readings.pulse) == 1)
-        & alive[readings.device[1:]]
-    )
+    follows = consecutive(readings, alive)
     goes_up = (readings.voltage_V[1:] > 0) == positive_sets
     wanted = follows & (readings.voltage_V[1:] != 0) & (goes_up == up)
     second = np.flatnonzero(wanted) + 1  # the row after the pulse

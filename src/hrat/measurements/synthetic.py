@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hrat.errors import HratError
 from hrat.files import write_atomic
 from hrat.measurements.example import example_truth
 from hrat.measurements.reading import Floats
@@ -32,7 +33,12 @@ def sweep_csv(spec: HardwareSpec, *, devices: int, cycles: int, pulses: int, see
         cycles: sweeps up and down of each device.
         pulses: pulses of each direction in a cycle.
         seed: of all that is random.
+
+    Raises:
+        HratError: a pulse model that varies by itself.
     """
+    if spec.pulses.model == "jump_table":
+        raise HratError("sweep_csv: a jump table has its variation in its quantiles; expected another pulse model")
     rng = np.random.default_rng(seed)
     response = pulse_response(spec, dtype=torch.float64)
     device, figures = spec.device, spec.pulses

@@ -8,6 +8,7 @@ from hrat.physics.errors import (
     clipping_is_possible,
     expected_S,
     has_error,
+    missed_target,
     pair_error_is_gaussian,
     sigma_S,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "has_stuck_devices",
     "input_voltage",
     "island_value",
+    "missed_target",
     "nearest_state",
     "normal_scale",
     "pair_error_is_gaussian",

@@ -34,6 +34,7 @@ __all__ = [
     "clipping_is_possible",
     "expected_S",
     "has_error",
+    "missed_target",
     "pair_error_is_gaussian",
     "sigma_S",
 ]
@@ -119,20 +120,27 @@ def achieved_conductance(
     Returns:
         Tensor of the shape of `target_S`, S, nowhere negative.
     """
-    achieved_S = target_S
-    if spec.programming.limit_error:
-        if spec.programming.table_S is not None:
-            asked_S = aim_S(target_S, spec)
-            deviation_S = _draw_from_table(asked_S, spec, generator)
-            if asked_S is not target_S:
-                deviation_S.add_(asked_S).sub_(target_S)
-        else:
-            deviation_S = standard_normal(torch.empty_like(target_S), generator).mul_(sigma_S(target_S, spec))
-        achieved_S = deviation_S.mul_(strength).add_(target_S).clamp_(min=0.0)
+    achieved_S = missed_target(target_S, spec, generator=generator, strength=strength)
     if has_stuck_devices(spec):
         stuck, stuck_S = stuck_devices(target_S, spec, generator=generator, strength=strength)
         achieved_S = torch.where(stuck, stuck_S, achieved_S)
     return achieved_S
+
+
+def missed_target(
+    target_S: Tensor, spec: HardwareSpec, *, generator: torch.Generator | None = None, strength: Tensor | float = 1.0
+) -> Tensor:
+    """`achieved_conductance` of devices that are not stuck."""
+    if not spec.programming.limit_error:
+        return target_S
+    if spec.programming.table_S is not None:
+        asked_S = aim_S(target_S, spec)
+        deviation_S = _draw_from_table(asked_S, spec, generator)
+        if asked_S is not target_S:
+            deviation_S.add_(asked_S).sub_(target_S)
+    else:
+        deviation_S = standard_normal(torch.empty_like(target_S), generator).mul_(sigma_S(target_S, spec))
+    return deviation_S.mul_(strength).add_(target_S).clamp_(min=0.0)
 
 
 def has_error(spec: HardwareSpec) -> bool:

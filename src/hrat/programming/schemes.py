@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import PulseColumns, Status
-from hrat.physics import achieved_conductance, aged_S
+from hrat.physics import aged_S, missed_target
 from hrat.programming.engine import Cells, Pulser
 from hrat.spec import HardwareSpec
 
@@ -58,7 +58,7 @@ def tolerance_S(spec: HardwareSpec) -> float:
 
 def statistical(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator, stuck: Stuck | None) -> Achieved:
     """Each device ends at its target plus an error drawn from the spec's Gaussian or table."""
-    g_S = achieved_conductance(target_S, spec.without("faults"), generator=generator)
+    g_S = missed_target(target_S, spec, generator=generator)
     return Achieved(g_S if stuck is None else torch.where(stuck[0], stuck[1], g_S))
 
 
