@@ -43,6 +43,8 @@ DEVICES: dict[str, dict[str, Any]] = {
     "yao2020, 20 pulses": {"base": "yao2020", "weight_bits": 3, "max_pulses": 20},
     "ibm-pcm, a day": {"base": "ibm-pcm", "weight_bits": 3, "limit_retention": True},
 }
+SHOWN = 3
+"""The chip whose mapping is told."""
 STUCK = ((0.001, 0.001), (0.0175, 0.0904), (0.1, 0.1))
 """Shares of devices stuck off and on, three that are in use in publications."""
 
@@ -200,7 +202,14 @@ def faults(bench: Bench) -> None:
 
         def mapped(assign: bool, plain: Callable[[], Deployment] = plain) -> Callable[[int], Deployment]:
             deployment = plain()
-            return lambda seed: remap(deployment, find_faults(deployment, seed), assign=assign)[0]
+
+            def for_chip(seed: int) -> Deployment:
+                remapped, report = remap(deployment, find_faults(deployment, seed), assign=assign)
+                if seed == SHOWN:
+                    print(f"chip {seed}\n{report}", file=sys.stderr, flush=True)
+                return remapped
+
+            return for_chip
 
         bench.measure("faults", name, "not known", as_it_is)
         bench.measure("faults", name, "partners", partial(mapped, assign=False))

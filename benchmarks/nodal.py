@@ -12,6 +12,7 @@ scikit-sparse (CHOLMOD), pypardiso (PARDISO) and badcrossbar:
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -212,6 +213,8 @@ def main() -> None:
                 print("|---|" + "---:|" * len(found))
             cells = (f"{found[name]:.3f} s" if name in found else "-" for name in names)
             print(f"| {size} x {size} | " + " | ".join(cells) + " |", flush=True)
+    # Of this process; the other solvers have their own.
+    print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
 if __name__ == "__main__":
