@@ -70,6 +70,18 @@ class DeployedLayer:
             x = x.gather(-1, index)
         return x
 
+    @property
+    def input_order(self) -> Tensor:
+        """The input of each word line, `(groups, word lines)`, where lines are in their own order too."""
+        groups, lines, _ = self.array_shape
+        return torch.arange(lines).expand(groups, -1) if self.row_inputs is None else self.row_inputs
+
+    @property
+    def output_order(self) -> Tensor:
+        """The output of each bit line, `(groups, bit lines)`."""
+        groups, _, lines = self.array_shape
+        return torch.arange(lines).expand(groups, -1) if self.col_outputs is None else self.col_outputs
+
     def spread(self, x: Tensor) -> Tensor:
         """A value for each weight to all of its devices: `(..., groups, rows, cols)` -> as they lie on the array."""
         if self.row_inputs is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hrat.cli.options import SetOption, spec_with
-from hrat.cli.output import examples, next_step, note_warnings, show, wrote
+from hrat.cli.output import examples, next_step, note_warnings, show, warn, wrote
 from hrat.errors import HratError
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ def _report(fit: DeviceFit) -> None:
         for sentence in report.sentences():
             typer.echo(sentence)
     for warning in fit.warnings:
-        typer.secho("warning: ", fg=typer.colors.YELLOW, nl=False, err=True)
-        typer.echo(warning, err=True)
+        warn(warning)
 
 
 @contextmanager

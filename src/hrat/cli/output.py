@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hrat.spec import HardwareSpec
 
-__all__ = ["examples", "next_step", "note_warnings", "show", "wrote"]
+__all__ = ["examples", "next_step", "note_warnings", "show", "warn", "wrote"]
 
 
 def examples(*commands: str) -> str:
@@ -43,5 +43,10 @@ def next_step(command: str) -> None:
 def note_warnings(spec: HardwareSpec) -> None:
     """Say what is odd about a spec."""
     for warning in spec.warnings():
-        typer.secho("warning: ", fg=typer.colors.YELLOW, nl=False, err=True)
-        typer.echo(warning, err=True)
+        warn(warning)
+
+
+def warn(text: str) -> None:
+    """Say what is not wrong, and probably not meant."""
+    typer.secho("warning: ", fg=typer.colors.YELLOW, nl=False, err=True)
+    typer.echo(text, err=True)

@@ -57,13 +57,11 @@ def replicate(deployment: Deployment, copies: Mapping[str, int]) -> Deployment:
 
 
 def _copied(layer: DeployedLayer, count: int) -> DeployedLayer:
-    groups, lines, _ = layer.array_shape
-    inputs = torch.arange(lines).expand(groups, -1) if layer.row_inputs is None else layer.row_inputs
     return replace(
         layer,
         g_pos_S=layer.g_pos_S.repeat(1, count, 1),
         g_neg_S=layer.g_neg_S.repeat(1, count, 1),
-        row_inputs=inputs.repeat(1, count),
+        row_inputs=layer.input_order.repeat(1, count),
         r_f_ohm=layer.r_f_ohm / count,
     )
 

@@ -241,12 +241,9 @@ def _compensated(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -
 
 def _lines_of_inputs(layer: DeployedLayer) -> Tensor:
     """The word lines of each input, `(groups, copies, rows)`."""
-    groups, lines, _ = layer.array_shape
-    if layer.row_inputs is None:
-        return torch.arange(lines).expand(groups, 1, -1)
     # A stable sort: the copies of an input stay in their order.
-    by_input = layer.row_inputs.sort(dim=-1, stable=True).indices
-    return by_input.view(groups, -1, layer.copies).transpose(1, 2)
+    by_input = layer.input_order.sort(dim=-1, stable=True).indices
+    return by_input.view(len(by_input), -1, layer.copies).transpose(1, 2)
 
 
 def _by_copy(x: Tensor, lines: Tensor) -> Tensor:
@@ -268,12 +265,9 @@ def _by_line(x: Tensor, lines: Tensor) -> Tensor:
 
 def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -> DeployedLayer:
     """The layer with its lines in places where stuck devices hurt least."""
-    groups, n_lines, n_cols = layer.array_shape
     wanted_S = _seen_S(layer, choice)  # (groups, rows, cols)
-    inputs = torch.arange(n_lines).expand(groups, -1) if layer.row_inputs is None else layer.row_inputs
-    outputs = torch.arange(n_cols).expand(groups, -1) if layer.col_outputs is None else layer.col_outputs
-    inputs, outputs = inputs.clone(), outputs.clone()
-    for group in range(groups):
+    inputs, outputs = layer.input_order.clone(), layer.output_order.clone()
+    for group in range(len(inputs)):
         stuck = tuple(part[group] for part in (known.pos, known.pos_S, known.neg, known.neg_S))
         of_weights = wanted_S[group]
         for _ in range(ROUNDS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -55,8 +55,9 @@ def fit_device(
         SpecError: the base is unknown, or contradicts what was measured.
         OSError: a file cannot be read.
     """
-    if model not in ("auto", "soft_bounds", "linear_step", "jump_table"):
-        raise DataError(f"model: expected auto, soft_bounds, linear_step or jump_table, got {model!r}")
+    *names, last = get_args(ModelName)
+    if model not in (*names, last):
+        raise DataError(f"model: expected {', '.join(names)} or {last}, got {model!r}")
     files = [Path(paths)] if isinstance(paths, (str, os.PathLike)) else [Path(path) for path in paths]
     if not files:
         raise DataError("expected at least one CSV file, got none")

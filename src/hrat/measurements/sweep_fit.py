@@ -11,7 +11,7 @@ import numpy as np
 from hrat.errors import DataError
 from hrat.measurements.cleaning import Mask
 from hrat.measurements.direction import STEEPEST, DirectionFit, Window, sweep_residuals
-from hrat.measurements.jump_fit import fit_jumps
+from hrat.measurements.jump_fit import JumpFit, fit_jumps
 from hrat.measurements.pulse_fit import PulseFit, fit_pulses
 from hrat.measurements.reading import Floats
 from hrat.measurements.result import MeasuredCurve, SweepResiduals
@@ -327,10 +327,12 @@ def _model(fit: SweepFit, sweeps: dict[bool, Steps], readings: Readings, model: 
         fit.parameters.append(Parameter("device.read_noise_rel", found.read_rel, found.read_rel_error, "", how))
         fit.read_noise_rel = found.read_rel
     directions = {up: part for up, part in ((True, found.set), (False, found.reset)) if part is not None}
-    chosen = model
+    chosen, table = model, None
     if model == "auto":
         chosen = "soft_bounds"
-        if max(part.misfit_rel for part in directions.values()) > CLEAR_MISFIT and fit_jumps(sweeps, fit.window):
+        if max(part.misfit_rel for part in directions.values()) > CLEAR_MISFIT:
+            table = fit_jumps(sweeps, fit.window)
+        if table is not None:
             chosen = "jump_table"
             fit.notes.append(
                 "mean steps lie clearly off the exponential (by "
@@ -342,13 +344,12 @@ def _model(fit: SweepFit, sweeps: dict[bool, Steps], readings: Readings, model: 
             directions = {up: part for up, part in ((True, found.set), (False, found.reset)) if part is not None}
     fit.choices["pulses.model"] = (chosen, "asked for" if model != "auto" else "found by the fit")
     if chosen == "jump_table":
-        _jumps(fit, sweeps)
+        _jumps(fit, fit_jumps(sweeps, fit.window) if table is None else table)
     else:
         _steps(fit, sweeps, chosen, found, directions)
 
 
-def _jumps(fit: SweepFit, sweeps: dict[bool, Steps]) -> None:
-    table = fit_jumps(sweeps, fit.window)
+def _jumps(fit: SweepFit, table: JumpFit | None) -> None:
     if table is None:
         raise DataError(
             "model jump_table: too few steps; expected at least 20 set and 20 reset pulses that begin in each of 3 "

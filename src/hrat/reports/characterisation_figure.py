@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrat.artifacts import Characterisation
-from hrat.reports.drawing import BLUE, GREY, INK, LINE, VERMILION, figure_format, new_figure, save_figure
+from hrat.reports.drawing import BLUE, GREY, INK, US, VERMILION, figure_format, new_figure, plain_frame, save_figure
 from hrat.reports.words import percent
 from hrat.spec import TABLE_PROBABILITIES
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["characterisation_figure"]
 
-US = 1e6
 BANDS = ((0.001, 0.15, "99.8 % of devices"), (0.1, 0.3, "80 %"), (0.3, 0.5, "40 %"))
 """Lower probability, opacity, and what lies between it and its mirror image."""
 
@@ -61,7 +60,7 @@ def _errors(axis: Axes, table: Characterisation) -> None:
     axis.set_title("achieved minus target, µS", fontsize=10, color=INK, loc="left")
     axis.set_xlabel("target, µS", fontsize=9, color=INK)
     axis.legend(fontsize=8, frameon=False, loc="best")
-    _plain(axis)
+    plain_frame(axis)
 
 
 def _pulses(axis: Axes, table: Characterisation) -> None:
@@ -70,7 +69,7 @@ def _pulses(axis: Axes, table: Characterisation) -> None:
     axis.set_ylim(bottom=0)
     axis.set_title("pulses for a device, mean", fontsize=10, color=BLUE, loc="left")
     axis.set_xlabel("target, µS", fontsize=9, color=INK)
-    _plain(axis)
+    plain_frame(axis)
     failures = axis.twinx()
     failures.plot(targets, [100 * state.budget_spent for state in table.states], color=VERMILION, linestyle="--")
     failures.set_ylim(0, max(100 * max(state.budget_spent for state in table.states), 1) * 1.05)
@@ -78,11 +77,3 @@ def _pulses(axis: Axes, table: Characterisation) -> None:
     failures.tick_params(labelsize=8, length=2, colors=VERMILION)
     for side in ("top", "left"):
         failures.spines[side].set_visible(False)
-
-
-def _plain(axis: Axes) -> None:
-    axis.grid(color=LINE, linewidth=0.5)
-    axis.set_axisbelow(True)
-    axis.tick_params(labelsize=8, length=2, colors=INK)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)

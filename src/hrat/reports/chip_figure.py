@@ -11,7 +11,7 @@ import torch
 
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import Tile
-from hrat.reports.drawing import BLUE, GREY, INK, LINE, figure_format, new_figure, save_figure
+from hrat.reports.drawing import BLUE, GREY, INK, LINE, US, figure_format, new_figure, save_figure
 from hrat.reports.words import count, percent
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ __all__ = ["chip_figure"]
 MAX_TILES, MAX_LAYERS = 3, 8
 WIDTH_IN, HEAD_IN, FOOT_IN = 11.0, 1.3, 0.65
 TILE_IN, LAYER_IN = 2.4, 1.05
-US = 1e6
-"""Siemens -> microsiemens, for people."""
 
 
 def chip_figure(chip: ProgrammedChip, path: str | os.PathLike[str]) -> Path:

@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hrat.measurements import DeviceFit, MeasuredCurve
-from hrat.reports.device_curves import retention_spread_S, staircase
+from hrat.reports.device_curves import DEVICES, retention_spread_S, staircase
 from hrat.reports.device_words import device_sentences, time_text
-from hrat.reports.drawing import BLUE, GREY, INK, LINE, VERMILION, figure_format, new_figure, save_figure
+from hrat.reports.drawing import (
+    BLUE,
+    GREY,
+    INK,
+    US,
+    VERMILION,
+    figure_format,
+    new_figure,
+    plain_frame,
+    save_figure,
+)
 from hrat.spec import HardwareSpec
 
 if TYPE_CHECKING:
@@ -22,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["device_figure"]
 
 WIDTH_IN, PLOT_IN, FOOT_IN = 11.0, 3.3, 1.0
-US = 1e6
 MOST_DOTS = 40
 
 
@@ -58,7 +67,7 @@ def _head(figure: Figure, spec: HardwareSpec, fit: DeviceFit | None, words: list
     figure.text(0.02, 1 - 0.15 / height_in, title, fontsize=14, fontweight="bold", color=INK, va="top")
     for k, line in enumerate(words):
         figure.text(0.02, 1 - (0.47 + 0.19 * k) / height_in, line, fontsize=9, color=GREY, va="top")
-    legend = "line: mean of 1,000 simulated devices; shade: eight tenths of them"
+    legend = f"line: mean of {DEVICES:,} simulated devices; shade: eight tenths of them"
     if fit is not None and (fit.curves or fit.retention):
         legend += "; dots and bars: the same of the measurements (retention: standard deviations)"
     figure.text(0.5, 0.16 / height_in, legend, fontsize=9, color=GREY, ha="center", va="bottom")
@@ -68,11 +77,7 @@ def _frame(axis: Axes, title: str, x: str, y: str) -> None:
     axis.set_title(title, fontsize=10, color=INK, loc="left")
     axis.set_xlabel(x, fontsize=9, color=INK)
     axis.set_ylabel(y, fontsize=9, color=INK)
-    axis.tick_params(labelsize=8, length=2, colors=INK)
-    axis.grid(color=LINE, linewidth=0.6)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    plain_frame(axis)
 
 
 def _sweep(axis: Axes, spec: HardwareSpec, name: str, color: str, measured: MeasuredCurve | None) -> None:

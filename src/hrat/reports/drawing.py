@@ -10,15 +10,40 @@ from hrat.errors import HratError
 from hrat.files import atomic_path
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "INK", "LINE", "VERMILION", "figure_format", "new_figure", "save_figure"]
+__all__ = [
+    "BLUE",
+    "GREY",
+    "INK",
+    "LINE",
+    "US",
+    "VERMILION",
+    "figure_format",
+    "new_figure",
+    "plain_frame",
+    "save_figure",
+]
 
 # Okabe and Ito's palette: told apart by people with any colour vision.
 BLUE, VERMILION = "#0072B2", "#D55E00"
 INK, GREY, LINE = "#1a1a1a", "#767676", "#d9d9d9"
 
+US = 1e6
+"""Siemens -> microsiemens, for people."""
+
 FORMATS = ("png", "svg", "pdf")
+
+
+def plain_frame(axis: Axes, *, grid: bool = True) -> None:
+    """Axes without a box: small ticks, and a light grid behind what is drawn."""
+    axis.tick_params(labelsize=8, length=2, colors=INK)
+    if grid:
+        axis.grid(color=LINE, linewidth=0.5)
+        axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
 
 
 def figure_format(path: str | os.PathLike[str]) -> str:

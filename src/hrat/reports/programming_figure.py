@@ -10,7 +10,18 @@ import numpy as np
 import torch
 
 from hrat.artifacts import ProgrammedChip, Status
-from hrat.reports.drawing import BLUE, GREY, INK, LINE, VERMILION, figure_format, new_figure, save_figure
+from hrat.reports.drawing import (
+    BLUE,
+    GREY,
+    INK,
+    LINE,
+    US,
+    VERMILION,
+    figure_format,
+    new_figure,
+    plain_frame,
+    save_figure,
+)
 from hrat.reports.words import count, percent
 
 if TYPE_CHECKING:
@@ -22,7 +33,6 @@ __all__ = ["programming_figure"]
 WIDTH_IN, HEIGHT_IN = 12.0, 4.9
 MOST_POINTS = 20_000
 """Points of the scatter; more would cover each other."""
-US = 1e6
 
 
 def programming_figure(chip: ProgrammedChip, path: str | os.PathLike[str]) -> Path:
@@ -50,9 +60,7 @@ def programming_figure(chip: ProgrammedChip, path: str | os.PathLike[str]) -> Pa
         _errors(axes[1], chip)
     _map(axes[2], chip)
     for axis in axes:
-        axis.tick_params(labelsize=8, length=2, colors=INK)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
+        plain_frame(axis, grid=False)
     return save_figure(figure, path)
 
 
