@@ -32,6 +32,8 @@ def hardware() -> dict[str, HardwareSpec]:
         "centred measured levels": hrat.load_spec("milo2021", levels_S=levels_S, pairs="centred"),
         "centred continuous": wan.without("states").replace(pairs="centred"),
         "continuous": harsh.without("states", "bias_dac"),
+        "tile ADCs": harsh.replace({"array.rows": 5, "partial_sums": "adc", "tile_adc_bits": 5}),
+        "tile ADCs two-stage": wan.replace({"array.rows": 7, "partial_sums": "adc", "readout": "two_stage"}),
         "no error": harsh.without("error"),
         "error only": harsh.only("error"),
     }

@@ -22,7 +22,9 @@ from ngspice import needs_ngspice
 RECURRENT = ("lstm", "lstm deep", "gru", "rnn", "rnn relu")
 
 
-@pytest.mark.parametrize(("spec", "scales"), [("harsh", "signal"), ("wan2022 two-stage", "channel")])
+@pytest.mark.parametrize(
+    ("spec", "scales"), [("harsh", "signal"), ("wan2022 two-stage", "channel"), ("tile ADCs", "channel")]
+)
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_laws_1_to_3(name: str, spec: str, scales: str) -> None:
     model, x = architecture(name)

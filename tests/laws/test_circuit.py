@@ -52,7 +52,7 @@ def test_nodal_is_behavioural_where_wires_are_ideal(name: str, spec: str) -> Non
 
 
 @needs_ngspice
-@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage"])
+@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage", "tile ADCs"])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_spice_with_ideal_parts_is_behavioural(name: str, spec: str) -> None:
     if name == "lenet5" and not find_ngspice().has_klu:

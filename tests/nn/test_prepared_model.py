@@ -189,7 +189,7 @@ def test_autocast_to_bfloat16() -> None:
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize("spec", ["harsh", "wan2022 two-stage"])
+@pytest.mark.parametrize("spec", ["harsh", "wan2022 two-stage", "tile ADCs"])
 def test_compiled_as_one_graph_it_evaluates_the_same(spec: str, backend: str) -> None:
     model, x = small_network()
     prepared = hrat.prepare(model, SPECS[spec], x)
@@ -207,6 +207,7 @@ def test_compiled_as_one_graph_it_evaluates_the_same(spec: str, backend: str) ->
         ("no error", "slice"),
         ("no error", "unfused"),
         ("harsh", "two_pass"),
+        ("tile ADCs", "one_pass"),
     ],
 )
 def test_compiled_as_one_graph_it_trains_the_same(spec: str, form: str) -> None:

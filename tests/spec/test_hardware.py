@@ -48,9 +48,10 @@ def test_wrong_tables_are_refused(table: Any, message: str) -> None:
 
 def test_switches_can_be_set_one_by_one_together_and_all_at_once() -> None:
     off = {name for name, on in HardwareSpec().restrictions().items() if not on}
-    assert off == {"wires", "faults", "retention"}  # off unless asked for
+    assert off == {"wires", "faults", "retention", "tile_adc"}  # off unless asked for
     figures = {"stuck_on": 0.01, "drift_nu_mean": (0.03, 0.0), "drift_ref_S": 1e-4}
-    spec = HardwareSpec().replace(limit_wires=True, limit_faults=True, limit_retention=True, **figures)
+    switches = {"limit_wires": True, "limit_faults": True, "limit_retention": True, "partial_sums": "adc"}
+    spec = HardwareSpec().replace(**switches, **figures)
     assert list(spec.restrictions()) == list(RESTRICTIONS)
     assert all(spec.restrictions().values())
     without = spec.without("swing", "error")

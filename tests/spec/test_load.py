@@ -98,6 +98,9 @@ def test_a_saved_spec_is_loaded_again(tmp_path: Path) -> None:
     assert "sigma_rel" not in path.read_text(encoding="utf-8")  # None, as sigma_poly_S is given
 
 
+LATER_FIELDS = ("read_noise_rel", "tile_adc_bits", "v_tile_adc_V")
+
+
 def test_presets_can_all_be_loaded_and_say_where_every_number_comes_from() -> None:
     names = preset_names()
     assert names == sorted(names)
@@ -109,14 +112,14 @@ def test_presets_can_all_be_loaded_and_say_where_every_number_comes_from() -> No
         assert spec.name == name
         assert spec.description
         on = {key for key, on in spec.restrictions().items() if on}
-        # Wires are ideal, and devices whole and steady, unless asked for.
-        assert on == (set() if name == "ideal" else set(RESTRICTIONS) - {"wires", "faults", "retention"})
+        # Wires are ideal, devices whole and steady, and currents of tiles summed, unless asked for.
+        assert on == (set() if name == "ideal" else set(RESTRICTIONS) - {"wires", "faults", "retention", "tile_adc"})
         if name == "ideal":
             continue
         for section, part in SECTIONS.items():
             for field, value in getattr(spec, section):
                 # What pulses and time do: the defaults are those of generic-4bit, and have their sources there.
-                newer = section not in ("device", "array", "periphery") or field == "read_noise_rel"
+                newer = section not in ("device", "array", "periphery") or field in LATER_FIELDS
                 default = newer and value == part.model_fields[field].default
                 if default and not (name == "generic-4bit" and section in ("pulses", "soft_bounds")):
                     continue

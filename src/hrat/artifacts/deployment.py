@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hrat.artifacts.graph import OpNode, decode_node, encode_node
 from hrat.artifacts.storage import read_artifact, write_artifact
-from hrat.encoding import Geometry, Tile, tile_grid
+from hrat.encoding import Geometry, RowTiles, Tile, tile_grid
 from hrat.errors import ArtifactError
 from hrat.physics import converter_step_V
 from hrat.spec import HardwareSpec
@@ -35,12 +35,15 @@ class DeployedLayer:
     bias_V: Tensor | None
     """What is added to each output, `(out,)`, V, as the DAC yields it; None where nothing is."""
     bias_codes: Tensor | None
-    """Codes of the bias DAC, `(out,)`, int32; None without a bias or with that restriction off."""
+    """Codes of the bias DAC, `(out,)`, int32; None without a bias, with that restriction off, or of a digital bias."""
     row_inputs: Tensor | None = None
     """The input that each word line carries, `(groups, word lines)`, int64; an input with several word lines has as
     many devices for each weight, whose currents add. None: word line k carries input k."""
     col_outputs: Tensor | None = None
     """The output that each bit line yields, `(groups, bit lines)`, int64. None: bit line j yields output j."""
+    tile_adc_V: Tensor | None = None
+    """Full scale of the ADCs of each tile's partial sums, `(tiles in a column,)`, V: what leaves the layer is their
+    digital sum with the bias. None where the tiles' currents are summed."""
     wanted_S: Tensor | None = None
     """`G+ - G-` that the network wants of a weight's pair, `(groups, rows, cols)` in the order of inputs and outputs,
     S, where the targets differ from it so as to make up for a chip's own faults. None: what the targets say."""
@@ -130,9 +133,13 @@ class Deployment:
 
         Raises:
             SpecError: an unknown field, or a value out of range.
+            ArtifactError: other tiles than those whose ADCs training knew (`periphery.partial_sums`).
         """
         spec = self.spec.replace({f"array.{name}": value for name, value in fields.items()})
-        return replace(self, spec=spec)
+        changed = replace(self, spec=spec)
+        for layer in self.layers.values():
+            changed._check_tile_adcs(layer)
+        return changed
 
     def is_same_as(self, other: Deployment) -> bool:
         """Whether both ask the same of the hardware, to the last bit."""
@@ -169,7 +176,16 @@ class Deployment:
         layers = []
         for layer in self.layers.values():
             layers.append({"name": layer.name, "geometry": layer.geometry.to_dict(), "r_f_ohm": layer.r_f_ohm})
-            for key in ("g_pos_S", "g_neg_S", "bias_V", "bias_codes", "row_inputs", "col_outputs", "wanted_S"):
+            for key in (
+                "g_pos_S",
+                "g_neg_S",
+                "bias_V",
+                "bias_codes",
+                "row_inputs",
+                "col_outputs",
+                "tile_adc_V",
+                "wanted_S",
+            ):
                 value = getattr(layer, key)
                 if value is not None:
                     tensors[f"layer/{layer.name}/{key}"] = value
@@ -201,6 +217,7 @@ class Deployment:
                     bias_codes=tensors.get(prefix + "bias_codes"),
                     row_inputs=tensors.get(prefix + "row_inputs"),
                     col_outputs=tensors.get(prefix + "col_outputs"),
+                    tile_adc_V=tensors.get(prefix + "tile_adc_V"),
                     wanted_S=tensors.get(prefix + "wanted_S"),
                 )
             deployment = cls(
@@ -226,6 +243,19 @@ class Deployment:
                     )
                 if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
                     raise ArtifactError(f"layer '{layer.name}': {name} has values that are negative or not finite")
+            self._check_tile_adcs(layer)
+
+    def _check_tile_adcs(self, layer: DeployedLayer) -> None:
+        row_tiles = RowTiles.of(layer.geometry, self.spec)
+        got = None if layer.tile_adc_V is None else tuple(layer.tile_adc_V.shape)
+        expected = None if row_tiles is None else (row_tiles.count,)
+        if got != expected:
+            raise ArtifactError(
+                f"layer '{layer.name}': tile_adc_V has shape {got}, expected {expected} with partial_sums = "
+                f"'{self.spec.periphery.partial_sums}' on tiles of {self.spec.array.rows} rows"
+            )
+        if layer.tile_adc_V is not None and not bool(((layer.tile_adc_V > 0) & layer.tile_adc_V.isfinite()).all()):
+            raise ArtifactError(f"layer '{layer.name}': tile_adc_V has values that are not positive and finite")
 
     def _array_shape(self, layer: DeployedLayer) -> tuple[int, int, int]:
         """The shape that a layer's arrays should have, once its lines are found to be in order."""

@@ -16,6 +16,8 @@
     layer, output, code, voltage_V
 `converters.csv`
     converter, kind, channel, alpha_V: volts per unit of a digital value
+`tile_adcs.csv`
+    layer, grid_row, bits, full_scale_V: of layers whose tiles have ADCs of their own; their biases are digital
 `spec.toml`, `graph.json`
     the hardware, and the operations between the layers in their order
 """
@@ -72,6 +74,7 @@ def export_csv(artifact: Deployment | ProgrammedChip, folder: str | os.PathLike[
         write_atomic(root / "lines.csv", _lines(deployment)),
         write_atomic(root / "bias.csv", _biases(deployment)),
         write_atomic(root / "converters.csv", _converters(deployment)),
+        write_atomic(root / "tile_adcs.csv", _tile_adcs(deployment)),
     ]
     written += [_conductances(artifact, deployment, name, root) for name in deployment.layers]
     return written
@@ -119,6 +122,16 @@ def _converters(deployment: Deployment) -> str:
             assert isinstance(key, TensorKey)
             for channel, alpha in enumerate(_texts(deployment.tensors[key.key])):
                 rows.append(f"{name},{kind},{channel},{alpha}")
+    return "\n".join(rows) + "\n"
+
+
+def _tile_adcs(deployment: Deployment) -> str:
+    periphery = deployment.spec.periphery
+    bits = periphery.tile_adc_bits if periphery.limit_tile_adc else ""
+    rows = ["layer,grid_row,bits,full_scale_V"]
+    for layer in deployment.layers.values():
+        if layer.tile_adc_V is not None:
+            rows += [f"{layer.name},{row},{bits},{scale}" for row, scale in enumerate(_texts(layer.tile_adc_V))]
     return "\n".join(rows) + "\n"
 
 

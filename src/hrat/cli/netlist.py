@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hrat.cli.options import OffsetOption, OpampGainOption, WiresOption
 from hrat.cli.output import examples, wrote
 from hrat.errors import HratError
+
+if TYPE_CHECKING:
+    from hrat.artifacts import DeployedLayer
 
 __all__ = ["EXAMPLES", "netlist"]
 
@@ -50,7 +53,8 @@ def netlist(
     """Write the circuits of a chip as SPICE netlists, to open and to change.
 
     Fully connected layers that feed each other make one circuit; every group of a convolution makes one, to be driven
-    with patches. Each file says in comments what is what, and ends with a sweep over the inputs.
+    with patches, and so does every row of tiles that have ADCs of their own. Each file says in comments what is what,
+    and ends with a sweep over the inputs.
     """
     import torch
 
@@ -72,8 +76,8 @@ def netlist(
     output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for chain in linear_chains(chips.deployment, layer or list(chips.layers)):
-        for group in range(chips.deployment.layers[chain[0]].geometry.groups):
-            layers = circuit_layers(chips, index, chain, group)
+        for group, grid_row in _circuits(chips.deployment.layers[chain[0]]):
+            layers = circuit_layers(chips, index, chain, group, grid_row)
             drawn = 2 * torch.rand(inputs, layers[0].rows, generator=generator, dtype=torch.float64) - 1
             inputs_V = (spec.device.v_read_V * drawn).numpy()
             stem = "-".join(part.node for part in layers)
@@ -81,3 +85,9 @@ def netlist(
             path = output / (f"{stem}~{again + 1}.cir" if again else f"{stem}.cir")  # `a.0` and `a_0` are both `a_0`
             written.append(save_netlist(path, layers, spec, inputs_V, options, dialect=dialect.value))
     wrote(written)
+
+
+def _circuits(layer: DeployedLayer) -> list[tuple[int, int | None]]:
+    """The circuits that a layer is: by its groups, and by rows of tiles where each of these has ADCs of its own."""
+    rows = [None] if layer.tile_adc_V is None else range(len(layer.tile_adc_V))
+    return [(group, row) for group in range(layer.geometry.groups) for row in rows]

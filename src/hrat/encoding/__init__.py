@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from hrat.encoding.geometry import Geometry
 from hrat.encoding.pairs import encode_pair, has_window, quantise_fraction, quantise_fraction_, state_steps
+from hrat.encoding.row_tiles import RowTiles
 from hrat.encoding.tiles import Tile, tile_grid
 
 __all__ = [
     "Geometry",
+    "RowTiles",
     "Tile",
     "encode_pair",
     "has_window",

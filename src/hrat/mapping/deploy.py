@@ -149,7 +149,8 @@ class _Walk:
         g_pos_S, g_neg_S = encode_pair(layer.geometry.to_matrix(targets.fraction), spec.device)
         bias_V, codes = targets.bias_V, None
         periphery = spec.periphery
-        if bias_V is not None and periphery.limit_bias_dac and periphery.bias_dac_bits is not None:
+        is_analog = layer.row_tiles is None  # else the bias is added to the digital sum
+        if bias_V is not None and is_analog and periphery.limit_bias_dac and periphery.bias_dac_bits is not None:
             converter = (periphery.bias_dac_bits, periphery.v_bias_V)
             codes = converter_codes(bias_V, *converter).to(torch.int32).cpu()
             bias_V = convert(bias_V, *converter)
@@ -161,6 +162,7 @@ class _Walk:
             r_f_ohm=float(targets.range) / spec.device.g_range_S,
             bias_V=None if bias_V is None else bias_V.cpu().clone(),
             bias_codes=codes,
+            tile_adc_V=None if layer.tile_adc_V is None else layer.tile_adc_V.cpu().clone(),
         )
 
     def _keep(self, key: str, value: Tensor) -> TensorKey:

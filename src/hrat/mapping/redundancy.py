@@ -51,6 +51,11 @@ def replicate(deployment: Deployment, copies: Mapping[str, int]) -> Deployment:
             raise ConversionError(f"there is no layer {name!r}; expected some of {', '.join(layers)}")
         if count < 1:
             raise ConversionError(f"layer '{name}': expected 1 copy or more, got {count}")
+        if count > 1 and layers[name].tile_adc_V is not None:
+            raise ConversionError(
+                f"layer '{name}': {count} copies of its word lines would lie on other tiles than those whose ADCs "
+                "training knew (periphery.partial_sums is adc); expected 1 copy, or tiles whose currents are summed"
+            )
         if count > 1:
             layers[name] = _copied(layers[name], count)
     return replace(deployment, layers=layers)

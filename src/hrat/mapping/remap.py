@@ -105,6 +105,7 @@ def remap(deployment: Deployment, faults: FaultMap, *, assign: bool = True) -> t
         deployment: the targets for any chip, with the copies that it is to have.
         faults: of the chip, such as `hrat.programming.find_faults(deployment, seed)`.
         assign: whether lines may change places; False where the wiring is fixed, and partners alone make up for faults.
+            Lines of layers whose tiles have ADCs of their own never do: the partial sums would be others.
 
     Returns:
         The new deployment, and what was gained.
@@ -120,7 +121,7 @@ def remap(deployment: Deployment, faults: FaultMap, *, assign: bool = True) -> t
     for name, layer in deployment.layers.items():
         known = faults.layers[name]
         placings = [layer]
-        if assign and known.count:
+        if assign and known.count and layer.tile_adc_V is None:
             placings.append(_assigned(layer, known, choice))
         found = [_finished(layer, placed, *_compensated(placed, known, choice), known, choice) for placed in placings]
         # The costs of an order do not see how several pairs of a weight help each other: the better one.

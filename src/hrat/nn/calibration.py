@@ -6,7 +6,8 @@ HRAT does not need it, since it learns both; the baselines do, and so does a mod
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +21,13 @@ from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.signals import InputDac, Scale
 from hrat.nn.state import sampled_chip
 
-__all__ = ["calibrate", "calibrate_windows"]
+__all__ = ["calibrate", "calibrate_tile_adcs", "calibrate_windows"]
 
 WINDOWS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 12.0)
 """Windows to try, in units of the weights' root mean square."""
 CHIPS_TRIED = 3
+SMALLEST_PART = 1e-3
+"""Of the spec's full scale, below which no full scale of a tile's ADCs starts: a tile of zeros has one too."""
 
 
 @torch.no_grad()
@@ -50,6 +53,7 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
     try:
         for scale, alpha in _fitting_scales(model, inputs, quantile):
             scale.set(alpha)
+        calibrate_tile_adcs(model, lambda: [model(x) for x in inputs], quantile=quantile)
         calibrate_windows(model, inputs)
     finally:
         model.train(was_training)
@@ -90,6 +94,42 @@ def _fitting_scales(model: PreparedModel, inputs: list[Any], quantile: float) ->
         alpha = limit / peak.clamp(min=1e-12)
         fitting[scale_name] = torch.minimum(fitting[scale_name], alpha) if scale_name in fitting else alpha
     return [(model.graph.get_submodule(name), alpha) for name, alpha in fitting.items()]  # type: ignore[misc]
+
+
+@torch.no_grad()
+def calibrate_tile_adcs(model: PreparedModel, run: Callable[[], Any], *, quantile: float = 0.999) -> None:
+    """Set the full scale of each tile's ADCs so that its partial sums, free of restrictions, just stay within it.
+
+    At most the spec's `v_tile_adc_V`, and that where full scales are not learned: then nothing is done.
+
+    Args:
+        model: a prepared model, in eval mode.
+        run: calls the model with some inputs.
+        quantile: the part of the values that must lie within the full scale.
+    """
+    layers = [m for m in model.modules() if isinstance(m, CrossbarLayer) and m.row_tiles is not None]
+    learning = [layer for layer in layers if layer.spec.periphery.learn_tile_adc]
+    if not learning:
+        return
+    peaks: dict[CrossbarLayer, Tensor] = {}
+
+    def watch(layer: CrossbarLayer, partial_V: Tensor) -> None:
+        values = partial_V.abs().flatten(1)
+        peak = values.kthvalue(max(1, int(quantile * values.shape[1])), dim=1).values
+        peaks[layer] = torch.maximum(peaks[layer], peak) if layer in peaks else peak
+
+    for layer in learning:
+        layer.watch_partial_sums = partial(watch, layer)
+    try:
+        with restrictions(model, model.spec.ideal()):
+            run()
+    finally:
+        for layer in learning:
+            layer.watch_partial_sums = None
+    for layer, peak in peaks.items():
+        assert layer.log_tile_adc_V is not None
+        largest_V = layer.spec.periphery.v_tile_adc_V
+        layer.log_tile_adc_V.copy_(peak.clamp(min=SMALLEST_PART * largest_V, max=largest_V).log())
 
 
 @torch.no_grad()

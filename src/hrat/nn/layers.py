@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hrat.encoding import Geometry, has_window
+from hrat.encoding import Geometry, RowTiles, has_window
 from hrat.encoding.wires import effective_pair
 from hrat.errors import ConversionError
 from hrat.nn.functional import BatchNormTerms, Fused, PairError, draw_difference_error, draw_pair_error, fuse
+from hrat.nn.partial_sums import digital_sum_ste
 from hrat.nn.scratch import scratch_like
 from hrat.nn.straight_through import (
     OutputStage,
@@ -136,6 +138,11 @@ class CrossbarLayer(nn.Module):
         self.noise = noise if noise is not None else NoiseSource()
         self.log_range = nn.Parameter(weight.new_full((), math.log(INITIAL_RANGE)).detach())
         self.log_range.requires_grad_(has_window(spec))
+        self.row_tiles = RowTiles.of(geometry, spec)
+        self.log_tile_adc_V: nn.Parameter | None
+        self.register_parameter("log_tile_adc_V", None if self.row_tiles is None else self._first_full_scales())
+        self.watch_partial_sums: Callable[[Tensor], None] | None = None
+        """Called with the voltages of the tiles' amplifiers, `(tiles, ...)`, before any limit."""
         self.noise_strength: Tensor
         self.register_buffer("noise_strength", weight.new_ones(()).detach(), persistent=False)
         self.batch_norm_frozen = False
@@ -209,7 +216,7 @@ class CrossbarLayer(nn.Module):
 
         For a layer without batch norms, whose word lines are driven by a DAC.
         """
-        if self.spec.periphery.readout == "two_stage":
+        if self.spec.periphery.readout == "two_stage" or self.row_tiles is not None:
             return lambda voltage: self(voltage, alpha_in, alpha_out, error, within_read=True)
         stage = self._output_stage(rectifies=False, drives_word_lines=False)
         fused = self._fuse(alpha_in, alpha_out, None, None)
@@ -217,6 +224,20 @@ class CrossbarLayer(nn.Module):
         weight = _scaled(self._difference(fraction, error), range_)
         bias_V = None if fused.bias_V is None else stage.bias(fused.bias_V)
         return lambda voltage: stage.limit_(self.geometry.apply(voltage, weight, bias_V))
+
+    @property
+    def tile_adc_V(self) -> Tensor | None:
+        """Full scale of the ADCs of each tile's partial sums, `(tiles,)`, V; None where currents are summed."""
+        return None if self.log_tile_adc_V is None else self.log_tile_adc_V.exp()
+
+    def _first_full_scales(self) -> nn.Parameter:
+        assert self.row_tiles is not None
+        periphery, count = self.spec.periphery, self.row_tiles.count
+        full_scale_V = periphery.v_tile_adc_V
+        if periphery.learn_tile_adc:
+            full_scale_V /= math.sqrt(count)  # independent terms of a sum that is to reach all of it
+        log_V = self.weight.new_full((count,), math.log(full_scale_V)).detach()
+        return nn.Parameter(log_V, requires_grad=periphery.learn_tile_adc)
 
     def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
         """One error sample for all calls of a shared layer in this step; None where `forward` needs none."""
@@ -231,8 +252,10 @@ class CrossbarLayer(nn.Module):
         if device.limit_read_voltage and not within_read:
             voltage = clamp_to(voltage, device.v_read_V)
         saturates = device.limit_read_voltage or (periphery.limit_input_dac and periphery.input_dac_bits is not None)
-        # A batch norm in front takes statistics of the voltages, which then need their gradients.
-        if digital is not None and (digital.requires_grad or self.batch_norm_before is not None):
+        # A batch norm in front takes statistics of the voltages, and tiles are worked on one by one: these need the
+        # gradient of the voltages.
+        needs_gradient = self.batch_norm_before is not None or self.row_tiles is not None
+        if digital is not None and (digital.requires_grad or needs_gradient):
             digital = None
         return WordLines(self.geometry, voltage, digital, alpha_in, device.v_read_V if saturates else math.inf)
 
@@ -268,6 +291,8 @@ class CrossbarLayer(nn.Module):
 
     def _output_stage(self, rectifies: bool, drives_word_lines: bool) -> OutputStage:
         periphery = self.spec.periphery
+        if self.row_tiles is not None:  # what leaves is digital: the limits are those of each partial sum
+            return OutputStage(None, periphery.v_bias_V, 0.0 if rectifies else -math.inf, math.inf)
         low_V, high_V = amplifier_limits_V(self.spec, rectifies=rectifies, drives_word_lines=drives_word_lines)
         dac_bits = periphery.bias_dac_bits if periphery.limit_bias_dac else None
         return OutputStage(dac_bits, periphery.v_bias_V, low_V, high_V)
@@ -277,20 +302,41 @@ class CrossbarLayer(nn.Module):
     ) -> Tensor:
         """`(Q(W') + error) v + bias`: `R_f (I+ - I-)` and the bias, V."""
         fraction, range_ = self._realise(fused)
-        if self.spec.periphery.readout == "two_stage":
-            out = self._two_stage(lines, fraction, range_, error)
-            return out if bias_V is None else out + self.geometry.channel_view(bias_V)
-        return lines.apply(_scaled(self._difference(fraction, error), range_), bias_V)
+        if self._is_one_product:
+            return lines.apply(_scaled(self._difference(fraction, error), range_), bias_V)
+        out = self._volts(lines, fraction, range_, error)
+        return out if bias_V is None else out + self.geometry.channel_view(bias_V)
 
-    def _two_stage(self, lines: WordLines, fraction: Tensor, range_: Tensor, error: PairError | None) -> Tensor:
+    @property
+    def _is_one_product(self) -> bool:
+        """Whether nothing within the crossbar depends on volts: one matrix product in units of the window does."""
+        return self.row_tiles is None and self.spec.periphery.readout == "dual_rail"
+
+    def _volts(self, lines: WordLines, fraction: Tensor, range_: Tensor, error: PairError | None) -> Tensor:
+        """`R_f (I+ - I-)`, V, where amplifiers or converters inside act on it; of tiles with ADCs their digital sum."""
+        if self.row_tiles is None:
+            return self._two_stage(lines.apply, fraction, range_, error)
+        assert self.tile_adc_V is not None
+        apply = partial(self.row_tiles.apply, lines.voltage)
+        if self.spec.periphery.readout == "two_stage":
+            partial_V = self._two_stage(apply, fraction, range_, error)
+        else:
+            partial_V = apply(_scaled(self._difference(fraction, error), range_))
+        if self.watch_partial_sums is not None:
+            self.watch_partial_sums(partial_V)
+        return digital_sum_ste(partial_V, self.tile_adc_V, self.spec)
+
+    def _two_stage(
+        self, apply: Callable[[Tensor], Tensor], fraction: Tensor, range_: Tensor, error: PairError | None
+    ) -> Tensor:
         """`R_f (I+ - I-)`, V; `I-` passes an amplifier of its own, which saturates like any other, first."""
         device, periphery = self.spec.device, self.spec.periphery
         g_pos_S, g_neg_S = self._conductances(fraction, error)
         r_f_ohm = range_ / device.g_range_S
-        first = lines.apply(g_neg_S * r_f_ohm)
+        first = apply(g_neg_S * r_f_ohm)
         if periphery.limit_swing:
             first = clamp_to(first, periphery.v_swing_V)
-        return lines.apply(g_pos_S * r_f_ohm) - first
+        return apply(g_pos_S * r_f_ohm) - first
 
     def _difference(self, fraction: Tensor, error: PairError | None) -> Tensor:
         """`G+ - G-` as the bit lines see it, a fraction of the window; may overwrite `fraction`."""
@@ -381,7 +427,7 @@ class CrossbarLayer(nn.Module):
         """
         assert self.batch_norm is not None
         running = _terms(self.batch_norm)
-        if self.spec.periphery.readout == "dual_rail":
+        if self._is_one_product:
             # A scale of the whole layer moves the window with W', and is not seen in units of it.
             alpha_in, scale_out = _detach_scalar(alpha_in), _detach_scalar(alpha_out)
         else:
@@ -400,8 +446,8 @@ class CrossbarLayer(nn.Module):
     def _distorted(self, lines: WordLines, fused: Fused, error: PairError | None) -> tuple[Tensor, Tensor]:
         """`(Q(W') + error) v` in units of the window, and the window."""
         fraction, range_ = self._realise(fused)
-        if self.spec.periphery.readout == "two_stage":
-            return self._two_stage(lines, fraction, range_, error) / range_, range_
+        if not self._is_one_product:
+            return self._volts(lines, fraction, range_, error) / range_, range_
         return lines.apply(self._difference(fraction, error)), range_
 
     def _normal_bias(self, before: BatchNormTerms | None) -> Tensor | None:

@@ -14,7 +14,7 @@ from hrat.artifacts.recurrence import CELLS, through_time
 from hrat.nn.functional import PairError
 from hrat.nn.layers import CrossbarLayer
 from hrat.nn.straight_through import convert_ste
-from hrat.physics import input_voltage, island_value
+from hrat.physics import input_voltage, island_value, normal_scale
 from hrat.spec import HardwareSpec
 
 __all__ = ["CrossbarRecurrence", "Recurrence"]
@@ -73,9 +73,11 @@ class CrossbarRecurrence(nn.Module):
         if error is None:
             error = self.product.draw_error(alpha_in, alpha_out)  # once: all steps meet the same devices
         layer = self.product.held(alpha_in, alpha_out, error)
+        digital = self.product.row_tiles is not None  # the ADCs are those of its partial sums
 
         def product(state: Tensor) -> Tensor:
             voltage = self.word_lines(input_voltage(state, alpha_in, self.spec, convert_ste))
-            return island_value(self.amplifiers(layer(voltage)), alpha_out, self.spec, convert_ste)
+            out = self.amplifiers(layer(voltage))
+            return normal_scale(out, alpha_out) if digital else island_value(out, alpha_out, self.spec, convert_ste)
 
         return through_time(self.kind, from_input, states, product, time_dim=self.time_dim, reverse=self.reverse)

@@ -28,6 +28,8 @@ class LayerRow:
     scale_out: str
     calls: int
     """How often the model calls it in one forward pass."""
+    tile_adc_bits: str = ""
+    """What the ADCs of its tiles' partial sums resolve, in words; empty where the tiles' currents are summed."""
 
     @property
     def devices(self) -> int:
@@ -59,7 +61,7 @@ class ConversionReport:
     """Name of each learned scale -> number of channels, or None for one value."""
     notes: list[str] = field(default_factory=list)
     adcs: int = 0
-    """Signals that pass an ADC: those of the islands, and the states of recurrences."""
+    """Signals that pass an ADC: those of the islands, layers whose tiles have ADCs, and the states of recurrences."""
     dacs: int = 0
     """Signals that pass a DAC: the network's inputs, what leaves islands, and the states of recurrences."""
 
@@ -89,10 +91,10 @@ class ConversionReport:
                 row.name + (f" ({row.calls} calls)" if row.calls > 1 else ""),
                 row.kind,
                 size,
-                str(row.tiles),
+                str(row.tiles) + (f", ADCs of {row.tile_adc_bits}" if row.tile_adc_bits else ""),
                 f"{row.devices:,}",
                 row.batch_norm or "-",
-                "DAC" if row.bias else "-",
+                "-" if not row.bias else "digital" if row.tile_adc_bits else "DAC",
                 f"{row.scale_in} -> {row.scale_out}",
             )
         islands = Table(title="Digital islands", title_justify="left")

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from hrat.artifacts.ops import OPS, Op, op_of
-from hrat.encoding import tile_grid
+from hrat.encoding import RowTiles, tile_grid
 from hrat.errors import ConversionError
 from hrat.nn.blocks import Block, Signals, geometry_of
 from hrat.nn.layers import BatchNormForm, CrossbarLayer, NoiseSource
@@ -57,6 +57,8 @@ class Conversion:
         self.islands: dict[fx.Node, str] = {}
         """Operations of digital islands, and why they are."""
         self.analog: set[fx.Node] = set()
+        self.summed: set[fx.Node] = set()
+        """Layers whose tiles have ADCs of their own: what leaves them has a scale in volts, but is a digital sum."""
         self.signals = Signals()
         self.scale_nodes: dict[fx.Node, fx.Node] = {}
         self.scales: dict[str, Scale] = {}
@@ -96,7 +98,7 @@ class Conversion:
                 name: scale.log_alpha.numel() if scale.log_alpha.ndim else None for name, scale in self.scales.items()
             },
             notes=self.notes,
-            adcs=self._count(IslandAdc) + loops,
+            adcs=self._count(IslandAdc) + len(self.summed) + loops,
             dacs=self._count(InputDac) + loops,
         )
         return PreparedModel(self.module, self.spec, report, self.noise, fixed=self.fixed, output_type=output_type)
@@ -201,7 +203,10 @@ class Conversion:
             return False
         if op.signals == "two" and (node.kwargs.get("alpha", 1) != 1 or len(node.args) < 2):
             return False
-        return all(isinstance(arg, fx.Node) and arg in self.analog for arg in self._signal_args(node, op))
+        return all(isinstance(arg, fx.Node) and self._is_voltage(arg) for arg in self._signal_args(node, op))
+
+    def _is_voltage(self, node: fx.Node) -> bool:
+        return node in self.analog and node not in self.summed
 
     def _mark_domains(self) -> None:
         behind: set[fx.Node] = set()  # what a crossbar has a part in
@@ -214,6 +219,8 @@ class Conversion:
                 behind.add(node)
             if isinstance(module, LINEAR_MODULES) or (op is not None and self._stays_analog(node, op)):
                 self.analog.add(node)
+                if isinstance(module, LINEAR_MODULES) and RowTiles.of(geometry_of(module, node), self.spec):
+                    self.summed.add(node)
             elif isinstance(module, Recurrence) or self._computes(node, op):
                 why = self._why_digital(node, module, op)
                 self.islands[node] = why if node in behind else f"in front of the first crossbar; {why}"
@@ -224,7 +231,7 @@ class Conversion:
             return False
         sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
         if op is not None and op.analog and op.signals == "first" and op.name not in _RECTIFY_OR_POOL:
-            return any(source in self.analog for source in sources)
+            return any(self._is_voltage(source) for source in sources)
         return bool(sources)
 
     def _why_digital(self, node: fx.Node, module: nn.Module | None, op: Op | None) -> str:
@@ -289,27 +296,37 @@ class Conversion:
             if isinstance(self._module_at(node), LINEAR_MODULES):
                 source = node.args[0]
                 assert isinstance(source, fx.Node)
-                if source in self.analog:
+                if self._is_voltage(source):
                     continue
+                if source in self.summed:
+                    source = self._read(source, adcs)
                 if source not in dacs:
                     dacs[source] = self._border(f"{source.name}_dac", InputDac(self.spec), source)
                     self.analog.add(dacs[source])
                 node.args = (dacs[source],)
             elif node not in self.analog:
-                kind = "reader" if node.op == "output" else "adc"
                 for source in node.all_input_nodes:
                     if source not in self.analog or (node.op != "output" and not self._reads_values(node)):
                         continue
-                    if (source, kind) not in adcs:
-                        made: nn.Module = Reader() if kind == "reader" else IslandAdc(self.spec)
-                        adcs[source, kind] = self._border(f"{source.name}_{kind}", made, source)
-                    node.replace_input_with(source, adcs[source, kind])
+                    if node.op == "output" or source in self.summed:
+                        border = self._read(source, adcs)
+                    else:
+                        if (source, "adc") not in adcs:
+                            adcs[source, "adc"] = self._border(f"{source.name}_adc", IslandAdc(self.spec), source)
+                        border = adcs[source, "adc"]
+                    node.replace_input_with(source, border)
             elif (op := self._op(node)) is not None and op.amplifier:
                 users = list(node.users)
                 clamped = self._border(f"{node.name}_swing", SwingClamp(self.spec), node)
                 self.analog.add(clamped)
                 for user in users:
                     user.replace_input_with(node, clamped)
+
+    def _read(self, source: fx.Node, borders: dict[tuple[fx.Node, str], fx.Node]) -> fx.Node:
+        """The digital value of a signal that needs no ADC of its own."""
+        if (source, "reader") not in borders:
+            borders[source, "reader"] = self._border(f"{source.name}_reader", Reader(), source)
+        return borders[source, "reader"]
 
     def _reads_values(self, node: fx.Node) -> bool:
         """Whether a digital node has a use for the numbers of its arguments."""
@@ -383,7 +400,11 @@ class Conversion:
                 peaks.append(beta + SIGMAS_OF_BATCH_NORM * gamma)
             elif not any(n in normalised for n in members):
                 peaks.append(node.meta["seen"].peak)
-        read = any(isinstance(self._module_at(user), Reader) for node in members for user in node.users)
+        read = any(
+            isinstance(self._module_at(user), Reader) and any(reader.op == "output" for reader in user.users)
+            for node in members
+            for user in node.users
+        )
         if read and not drives_crossbar:
             peaks.append(self.output_peak)
         peak = max(peaks, default=0.0)
@@ -557,7 +578,14 @@ class Conversion:
             scale_in=scales[0],
             scale_out=scales[1],
             calls=calls,
+            tile_adc_bits=self._tile_adc_bits(layer),
         )
+
+    def _tile_adc_bits(self, layer: CrossbarLayer) -> str:
+        periphery = self.spec.periphery
+        if layer.row_tiles is None:
+            return ""
+        return f"{periphery.tile_adc_bits} bits" if periphery.limit_tile_adc else "exact"
 
 
 class SharedError(nn.Module):

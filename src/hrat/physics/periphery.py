@@ -4,6 +4,14 @@ A converter (DAC or ADC) of `bits` over `+-full_scale_V` is symmetric and has a 
 from `-(2^(bits-1) - 1)` to `+(2^(bits-1) - 1)`, one step is `full_scale_V / (2^(bits-1) - 1)`, and what lies beyond the
 full scale saturates. Limits: no offset, no gain error, no differential nonlinearity.
 
+Where the tiles of a layer have ADCs of their own, what is digital is the sum of their codes' values,
+
+    s = sum_t ADC_t(clamp_swing(p_t)),
+
+with `p_t` the amplifier's voltage of tile t. Each term is off by half a step at most where nothing saturates, so that
+errors of T tiles add to `T/2` steps at worst and, being independent, to about `sqrt(T/12)` steps (Widrow and Kollar,
+Quantization Noise, 2008). Limits: as of any converter here; the accumulator is wide enough for every sum.
+
 An amplifier is linear up to its output swing and flat beyond it. Limits: no finite gain, no offset, and the soft knee
 of a real output stage near its rails is taken as sharp (Karki, TI SLOA011B: keep to the linear swing, not the
 saturated one).
@@ -24,6 +32,8 @@ __all__ = [
     "convert",
     "converter_codes",
     "converter_step_V",
+    "digital_sum",
+    "digitised",
     "input_voltage",
     "island_value",
     "normal_scale",
@@ -47,6 +57,28 @@ def converter_codes(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor
 def convert(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
     """The voltage that the nearest code stands for, in volts."""
     return converter_codes(voltage_V, bits, full_scale_V).mul_(converter_step_V(bits, full_scale_V))
+
+
+def digitised(voltage_V: Tensor, bits: int, full_scale_V: Tensor) -> Tensor:
+    """As `convert`, with a full scale of its own for each entry, such as that of each tile's ADCs (broadcast)."""
+    return convert(voltage_V / full_scale_V, bits, 1.0).mul_(full_scale_V)
+
+
+def digital_sum(partial_V: Tensor, full_scale_V: Tensor, spec: HardwareSpec) -> Tensor:
+    """Partial sums of a layer's tiles through their amplifiers and ADCs, added up digitally, V.
+
+    Args:
+        partial_V: what the amplifiers would put out without a limit, `(tiles, ...)`, V.
+        full_scale_V: of the ADCs of each tile, `(tiles,)`, V.
+        spec: the hardware.
+    """
+    periphery = spec.periphery
+    if periphery.limit_swing:
+        partial_V = clamp_to(partial_V, periphery.v_swing_V)
+    if periphery.limit_tile_adc and periphery.tile_adc_bits is not None:
+        full_scale_V = full_scale_V.view(-1, *(1,) * (partial_V.ndim - 1))
+        partial_V = digitised(partial_V, periphery.tile_adc_bits, full_scale_V)
+    return partial_V.sum(0)
 
 
 def clamp_to(voltage_V: Tensor, limit_V: float) -> Tensor:

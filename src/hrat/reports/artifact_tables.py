@@ -80,10 +80,18 @@ def _layers(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
             str(len(deployment.tiles(name))),
             f"{2 * layer.g_pos_S.numel():,}",
             f"{layer.r_f_ohm / 1e3:.4g}",
-            "-" if layer.bias_V is None else "DAC" if layer.bias_codes is not None else "analog",
+            _bias(layer),
         ]
         table.add_row(*cells, *([] if chip is None else [_error(chip, name)]))
     return table
+
+
+def _bias(layer: DeployedLayer) -> str:
+    if layer.bias_V is None:
+        return "-"
+    if layer.tile_adc_V is not None:
+        return "digital"
+    return "DAC" if layer.bias_codes is not None else "analog"
 
 
 def _shape(layer: DeployedLayer) -> str:

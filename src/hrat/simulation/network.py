@@ -8,7 +8,7 @@ is used. Where the two clamps are done, `hrat.simulation.plan` says.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, cast
@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrat.artifacts import Deployment, ProgrammedChip
+from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
 from hrat.artifacts.graph import OpNode, Ref, TensorKey, map_nested
 from hrat.artifacts.ops import FACTORIES, OPS
 from hrat.artifacts.recurrence import through_time
+from hrat.encoding import RowTiles
 from hrat.errors import HratError
-from hrat.physics import amplifier_limits_V, clamp_to, input_voltage, island_value, normal_scale
+from hrat.physics import amplifier_limits_V, clamp_to, digital_sum, input_voltage, island_value, normal_scale
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.memory import Footprint
 from hrat.simulation.methods import LayerModel, Method, SolverError
@@ -199,7 +200,11 @@ class ChipSolver:
     def _workspace(self, name: str, values: Values) -> int:
         """Bytes that a convolution takes beside its input and output, as measured on a CPU."""
         layer = self._layer_at.get(name.removesuffix(".amplifier"))
-        if layer is None or not name.endswith(".amplifier") or not self.deployment.layers[layer].geometry.dims:
+        if layer is None or not name.endswith(".amplifier"):
+            return 0
+        if layer in self._circuit.row_tiles:  # partial sums, and what becomes of them in three steps
+            return 4 * self._circuit.row_tiles[layer][0].count * bytes_of(values[name])
+        if not self.deployment.layers[layer].geometry.dims:
             return 0
         if values[name].dtype != torch.float64:
             return bytes_of(values)  # both in layouts that suit the processor
@@ -232,21 +237,43 @@ class _Circuit:
         self.biases_V = {
             name: None if layer.bias_V is None else layer.bias_V.to(device) for name, layer in deployment.layers.items()
         }
+        self.row_tiles = dict(found for layer in deployment.layers.values() for found in self._row_tiles(layer))
+        """Layers whose tiles have ADCs of their own, with the full scales of these, V."""
+
+    def _row_tiles(self, layer: DeployedLayer) -> Iterator[tuple[str, tuple[RowTiles, Tensor]]]:
+        tiles = RowTiles.of(layer.geometry, self.deployment.spec)
+        if tiles is not None:
+            assert layer.tile_adc_V is not None
+            yield layer.name, (tiles, layer.tile_adc_V.to(self.device))
 
     def _crossbar(self, layer: str, gain: Gain, voltage: Tensor) -> Tensor:
-        """Word-line voltages -> `R_f (G+ - G-)^T v_in + V_bias`: amplifier outputs without the limit of a swing, V."""
+        """Word-line voltages -> `R_f (G+ - G-)^T v_in + V_bias`: amplifier outputs without the limit of a swing, V.
+
+        Where each tile has ADCs, it is the digital sum of what these yield, within swing and full scale, and the bias.
+        """
         if not isinstance(gain, tuple):
             return gain(voltage)
-        periphery, geometry = self.deployment.spec.periphery, self.deployment.layers[layer].geometry
-        out = geometry.apply(voltage, gain[0], self.biases_V[layer])
+        geometry, bias_V = self.deployment.layers[layer].geometry, self.biases_V[layer]
+        if layer in self.row_tiles:
+            tiles, full_scale_V = self.row_tiles[layer]
+            partial_V = tiles.apply(voltage, gain[0])
+            if len(gain) == 2:
+                partial_V = partial_V - self._first(tiles.apply(voltage, gain[1]))
+            out = digital_sum(partial_V, full_scale_V, self.deployment.spec)
+            return out if bias_V is None else out + geometry.channel_view(bias_V)
+        out = geometry.apply(voltage, gain[0], bias_V)
         if len(gain) == 2:
-            first = geometry.apply(voltage, gain[1])
-            out -= clamp_to(first, periphery.v_swing_V) if periphery.limit_swing else first
+            out -= self._first(geometry.apply(voltage, gain[1]))
         return out
+
+    def _first(self, voltage_V: Tensor) -> Tensor:
+        """What the first amplifier of a two-stage read-out makes of `R_f I-`, V."""
+        periphery = self.deployment.spec.periphery
+        return clamp_to(voltage_V, periphery.v_swing_V) if periphery.limit_swing else voltage_V
 
     def steps(self, *, merge: bool) -> tuple[list[_Step], list[_Step]]:
         """The steps that are taken once for all chips, and those that are taken for each."""
-        plan = make_plan(self.deployment.graph, self.deployment.spec, merge=merge)
+        plan = make_plan(self.deployment.graph, self.deployment.spec, merge=merge, summed=self.row_tiles)
         for_all, for_each = (
             [_Step(p.node.name, self._runner(p, keep=not merge), p.ends) for p in part if p.node.op != "input"]
             for part in (plan.for_all, plan.for_each)
@@ -287,7 +314,8 @@ class _Circuit:
         source, states, layer, *keys = node.args
         alpha_in, alpha_out = (self.tensors[key.key] for key in keys)
         how = dict(node.kwargs)
-        swing_V = amplifier_limits_V(spec)
+        summed = layer in self.row_tiles
+        swing_V = (-math.inf, math.inf) if summed else amplifier_limits_V(spec)
 
         def run(values: Values, gains: Gains) -> Any:
             steps_V: list[Tensor] = []
@@ -295,7 +323,8 @@ class _Circuit:
             def product(state: Tensor) -> Tensor:
                 voltage_V = self._crossbar(layer, gains[layer], input_voltage(state, alpha_in, spec))
                 steps_V.append(voltage_V.clamp(*swing_V))
-                return island_value(steps_V[-1] if keep else steps_V.pop(), alpha_out, spec)
+                last_V = steps_V[-1] if keep else steps_V.pop()
+                return normal_scale(last_V, alpha_out) if summed else island_value(last_V, alpha_out, spec)
 
             now = map_nested(states, lambda arg: values[arg.name] if isinstance(arg, Ref) else arg)
             found = through_time(how["kind"], values[source.name], now, product, **_without_kind(how))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from hrat.artifacts.graph import OpNode, Ref
@@ -54,18 +54,19 @@ class Plan:
     """What differs from chip to chip; the last node yields what the network returns."""
 
 
-def make_plan(graph: Sequence[OpNode], spec: HardwareSpec, *, merge: bool = True) -> Plan:
+def make_plan(graph: Sequence[OpNode], spec: HardwareSpec, *, merge: bool = True, summed: Container[str] = ()) -> Plan:
     """Plan a chip's graph.
 
     Args:
         graph: of the deployment.
         spec: the hardware, whose restrictions become clamps.
+        summed: layers that yield digital sums, on which no swing acts.
         merge: False to have the outputs of all amplifiers as they are, under the names of their crossbar nodes.
 
     Raises:
         ArtifactError: the graph has no output.
     """
-    nodes = _clamps_apart(graph, spec)
+    nodes = _clamps_apart(graph, spec, summed)
     if merge:
         nodes = _merged(nodes)
     outputs = [k for k, node in enumerate(nodes) if node.op == "output"]
@@ -83,7 +84,7 @@ def make_plan(graph: Sequence[OpNode], spec: HardwareSpec, *, merge: bool = True
     return Plan(planned[:first], planned[first:])
 
 
-def _clamps_apart(graph: Sequence[OpNode], spec: HardwareSpec) -> list[OpNode]:
+def _clamps_apart(graph: Sequence[OpNode], spec: HardwareSpec, summed: Container[str]) -> list[OpNode]:
     """Crossbars as word lines, amplifier and swing; all clamps as `within`."""
     swing_V = amplifier_limits_V(spec)
     v_read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
@@ -97,7 +98,7 @@ def _clamps_apart(graph: Sequence[OpNode], spec: HardwareSpec) -> list[OpNode]:
             high_V = math.inf if voltage in converted else v_read_V
             nodes.append(_within(lines, voltage, -high_V, high_V))
             nodes.append(OpNode(amplifier, "amplifier", (Ref(lines), layer)))
-            nodes.append(_within(node.name, Ref(amplifier), *swing_V))
+            nodes.append(_within(node.name, Ref(amplifier), *((-math.inf, math.inf) if layer in summed else swing_V)))
         elif node.op == "clamp_swing":
             nodes.append(_within(node.name, node.args[0], *swing_V))
         elif node.op == "relu":

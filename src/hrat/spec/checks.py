@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hrat.errors import SpecError
 from hrat.spec.base import did_you_mean
 from hrat.spec.programming import TABLE_PROBABILITIES, Programming
-from hrat.spec.sections import SECTIONS, Device
+from hrat.spec.sections import SECTIONS, Device, Periphery
 
 if TYPE_CHECKING:
     from hrat.spec.hardware import HardwareSpec
@@ -107,7 +107,28 @@ def odd_settings(spec: HardwareSpec) -> list[str]:
             f"v_bias_V = {periphery.v_bias_V:g} V is above v_swing_V = {periphery.v_swing_V:g} V: the outer steps of "
             "the bias DAC drive an amplifier beyond its swing"
         )
-    return found + _odd_pulses(spec)
+    return found + _odd_tile_adcs(periphery) + _odd_pulses(spec)
+
+
+def _odd_tile_adcs(periphery: Periphery) -> list[str]:
+    if periphery.partial_sums == "currents":
+        usual = Periphery()
+        without_effect = [
+            name
+            for name in ("tile_adc_bits", "v_tile_adc_V", "learn_tile_adc")
+            if getattr(periphery, name) != getattr(usual, name)
+        ]
+        if without_effect:
+            return [
+                f"{', '.join(without_effect)} has no effect while periphery.partial_sums is currents; did you mean adc?"
+            ]
+        return []
+    if periphery.limit_swing and not periphery.learn_tile_adc and periphery.v_tile_adc_V > periphery.v_swing_V:
+        return [
+            f"v_tile_adc_V = {periphery.v_tile_adc_V:g} V is above v_swing_V = {periphery.v_swing_V:g} V: no amplifier "
+            "reaches the outer codes of the ADCs of partial sums"
+        ]
+    return []
 
 
 def _odd_pulses(spec: HardwareSpec) -> list[str]:

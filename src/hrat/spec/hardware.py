@@ -78,7 +78,9 @@ class HardwareSpec(Part):
 
     def restrictions(self) -> dict[str, bool]:
         """Every restriction by its short name, and whether it is on."""
-        return {name: getattr(getattr(self, section), switch) for name, (section, switch) in RESTRICTIONS.items()}
+        found = {name: getattr(getattr(self, section), switch) for name, (section, switch) in RESTRICTIONS.items()}
+        found["tile_adc"] = found["tile_adc"] and self.periphery.partial_sums == "adc"
+        return found
 
     def without(self, *names: str) -> HardwareSpec:
         """This hardware with the named restrictions off.

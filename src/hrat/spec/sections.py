@@ -177,6 +177,16 @@ class Periphery(Part):
     """Resolution of the ADC in front of a digital part, bits over +-v_swing_V."""
     limit_adc: bool = True
     """Restriction: voltages that leave for a digital part are rounded to the steps of the ADC."""
+    partial_sums: Literal["currents", "adc"] = "currents"
+    """Layers of several tiles in a column: currents, these share amplifiers; adc, each has its own, and ADCs."""
+    tile_adc_bits: ConverterBits | None = 8
+    """Resolution of the ADCs of partial sums, bits."""
+    v_tile_adc_V: Positive = 1.0
+    """Full scale of the ADCs of partial sums, of either sign, V; learned, n tiles start from it over sqrt(n)."""
+    learn_tile_adc: bool = True
+    """Whether training finds the full scale of each tile's ADCs (a reference voltage that is set once)."""
+    limit_tile_adc: bool = True
+    """Restriction: partial sums are rounded to the steps of their ADCs, and saturate; has no effect on currents."""
 
     @model_validator(mode="after")
     def _check(self) -> Periphery:
@@ -186,6 +196,11 @@ class Periphery(Part):
                     f"periphery: limit_{converter} is on, but {converter}_bits is not given; "
                     f"give it, or set limit_{converter} to false"
                 )
+        if self.partial_sums == "adc" and self.limit_tile_adc and self.tile_adc_bits is None:
+            raise SpecError(
+                "periphery: partial_sums is adc and limit_tile_adc is on, but tile_adc_bits is not given; give it, or "
+                "set limit_tile_adc to false"
+            )
         return self
 
 
@@ -209,6 +224,7 @@ RESTRICTIONS: dict[str, tuple[str, str]] = {
     "bias_dac": ("periphery", "limit_bias_dac"),
     "input_dac": ("periphery", "limit_input_dac"),
     "adc": ("periphery", "limit_adc"),
+    "tile_adc": ("periphery", "limit_tile_adc"),
     "wires": ("array", "limit_wires"),
     "faults": ("faults", "limit_faults"),
     "retention": ("retention", "limit_retention"),

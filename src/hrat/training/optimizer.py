@@ -20,14 +20,14 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser: weights decay; biases, batch norm and learned scales do not.
 
-    A learned scale or weight range is a logarithm: pulling it towards zero would pull it towards one volt per unit, or
-    a window of one RMS, which means nothing.
+    A learned scale, weight range or full scale is a logarithm: pulling it towards zero would pull it towards one volt
+    per unit, a window of one RMS, or one volt, which means nothing.
 
     Args:
         model: any module.
         lr: learning rate of weights, biases and batch norm.
         weight_decay: of the weights.
-        scale_lr: learning rate of scales and weight ranges; `0.3 lr` where none is given.
+        scale_lr: learning rate of scales, weight ranges and full scales of ADCs; `0.3 lr` where none is given.
     """
     logs: dict[int, nn.Parameter] = {}
     for module in model.modules():
@@ -35,6 +35,8 @@ def parameter_groups(
             logs[id(module.log_alpha)] = module.log_alpha
         elif isinstance(module, CrossbarLayer):
             logs[id(module.log_range)] = module.log_range
+            if module.log_tile_adc_V is not None:
+                logs[id(module.log_tile_adc_V)] = module.log_tile_adc_V
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in logs]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in rest if p.ndim >= 2], "lr": lr, "weight_decay": weight_decay},

@@ -14,7 +14,7 @@ from torch import Tensor
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding.wires import join_pair, split_pair
 from hrat.errors import HratError
-from hrat.physics import clamp_to
+from hrat.physics import clamp_to, digital_sum
 from hrat.simulation.methods import LayerModel, SolverError, Statistics, gains
 from hrat.simulation.nodal.layers import layer_conductances
 from hrat.simulation.nodal.tile import TileSolver
@@ -111,21 +111,29 @@ class _CurvedLayer:
         if self.layer.row_inputs is not None:
             of_lines = self.layer.row_inputs[None, :, :, None].expand(n_images, -1, -1, n_positions)
             patches_V = patches_V.gather(2, of_lines)
-        pos_A, neg_A = patches_V.new_zeros(2, groups, n_images * n_positions, cols)
+        # Tiles above one another share amplifiers, unless each has ADCs of its own.
+        sums = 1 if self.layer.tile_adc_V is None else len(self.layer.tile_adc_V)
+        pos_A, neg_A = patches_V.new_zeros(2, sums, groups, n_images * n_positions, cols)
         for tile, solve in zip(self.tiles, self.solvers, strict=True):
+            place = 0 if sums == 1 else tile.grid_row
             inputs_V = patches_V[:, tile.group, tile.rows].mT.flatten(0, 1)
             if self.dual_rail:
-                pos_A[tile.group, :, tile.cols] += solve(torch.stack((inputs_V, -inputs_V), dim=-1).flatten(-2))
+                pos_A[place, tile.group, :, tile.cols] += solve(torch.stack((inputs_V, -inputs_V), dim=-1).flatten(-2))
             else:
                 for current_A, part_A in zip((pos_A, neg_A), split_pair(solve(inputs_V), dual_rail=False), strict=True):
-                    current_A[tile.group, :, tile.cols] += part_A
+                    current_A[place, tile.group, :, tile.cols] += part_A
         if self.layer.col_outputs is not None:
-            of_outputs = self.layer.col_outputs.argsort(-1)[:, None].expand_as(pos_A)
-            pos_A, neg_A = pos_A.gather(2, of_outputs), neg_A.gather(2, of_outputs)
+            of_outputs = self.layer.col_outputs.argsort(-1)[None, :, None].expand_as(pos_A)
+            pos_A, neg_A = pos_A.gather(3, of_outputs), neg_A.gather(3, of_outputs)
         first_V = neg_A * self.layer.r_f_ohm
         if self.spec.periphery.limit_swing:
             first_V = clamp_to(first_V, self.spec.periphery.v_swing_V)
-        lines_V = (pos_A * self.layer.r_f_ohm - first_V).view(groups, n_images, n_positions, cols)
+        partial_V = pos_A * self.layer.r_f_ohm - first_V
+        if self.layer.tile_adc_V is None:
+            sum_V = partial_V[0]
+        else:
+            sum_V = digital_sum(partial_V, self.layer.tile_adc_V.to(partial_V), self.spec)
+        lines_V = sum_V.view(groups, n_images, n_positions, cols)
         out_V = geometry.from_lines(lines_V.permute(1, 0, 3, 2), voltage_V)
         bias_V = self.layer.bias_V
         return out_V if bias_V is None else out_V + geometry.channel_view(bias_V.to(out_V))

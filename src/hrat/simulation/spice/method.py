@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hrat.artifacts import Deployment, ProgrammedChip
+from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
 from hrat.artifacts.graph import OpNode
-from hrat.physics import amplifier_limits_V
+from hrat.physics import amplifier_limits_V, digital_sum
 from hrat.simulation.methods import LayerModel, SolverError, Statistics
 from hrat.simulation.spice.circuit import Amplifier, CircuitError, CircuitLayer, SpiceOptions
 from hrat.simulation.spice.ngspice import find_ngspice
@@ -137,7 +137,9 @@ def _feeding(node: OpNode, nodes: dict[str, OpNode], readers: Counter[str]) -> O
     return source if source.op == "crossbar" and readers[source.name] == 1 else None
 
 
-def circuit_layers(chip: ProgrammedChip, index: int, chain: Sequence[str], group: int = 0) -> list[CircuitLayer]:
+def circuit_layers(
+    chip: ProgrammedChip, index: int, chain: Sequence[str], group: int = 0, grid_row: int | None = None
+) -> list[CircuitLayer]:
     """The layers of a chain as circuits.
 
     Args:
@@ -145,6 +147,11 @@ def circuit_layers(chip: ProgrammedChip, index: int, chain: Sequence[str], group
         index: which of them.
         chain: names of layers that feed each other, as `linear_chains` returns them.
         group: which group of a grouped convolution.
+        grid_row: of a layer whose tiles have ADCs of their own, which of the tiles above one another: it is a circuit
+            of its own, without the bias, which is digital.
+
+    Raises:
+        CircuitError: `grid_row` is missing, or there is no such one.
     """
     deployment = chip.deployment
     spec = deployment.spec
@@ -157,10 +164,15 @@ def circuit_layers(chip: ProgrammedChip, index: int, chain: Sequence[str], group
         layer, programmed = deployment.layers[name], chip.layers[name]
         cols = layer.geometry.matrix_shape[2]
         bias_V = None if layer.bias_V is None else _numbers(layer.bias_V[group * cols : (group + 1) * cols])
+        circuit_name = name if layer.geometry.groups == 1 else f"{name}_group{group}"
+        lines = slice(None)
+        if layer.tile_adc_V is not None or grid_row is not None:
+            lines, bias_V = _lines_of(layer, grid_row, spec), None
+            circuit_name = f"{circuit_name}_row{grid_row}"
         circuit = CircuitLayer(
-            name=name if layer.geometry.groups == 1 else f"{name}_group{group}",
-            g_pos_S=_numbers(programmed.g_pos_S[index, group]),
-            g_neg_S=_numbers(programmed.g_neg_S[index, group]),
+            name=circuit_name,
+            g_pos_S=_numbers(programmed.g_pos_S[index, group, lines]),
+            g_neg_S=_numbers(programmed.g_neg_S[index, group, lines]),
             row_inputs=None if layer.row_inputs is None else tuple(layer.row_inputs[group].tolist()),
             col_outputs=None if layer.col_outputs is None else tuple(layer.col_outputs[group].tolist()),
             r_f_ohm=layer.r_f_ohm,
@@ -175,6 +187,17 @@ def circuit_layers(chip: ProgrammedChip, index: int, chain: Sequence[str], group
         taken.add(circuit.node)
         layers.append(circuit)
     return layers
+
+
+def _lines_of(layer: DeployedLayer, grid_row: int | None, spec: HardwareSpec) -> slice:
+    """The word lines of the tiles in one row of the grid."""
+    count = 0 if layer.tile_adc_V is None else len(layer.tile_adc_V)
+    if grid_row is None or not 0 <= grid_row < count:
+        raise CircuitError(
+            f"layer '{layer.name}': {count} rows of tiles with ADCs of their own are so many circuits; expected "
+            f"grid_row to say which, got {grid_row}"
+        )
+    return slice(grid_row * spec.array.rows, (grid_row + 1) * spec.array.rows)
 
 
 def rectified_layers(deployment: Deployment) -> set[str]:
@@ -199,7 +222,11 @@ class _Chain:
         self.names = chain
         self.options = options
         self.told = statistics.setdefault(chain[0], {})
-        self.circuits = [circuit_layers(chip, index, chain, group) for group in range(self.geometry.groups)]
+        self.layer = chip.deployment.layers[chain[0]]
+        rows = [None] if self.layer.tile_adc_V is None else list(range(len(self.layer.tile_adc_V)))
+        self.circuits = [
+            [circuit_layers(chip, index, chain, group, row) for row in rows] for group in range(self.geometry.groups)
+        ]
         self.waiting: dict[int, Tensor] = {}
 
     def outputs_of(self, place: int) -> Callable[[Tensor], Tensor]:
@@ -210,17 +237,36 @@ class _Chain:
         patches = self.geometry.patches(voltage_V.double().cpu())  # (images, groups, rows, positions)
         n_images, _, n_rows, n_positions = patches.shape
         of_groups: list[list[Tensor]] = []
-        for group, circuit in enumerate(self.circuits):
-            inputs_V = patches[:, group].mT.reshape(-1, n_rows).numpy()
-            result = run_chain(circuit, self.spec, inputs_V, self.options)
-            if result.failure is not None:
-                raise SolverError(f"{', '.join(self.names)}: {result.failure}") from result.failure
-            self._tell(result.seconds, len(inputs_V))
-            of_groups.append([torch.from_numpy(np.ascontiguousarray(out_V)) for out_V in result.outputs])
+        for group, of_tiles in enumerate(self.circuits):
+            inputs_V = patches[:, group].mT.reshape(-1, n_rows)
+            if self.layer.tile_adc_V is None:
+                of_groups.append(self._solve(of_tiles[0], inputs_V))
+            else:
+                of_groups.append([self._digital_sum(of_tiles, inputs_V, self.layer.tile_adc_V, group)])
         lines_V = torch.stack([outputs[0] for outputs in of_groups])  # (groups, images * positions, cols)
         self.waiting = {place: of_groups[0][place] for place in range(1, len(self.names))}
         split = lines_V.unflatten(1, (n_images, n_positions)).permute(1, 0, 3, 2)  # (images, groups, cols, positions)
         return self.geometry.from_lines(split, voltage_V)
+
+    def _solve(self, circuit: list[CircuitLayer], inputs_V: Tensor) -> list[Tensor]:
+        """Outputs of each layer of a circuit, `(points, cols)`, V."""
+        result = run_chain(circuit, self.spec, inputs_V.numpy(), self.options)
+        if result.failure is not None:
+            raise SolverError(f"{', '.join(self.names)}: {result.failure}") from result.failure
+        self._tell(result.seconds, len(inputs_V))
+        return [torch.from_numpy(np.ascontiguousarray(out_V)) for out_V in result.outputs]
+
+    def _digital_sum(
+        self, of_tiles: list[list[CircuitLayer]], inputs_V: Tensor, full_scale_V: Tensor, group: int
+    ) -> Tensor:
+        """Each row of tiles is a circuit; their ADCs, the sum and the bias are digital."""
+        parts = inputs_V.split(self.spec.array.rows, dim=1)
+        partial_V = torch.stack([self._solve(*of_tile)[0] for of_tile in zip(of_tiles, parts, strict=True)])
+        sum_V = digital_sum(partial_V, full_scale_V.to(partial_V), self.spec)
+        if self.layer.bias_V is None:
+            return sum_V
+        cols = self.geometry.matrix_shape[2]
+        return sum_V + self.layer.bias_V[group * cols : (group + 1) * cols].to(sum_V)
 
     def _handed_out(self, place: int, voltage_V: Tensor) -> Tensor:
         out_V = self.waiting.pop(place)
