@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,8 @@ EXAMPLES = examples(
     "hrat train lenet5-mnist5k -o run",
     "hrat train lenet5-mnist5k -o run3 --spec yao2020 --set device.weight_bits=3 --epochs 10",
     "hrat train fc4-mnist5k -o plain --method plain",
+    "hrat train vgg16-cifar10 -o vgg --devices 4",
+    "hrat train vgg16-cifar10 -o vgg --devices 8 --nodes 2 --rendezvous node0:29400",
 )
 
 
@@ -49,6 +51,13 @@ def train(
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="Where to compute, as cpu or cuda.", show_default="cpu")
     ] = None,
+    devices: Annotated[
+        int, typer.Option(metavar="N", help="Processes on this machine: one for each GPU, or for some cores of a CPU.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(metavar="N", help="Machines; the same command is given on each.")] = 1,
+    rendezvous: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where several machines meet: an address of one of them.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, even if the folder holds a run.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the folder.")] = False,
 ) -> None:
@@ -56,24 +65,46 @@ def train(
 
     A run that was stopped goes on when the same command is given again.
     """
-    from hrat.recipes import train as train_recipe
     from hrat.reports.words import duration, percent
+    from hrat.training import join_ranks, launch
 
     chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
     hardware = chosen_spec(chosen, spec, settings)
     note_warnings(hardware)
     folder = output or Path("runs") / f"{chosen.name}-{method}"
-    run = train_recipe(
-        chosen,
-        folder,
-        method=method,
-        spec=hardware,
-        seed=seed,
-        resume=not fresh,
-        device=known_device(device),
-        tensorboard=tensorboard,
-        progress=True,
-    )
-    typer.echo(f"{percent(run.software)} of the test images right in software; trained in {duration(run.seconds)}")
-    typer.echo(f"the run is in {run.folder}")
-    next_step(f"hrat deploy {run.folder}")
+    known_device(device)
+    together = devices * nodes > 1
+    if together and device is None:
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    task = {
+        "recipe": chosen,
+        "folder": folder,
+        "method": method,
+        "spec": hardware,
+        "seed": seed,
+        "resume": not fresh,
+        "device": device,
+        "tensorboard": tensorboard,
+    }
+    if together:
+        told = launch(_train, task, devices=devices, nodes=nodes, rendezvous=rendezvous, device=device)
+    else:
+        with join_ranks(device):  # those that torchrun has started, or none
+            told = _train(task)
+    if told is None:  # on a machine whose ranks do not lead
+        return
+    software, seconds = told
+    typer.echo(f"{percent(software)} of the test images right in software; trained in {duration(seconds)}")
+    typer.echo(f"the run is in {folder}")
+    next_step(f"hrat deploy {folder}")
+
+
+def _train(task: dict[str, Any]) -> tuple[float, float] | None:
+    """What each rank does; the leading one tells the accuracy in software, and the seconds that training took."""
+    from hrat.recipes import train as train_recipe
+    from hrat.training import the_ranks
+
+    run = train_recipe(**task, progress=True)
+    return (run.software, run.seconds) if the_ranks().leads else None

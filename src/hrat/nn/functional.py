@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.encoding import Geometry, encode_pair
 from hrat.physics import achieved_conductance, pair_error_is_gaussian, sigma_S
@@ -20,6 +22,8 @@ __all__ = [
     "draw_difference_error",
     "draw_pair_error",
     "fuse",
+    "terms_of",
+    "track",
 ]
 
 PairError = tuple[Tensor, Tensor]
@@ -156,3 +160,31 @@ def fuse(
             shift = after.shift(gain_after)
             bias = shift if bias is None else gain_after * bias + shift
     return Fused(weight, gain, None if bias is None or not want_bias else alpha_out * bias)
+
+
+def terms_of(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = None) -> BatchNormTerms:
+    """Batch norm with the given statistics, or with its running ones."""
+    mean = bn.running_mean if mean is None else mean
+    var = bn.running_var if var is None else var
+    assert mean is not None  # prepare refuses batch norms that keep no running statistics
+    assert var is not None
+    return BatchNormTerms(mean, var, bn.weight, bn.bias, bn.eps, torch.rsqrt(var + bn.eps))
+
+
+def track(bn: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:
+    """Update the running statistics as `torch.nn.BatchNorm` does: unbiased variance, `momentum` or plain average."""
+    running_mean, running_var = cast(Tensor, bn.running_mean), cast(Tensor, bn.running_var)
+    assert bn.num_batches_tracked is not None
+    bn.num_batches_tracked.add_(1)
+    weight: Tensor | float
+    weight = 1.0 / bn.num_batches_tracked.to(running_mean.dtype) if bn.momentum is None else bn.momentum
+    mean = mean.detach().to(running_mean.dtype)
+    var = (var.detach() * (count / (count - 1))).to(running_var.dtype)
+    if torch.compiler.is_compiling():
+        # New tensors: the compiled backward may read the statistics that the forward used once more, and would find
+        # them overwritten.
+        bn.running_mean = torch.lerp(running_mean, mean, weight)
+        bn.running_var = torch.lerp(running_var, var, weight)
+    else:
+        running_mean.lerp_(mean, weight)
+        running_var.lerp_(var, weight)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hrat.encoding import Geometry, RowTiles, has_window
 from hrat.encoding.wires import effective_pair
 from hrat.errors import ConversionError
-from hrat.nn.functional import BatchNormTerms, Fused, PairError, draw_difference_error, draw_pair_error, fuse
+from hrat.nn.functional import (
+    BatchNormTerms,
+    Fused,
+    PairError,
+    draw_difference_error,
+    draw_pair_error,
+    fuse,
+    terms_of,
+    track,
+)
 from hrat.nn.partial_sums import digital_sum_ste
+from hrat.nn.ranks import world_size
 from hrat.nn.scratch import scratch_like
 from hrat.nn.straight_through import (
     OutputStage,
@@ -187,7 +197,7 @@ class CrossbarLayer(nn.Module):
         if self.form == "unfused" and self.training and self.batch_norm is not None:
             return self._unfused(lines, alpha_in, alpha_out, before, error, stage)
         if self.batch_norm is None or not learns_statistics:
-            after = None if self.batch_norm is None else _terms(self.batch_norm)
+            after = None if self.batch_norm is None else terms_of(self.batch_norm)
         elif self.form == "one_pass":
             return self._one_pass(lines, alpha_in, alpha_out, before, error, stage)
         else:
@@ -198,16 +208,16 @@ class CrossbarLayer(nn.Module):
 
     def targets(self, alpha_in: Tensor, alpha_out: Tensor) -> LayerTargets:
         """What this layer, as it is in eval mode, asks of the hardware."""
-        before = None if self.batch_norm_before is None else _terms(self.batch_norm_before)
-        after = None if self.batch_norm is None else _terms(self.batch_norm)
+        before = None if self.batch_norm_before is None else terms_of(self.batch_norm_before)
+        after = None if self.batch_norm is None else terms_of(self.batch_norm)
         fused = self._fuse(alpha_in, alpha_out, before, after)
         fraction, range_ = self._realise(fused)
         return LayerTargets(fraction, range_, fused.bias_V)
 
     def fused_weight(self, alpha_in: Tensor, alpha_out: Tensor) -> Tensor:
         """W' of eval mode, before any restriction, PyTorch layout."""
-        before = None if self.batch_norm_before is None else _terms(self.batch_norm_before)
-        after = None if self.batch_norm is None else _terms(self.batch_norm)
+        before = None if self.batch_norm_before is None else terms_of(self.batch_norm_before)
+        after = None if self.batch_norm is None else terms_of(self.batch_norm)
         fused = self._fuse(alpha_in, alpha_out, before, after)
         return fused.weight * self.geometry.out_view(fused.gain)
 
@@ -389,18 +399,20 @@ class CrossbarLayer(nn.Module):
         if self.batch_norm_before is None:
             return None
         if not learns_statistics:
-            return _terms(self.batch_norm_before)
+            return terms_of(self.batch_norm_before)
         count = self._values_per_channel(lines.voltage)
         mean, var = batch_statistics(lines.voltage)
         mean, var = mean / alpha_in, var / alpha_in**2
-        _track(self.batch_norm_before, mean, var, count)
-        return _terms(self.batch_norm_before, mean, var)
+        track(self.batch_norm_before, mean, var, count)
+        return terms_of(self.batch_norm_before, mean, var)
 
     def _terms_of_batch(self, lines: WordLines, alpha_in: Tensor, before: BatchNormTerms | None) -> BatchNormTerms:
         """Statistics of the undistorted pre-activation, with gradient: `two_pass` and `slice`."""
         assert self.batch_norm is not None
         if self.form == "slice":
-            lines = lines.first(max(SLICE_AT_LEAST, -(-lines.voltage.shape[0] // SLICE_OF_BATCH)))
+            ranks = world_size()  # which together hold the images of the slice
+            images = max(SLICE_AT_LEAST, -(-lines.voltage.shape[0] * ranks // SLICE_OF_BATCH))
+            lines = lines.first(-(-images // ranks))
         fused = self._fuse(alpha_in, alpha_in.new_ones(()), before, None)
         undistorted = lines.apply(fused.weight)
         count = self._values_per_channel(undistorted)
@@ -408,8 +420,8 @@ class CrossbarLayer(nn.Module):
         mean, var = fused.gain * mean, fused.gain**2 * var
         if fused.bias_V is not None:
             mean = mean + fused.bias_V
-        _track(self.batch_norm, mean, var, count)
-        return _terms(self.batch_norm, mean, var)
+        track(self.batch_norm, mean, var, count)
+        return terms_of(self.batch_norm, mean, var)
 
     def _one_pass(
         self,
@@ -426,7 +438,7 @@ class CrossbarLayer(nn.Module):
         v_out = clamp((sigma_running / sigma) (Q(W') + error) v + DAC(alpha_out (beta + gamma (b - mu) / sigma)))
         """
         assert self.batch_norm is not None
-        running = _terms(self.batch_norm)
+        running = terms_of(self.batch_norm)
         if self._is_one_product:
             # A scale of the whole layer moves the window with W', and is not seen in units of it.
             alpha_in, scale_out = _detach_scalar(alpha_in), _detach_scalar(alpha_out)
@@ -440,7 +452,7 @@ class CrossbarLayer(nn.Module):
         out, mean, var = normalise(
             u, alpha_out, gamma, beta, self._normal_bias(before), running, range_.detach(), stage
         )
-        _track(self.batch_norm, mean, var, count)
+        track(self.batch_norm, mean, var, count)
         return out
 
     def _distorted(self, lines: WordLines, fused: Fused, error: PairError | None) -> tuple[Tensor, Tensor]:
@@ -472,17 +484,17 @@ class CrossbarLayer(nn.Module):
         assert self.batch_norm is not None
         fused = self._fuse(alpha_in, self.weight.new_ones(()), before, None)
         out = self._crossbar(lines, fused, error, fused.bias_V)
-        terms = _terms(self.batch_norm)
+        terms = terms_of(self.batch_norm)
         if not self.batch_norm_frozen:
             count = self._values_per_channel(out)
             mean, var = batch_statistics(out)
-            _track(self.batch_norm, mean, var, count)
-            terms = _terms(self.batch_norm, mean, var)
+            track(self.batch_norm, mean, var, count)
+            terms = terms_of(self.batch_norm, mean, var)
         gain, view = terms.gain, self.geometry.channel_view
         return stage.limit_(out * view(alpha_out * gain) + view(alpha_out * terms.shift(gain)))
 
     def _values_per_channel(self, x: Tensor) -> int:
-        count = x.numel() // x.shape[1]
+        count = x.numel() // x.shape[1] * world_size()
         if count < 2:
             raise ConversionError(
                 "batch norm in training mode needs more than one value per channel, got a batch of shape "
@@ -501,31 +513,3 @@ def _scaled(value: Tensor, factor: Tensor) -> Tensor:
     if torch.is_grad_enabled() and (value.requires_grad or factor.requires_grad):
         return value * factor
     return value.mul_(factor)
-
-
-def _terms(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = None) -> BatchNormTerms:
-    """Batch norm with the given statistics, or with its running ones."""
-    mean = bn.running_mean if mean is None else mean
-    var = bn.running_var if var is None else var
-    assert mean is not None  # prepare refuses batch norms that keep no running statistics
-    assert var is not None
-    return BatchNormTerms(mean, var, bn.weight, bn.bias, bn.eps, torch.rsqrt(var + bn.eps))
-
-
-def _track(bn: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:
-    """Update the running statistics as `torch.nn.BatchNorm` does: unbiased variance, `momentum` or plain average."""
-    running_mean, running_var = cast(Tensor, bn.running_mean), cast(Tensor, bn.running_var)
-    assert bn.num_batches_tracked is not None
-    bn.num_batches_tracked.add_(1)
-    weight: Tensor | float
-    weight = 1.0 / bn.num_batches_tracked.to(running_mean.dtype) if bn.momentum is None else bn.momentum
-    mean = mean.detach().to(running_mean.dtype)
-    var = (var.detach() * (count / (count - 1))).to(running_var.dtype)
-    if torch.compiler.is_compiling():
-        # New tensors: the compiled backward may read the statistics that the forward used once more, and would find
-        # them overwritten.
-        bn.running_mean = torch.lerp(running_mean, mean, weight)
-        bn.running_var = torch.lerp(running_var, var, weight)
-    else:
-        running_mean.lerp_(mean, weight)
-        running_var.lerp_(var, weight)

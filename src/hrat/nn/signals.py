@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hrat.nn.straight_through import convert_ste
+from hrat.nn.functional import BatchNormTerms, track
+from hrat.nn.ranks import world_size
+from hrat.nn.straight_through import batch_statistics, convert_ste
 from hrat.physics import clamp_to, input_voltage, island_value, normal_scale
 from hrat.spec import HardwareSpec
 
-__all__ = ["InputDac", "IslandAdc", "IslandBatchNorm", "Reader", "Scale", "SwingClamp"]
+__all__ = ["InputDac", "IslandAdc", "IslandBatchNorm", "Reader", "Scale", "SwingClamp", "batch_norm_over_ranks"]
 
 
 class Scale(nn.Module):
@@ -81,8 +84,20 @@ class IslandBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normal scale to normal scale."""
         self.batch_norm.train(self.training and not self.batch_norm_frozen)
-        out: Tensor = self.batch_norm(x)
+        out: Tensor = self.batch_norm(x) if world_size() == 1 else batch_norm_over_ranks(self.batch_norm, x)
         return out
+
+
+def batch_norm_over_ranks(bn: _BatchNorm, x: Tensor) -> Tensor:
+    """`bn(x)` with the statistics of the batch of all ranks; on a CPU too, where torch's SyncBatchNorm does not run."""
+    if not bn.training:
+        return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, False, 0.0, bn.eps)
+    mean, var = batch_statistics(x)
+    if bn.running_mean is not None:
+        track(bn, mean, var, x.numel() // x.shape[1] * world_size())
+    terms = BatchNormTerms(mean, var, bn.weight, bn.bias, bn.eps, torch.rsqrt(var + bn.eps))
+    view = (-1, *(1,) * (x.ndim - 2))
+    return (x * terms.gain.view(view) + terms.shift(terms.gain).view(view)).to(x.dtype)
 
 
 class SwingClamp(nn.Module):

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hrat.encoding import Geometry, encode_pair, quantise_fraction_
 from hrat.nn.functional import BatchNormTerms
+from hrat.nn.ranks import mean_over_ranks, world_size
 from hrat.nn.scratch import in_parts, scratch_like
 from hrat.physics import convert
 from hrat.spec import Device
@@ -210,7 +212,18 @@ class OutputStage:
 
 
 def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel (dimension 1), `(channels,)`, at least in single precision."""
+    """Mean and biased variance of each channel (dimension 1), `(channels,)`, at least in single precision.
+
+    Over the batch of all ranks, where several train together.
+    """
+    mean, var = _own_statistics(x)
+    if world_size() == 1:
+        return mean, var
+    own, mean = mean, mean_over_ranks(mean)
+    return mean, mean_over_ranks(var + (own - mean).square())
+
+
+def _own_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     plain = torch.compiler.is_compiling() or x.device.type not in ("cpu", "cuda")
     if plain or (torch.is_grad_enabled() and x.requires_grad):
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
@@ -233,6 +246,22 @@ def _affine(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
     view = _channels(x)
     out = (x * factor.view(view)).add_(offset.view(view))  # `factor` is in single precision at least
     return out.to(x.dtype)
+
+
+def _batch_norm_backward_over_ranks(
+    grad: Tensor, u: Tensor, factor: Tensor, mean: Tensor, inverse: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`(du, D, S, S of all ranks)` in the notation of `_Normalise`: du of the whole batch, D and S of this rank's part.
+
+    The gradients of gamma and beta add up over the ranks when those of all parameters do.
+    """
+    _, along, total = _batch_norm_backward(grad, u, None, None, None, mean, inverse, True, 0.0, [False, True, True])
+    sums = torch.stack((along, total))
+    dist.all_reduce(sums)
+    per_value = factor / (u.numel() // u.shape[1] * world_size())
+    slope = -per_value * inverse * sums[0]
+    of_u = _affine(u, slope, -slope * mean - per_value * sums[1])
+    return of_u.addcmul_(grad, factor.to(u.dtype).view(_channels(u))), along, total, sums[1]
 
 
 class _Normalise(torch.autograd.Function):
@@ -277,20 +306,26 @@ class _Normalise(torch.autograd.Function):
         u, out, alpha_out, gamma, beta, bias, offset, mean, inverse, factor = ctx.saved_tensors
         stage: OutputStage = ctx.stage
         held = _clamp_backward(grad, out, stage.low_V, stage.high_V, scratch_like(grad))
-        of_u, along, total = _batch_norm_backward(
-            held, u, factor / inverse, None, None, mean, inverse, True, 0.0, [True, True, True]
-        )
+        if world_size() == 1:
+            of_u, along, total = _batch_norm_backward(
+                held, u, factor / inverse, None, None, mean, inverse, True, 0.0, [True, True, True]
+            )
+            all_total = total
+        else:
+            of_u, along, total, all_total = _batch_norm_backward_over_ranks(held, u, factor, mean, inverse)
         if stage.dac_bits is not None:
-            through_dac = _hardtanh_backward(total, offset, -stage.dac_full_scale_V, stage.dac_full_scale_V)
+            through_dac, all_through = (
+                _hardtanh_backward(each, offset, -stage.dac_full_scale_V, stage.dac_full_scale_V)
+                for each in (total, all_total)
+            )
             may_look = u.device.type == "cpu" and not torch.compiler.is_compiling()
-            if not (may_look and torch.equal(through_dac, total)):
+            if not (may_look and torch.equal(through_dac, total) and torch.equal(all_through, all_total)):
                 # A DAC that saturates passes no gradient of its argument, the rest of y: of f u alone there is
                 #   du = f (g - x^ D'/N),     D' = D + S mean / sigma in place of D, and 0 in place of S.
                 mean_x = mean * inverse
-                lost = total - through_dac
-                change = factor * lost / (u.numel() // u.shape[1])
+                change = factor * (all_total - all_through) / (u.numel() // u.shape[1] * world_size())
                 of_u += _affine(u, -change * inverse * mean_x, change * (1 + mean_x * mean_x))
-                along, total = torch.addcmul(along, lost, mean_x), through_dac
+                along, total = torch.addcmul(along, total - through_dac, mean_x), through_dac
         along = along.masked_fill_(inverse.abs() <= NO_SIGNAL, 0.0)  # a dead channel has no x^ to go along
         of_alpha = gamma * along + beta * total
         return (

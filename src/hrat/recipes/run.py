@@ -17,7 +17,7 @@ from hrat.recipes.methods import METHODS, mapped, prepared_for, trainable
 from hrat.recipes.networks import build_network
 from hrat.recipes.recipe import Recipe, load_recipe
 from hrat.spec import HardwareSpec, load_spec
-from hrat.training import DataSplits, accuracy, fit, load_data, load_weights, make_loader
+from hrat.training import DataSplits, accuracy, fit, load_data, load_weights, make_loader, the_ranks
 from hrat.training.checkpoint import save_state
 from hrat.training.data import AUGMENTATIONS
 
@@ -57,6 +57,8 @@ def train(
 ) -> Run:
     """Train a recipe and leave the result in `folder`: `run.json`, `model.pt`, `last.pt`, `metrics.csv`.
 
+    Ranks that have joined each other (`hrat.training.launch`, `torchrun`) train it together; each calls this.
+
     Args:
         recipe: a recipe, its name, or a TOML file.
         folder: where the run lives; a run that was interrupted goes on from there.
@@ -84,7 +86,8 @@ def train(
             "(--fresh)"
         )
     identity = {"recipe": recipe.to_dict(), "spec": chosen.to_dict(), "method": method, "seed": seed}
-    before = _read(root) if resume and (root / "run.json").is_file() else {}
+    ranks = the_ranks()
+    before = ranks.from_leader(_read(root) if ranks.leads and resume and (root / "run.json").is_file() else {})
     if isinstance(before.get("recipe"), dict):  # one of an older version lacks the fields that came since
         before["recipe"] = Recipe.from_dict(before["recipe"]).to_dict()
     if before and {key: before.get(key) for key in identity} != json.loads(json.dumps(identity)):
@@ -93,9 +96,10 @@ def train(
             f"{root} holds a run with another {' and '.join(changed)}; expected the same to go on with it. Give "
             "another folder, or begin anew (--fresh)"
         )
-    if "software" in before and (root / "model.pt").is_file():
+    if ranks.from_leader("software" in before and (root / "model.pt").is_file()):
         return load_run(root, data=data)
-    write_atomic(root / "run.json", json.dumps(identity, indent=2) + "\n")
+    if ranks.leads:
+        write_atomic(root / "run.json", json.dumps(identity, indent=2) + "\n")
     torch.manual_seed(seed)
     module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
     augment = None if recipe.augment is None else AUGMENTATIONS[recipe.augment]
@@ -114,11 +118,12 @@ def train(
     model = mapped(METHODS[method], module.cpu(), recipe, chosen, data.train).cpu().eval()
     # A network that was trained without restrictions is measured without them, one that knows them with them.
     with restrictions(model, chosen if METHODS[method].restricted else chosen.ideal()):
-        software = accuracy(model, make_loader(data.test, TEST_BATCH))
-    save_state(root / "model.pt", {"model": model.state_dict()})
-    write_atomic(
-        root / "run.json", json.dumps({**identity, "software": software, "seconds": result.seconds}, indent=2) + "\n"
-    )
+        # By each rank alone, on a CPU, where the model is by now.
+        software = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
+    if ranks.leads:
+        save_state(root / "model.pt", {"model": model.state_dict()})
+        finished = {**identity, "software": software, "seconds": result.seconds}
+        write_atomic(root / "run.json", json.dumps(finished, indent=2) + "\n")
     return Run(
         folder=root,
         model=model,

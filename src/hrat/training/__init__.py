@@ -7,17 +7,22 @@ from hrat.training.data import ArrayDataset, DataSplits, folder_data, load_data,
 from hrat.training.fit import FitResult, accuracy, fit
 from hrat.training.optimizer import parameter_groups
 from hrat.training.options import FitOptions
+from hrat.training.ranks import Ranks, join_ranks, launch, the_ranks
 
 __all__ = [
     "ArrayDataset",
     "DataSplits",
     "FitOptions",
     "FitResult",
+    "Ranks",
     "accuracy",
     "fit",
     "folder_data",
+    "join_ranks",
+    "launch",
     "load_data",
     "load_weights",
     "make_loader",
     "parameter_groups",
+    "the_ranks",
 ]

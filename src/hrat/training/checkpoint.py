@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from hrat.errors import TrainingError
 from hrat.files import atomic_path
@@ -41,6 +41,16 @@ class RandomState:
                     generator = getattr(holder, "generator", None)
                     if isinstance(generator, torch.Generator):
                         self._generators[key] = generator
+
+        order = getattr(getattr(loader, "sampler", None), "sampler", getattr(loader, "sampler", None))
+        self.loader_draws_from_default = isinstance(order, RandomSampler) and order.generator is None
+
+    def part_ways(self, rank: int) -> None:
+        """Give the rank random numbers of its own, for all but the loader."""
+        seed = int(torch.randint(2**62, ())) + rank
+        torch.manual_seed(seed)
+        if "noise" in self._generators:
+            self._generators["noise"].manual_seed(seed)
 
     def get(self) -> dict[str, Any]:
         """A copy of all states as plain data."""

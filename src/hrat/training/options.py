@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hrat.errors import TrainingError
 
@@ -20,9 +20,10 @@ class FitOptions:
     epochs: int = 20
     """Passes over the training data."""
     lr: float = 2e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of the weights."""
     scale_lr: float | None = None
-    """Peak learning rate of the learned scales and weight ranges; 0.3 of that of the weights if none is given."""
+    """Peak learning rate of the learned scales and weight ranges; if none is given 0.3 of that of the weights
+    where AdamW trains these, 6e-4 where SGD does."""
     weight_decay: float = 1e-4
     """Decay of the weights; scales, biases and batch norm never decay."""
     warmup: float = 0.05
@@ -35,10 +36,21 @@ class FitOptions:
     """Label smoothing of the cross entropy."""
     clip_norm: float | None = 1.0
     """Largest norm of the gradient; longer ones are shortened to it."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """adamw, or sgd with Nesterov momentum; scales, whose gradients are of another size, have AdamW either way."""
+    momentum: float = 0.9
+    """Of sgd."""
+    accumulate: int = 1
+    """Parts in which each batch is worked on, one by one, to save memory; batch norm sees one part at a time."""
     amp: bool = False
     """Compute in bfloat16 where autocast allows it."""
+    channels_last: bool = False
+    """Keep images and kernels in the layout that suits tensor cores."""
     compile: bool = False
     """Compile the model with torch.compile."""
+    rank_noise: Literal["shared", "per_rank"] = "shared"
+    """Of several ranks: shared, all draw the same random numbers, so that a batch meets one chip and training does not
+    depend on their number; per_rank, each its own, so that a batch meets as many chips as there are ranks."""
     val_chips: int = 3
     """Random chips over which validation averages."""
     checkpoint_every_s: float = 60.0
@@ -50,12 +62,17 @@ class FitOptions:
         Raises:
             TrainingError: a value out of its range.
         """
-        for name in ("epochs", "val_chips"):
+        for name in ("epochs", "val_chips", "accumulate"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"expected {name} to be at least 1, got {getattr(self, name)}")
         for name in ("warmup", "noise_ramp", "freeze"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise TrainingError(f"expected {name}, a part of the training, in [0, 1], got {getattr(self, name)}")
+        for name, known in (("optimizer", ("adamw", "sgd")), ("rank_noise", ("shared", "per_rank"))):
+            if getattr(self, name) not in known:
+                raise TrainingError(f"expected {name} to be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if not 0.0 <= self.momentum < 1.0:
+            raise TrainingError(f"expected momentum in [0, 1), got {self.momentum}")
         if not self.lr > 0.0:
             raise TrainingError(f"expected a positive learning rate lr, got {self.lr}")
 
