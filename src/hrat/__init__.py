@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hrat.programming import age, characterise, program
     from hrat.simulation import simulate
     from hrat.spec import Array, Device, HardwareSpec, Periphery, Programming, load_spec
+    from hrat.sweeps import sweep
     from hrat.training import fit
 
 try:
@@ -51,6 +52,7 @@ __all__ = [
     "prepare",
     "program",
     "simulate",
+    "sweep",
     "use_chip",
 ]
 
@@ -63,6 +65,7 @@ _ROOMS = {
     "programming": ("age", "characterise", "program"),
     "simulation": ("simulate",),
     "spec": ("Array", "Device", "HardwareSpec", "Periphery", "Programming", "load_spec"),
+    "sweeps": ("sweep",),
     "training": ("fit",),
 }
 

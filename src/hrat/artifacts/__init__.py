@@ -12,6 +12,7 @@ from hrat.artifacts.faults import FaultMap, LayerFaults
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.results import SimulationResult
 from hrat.artifacts.storage import SCHEMA_VERSION, kind_of
+from hrat.artifacts.sweep_table import SweepTable
 from hrat.artifacts.tables import export_csv
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "SimulationResult",
     "StateFigures",
     "Status",
+    "SweepTable",
     "export_csv",
     "load",
 ]

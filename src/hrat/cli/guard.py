@@ -31,11 +31,12 @@ ORDER = (
     "verify",
     "netlist",
     "compare",
+    "sweep",
     "inspect",
 )
 
 # Verbs whose runs are in a folder, where the same command finds them again.
-RESUMED = ("train", "compare", "demo")
+RESUMED = ("train", "compare", "sweep", "demo")
 
 
 class Verbs(TyperGroup):

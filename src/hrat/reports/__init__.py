@@ -10,6 +10,8 @@ from hrat.reports.comparison_tables import comparison_markdown, comparison_table
 from hrat.reports.device_figure import device_figure
 from hrat.reports.device_words import device_sentences, fit_table
 from hrat.reports.programming_figure import programming_figure
+from hrat.reports.sweep_figure import sweep_figure
+from hrat.reports.sweep_tables import sweep_table
 from hrat.reports.verification_figure import verification_figure
 from hrat.reports.verification_tables import verification_table
 
@@ -25,6 +27,8 @@ __all__ = [
     "fit_table",
     "programming_figure",
     "simulation_table",
+    "sweep_figure",
+    "sweep_table",
     "verification_figure",
     "verification_table",
 ]

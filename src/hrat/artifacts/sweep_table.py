@@ -1,0 +1,123 @@
+"""The results of a sweep: one row for each trial, with what was varied and what came of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hrat.errors import ArtifactError, MissingDependencyError
+from hrat.files import atomic_path, write_atomic
+
+__all__ = ["SweepTable"]
+
+OUTCOMES = (
+    *("status", "mean", "worst", "std", "val_mean", "val_worst", "val_std", "software", "chips"),
+    *("train_seconds", "seconds", "cached", "error", "key"),
+)
+"""Columns behind those of what was varied."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepTable:
+    """All trials of a sweep."""
+
+    recipe: str
+    data: str
+    spec: str
+    varied: tuple[str, ...]
+    """Names of what was varied, which are columns."""
+    search: str
+    """grid, random or bayes."""
+    held_out: int
+    """Training images that were not trained on, on which `val_mean` was measured."""
+    n_test: int
+    rows: tuple[dict[str, Any], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns that have a value somewhere."""
+        there = {name for row in self.rows for name in row}
+        return (*self.varied, *(name for name in OUTCOMES if name in there))
+
+    @property
+    def done(self) -> tuple[dict[str, Any], ...]:
+        """The rows of trials that have a result."""
+        return tuple(row for row in self.rows if row["status"] == "done")
+
+    @property
+    def failed(self) -> tuple[dict[str, Any], ...]:
+        """The rows of trials that have none."""
+        return tuple(row for row in self.rows if row["status"] != "done")
+
+    @property
+    def score(self) -> str:
+        """The column by which trials are compared: held-out images where there are some."""
+        return "val_mean" if self.held_out else "mean"
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The row with the highest score."""
+        return max(self.done, key=lambda row: row[self.score], default=None)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write as JSON, CSV or Parquet, by the suffix, whole or not at all.
+
+        Raises:
+            ArtifactError: another suffix.
+            MissingDependencyError: Parquet without pyarrow.
+        """
+        match Path(path).suffix:
+            case ".json":
+                return write_atomic(path, json.dumps(asdict(self), indent=1) + "\n")
+            case ".csv":
+                text = io.StringIO()
+                writer = csv.DictWriter(text, self.columns, restval="")
+                writer.writeheader()
+                writer.writerows(self.rows)
+                return write_atomic(path, text.getvalue())
+            case ".parquet":
+                return self._save_parquet(path)
+            case suffix:
+                raise ArtifactError(f"expected a .json, .csv or .parquet file, got '{suffix}' ({path})")
+
+    def _save_parquet(self, path: str | os.PathLike[str]) -> Path:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError as error:
+            raise MissingDependencyError(
+                'Parquet needs pyarrow, which is not installed; pip install "hrat[sweep]"'
+            ) from error
+        columns = {}
+        for name in self.columns:
+            values = [row.get(name) for row in self.rows]
+            kinds = {type(value) for value in values if value is not None}
+            # A column has one type: numbers of both kinds are floats, and a mixture is text.
+            if kinds == {int, float}:
+                values = [None if value is None else float(value) for value in values]
+            elif len(kinds) > 1:
+                values = [None if value is None else str(value) for value in values]
+            columns[name] = values
+        about = {key: str(value) for key, value in asdict(self).items() if key != "rows"}
+        table = pyarrow.table(columns).replace_schema_metadata({f"hrat.{key}": value for key, value in about.items()})
+        with atomic_path(path) as temporary:
+            pyarrow.parquet.write_table(table, temporary)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SweepTable:
+        """Read the JSON that `save` wrote.
+
+        Raises:
+            ArtifactError: the file is damaged or foreign.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(**{**data, "varied": tuple(data["varied"]), "rows": tuple(data["rows"])})
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path} is damaged or no table of a sweep: {error}") from error

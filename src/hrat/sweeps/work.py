@@ -1,0 +1,107 @@
+"""What a worker does: train the network of some trials, and test it on the chips of each of them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrat.errors import HratError
+from hrat.mapping import deploy
+from hrat.nn import PreparedModel, restrictions
+from hrat.programming import program_lots
+from hrat.recipes.methods import METHODS, mapped, trainable
+from hrat.recipes.networks import build_network
+from hrat.recipes.run import TEST_BATCH, Run, train
+from hrat.simulation import simulate
+from hrat.sweeps.trial import Trial
+from hrat.training import ArrayDataset, DataSplits, load_data, load_weights, make_loader
+
+__all__ = ["work"]
+
+
+def work(trials: list[dict[str, Any]], folder: str, threads: int) -> list[dict[str, Any]]:
+    """Results of trials that share a training, in their order; of one that fails its error.
+
+    Args:
+        trials: `Trial.to_dict`, all of one `training_key`.
+        folder: where the training run lives, and is gone on with if it was stopped.
+        threads: of torch.
+    """
+    torch.set_num_threads(threads)
+    chosen = [Trial.from_dict(trial) for trial in trials]
+    started = time.monotonic()
+    try:
+        data = load_data(chosen[0].recipe.data, val_size=chosen[0].held_out)
+        run = _trained(chosen[0], Path(folder), data)
+    except (HratError, OSError, ValueError, RuntimeError) as error:
+        return [_failed(error) for _ in chosen]
+    seconds = time.monotonic() - started
+    results = []
+    for trial in chosen:
+        started = time.monotonic()
+        try:
+            result = _tested(trial, run, data)
+        except (HratError, OSError, ValueError, RuntimeError) as error:
+            results.append(_failed(error))
+            continue
+        results.append({**result, "train_seconds": run.seconds, "seconds": seconds + time.monotonic() - started})
+    return results
+
+
+def _failed(error: Exception) -> dict[str, Any]:
+    return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+
+
+def _trained(trial: Trial, folder: Path, data: DataSplits) -> Run:
+    method = "plain" if trial.method == "float" else trial.method
+    return train(
+        trial.recipe,
+        folder,
+        method=method,
+        spec=_for_training(trial, folder),
+        seed=trial.seed,
+        progress=False,
+        data=data,
+    )
+
+
+def _for_training(trial: Trial, folder: Path) -> Any:
+    """The hardware of the run; one that training does not depend on stays as the run that is there has it."""
+    if METHODS[trial.method].restricted or not (folder / "run.json").is_file():
+        return trial.spec
+    import json
+
+    return type(trial.spec).from_dict(json.loads((folder / "run.json").read_text(encoding="utf-8"))["spec"])
+
+
+def _tested(trial: Trial, run: Run, data: DataSplits) -> dict[str, Any]:
+    found: dict[str, Any] = {"status": "done", "error": "", "software": run.software}
+    if trial.method == "float":
+        found.update(mean=run.software, worst=run.software, std=0.0, chips=0)
+        return found
+    model = _for_chips(trial, run, data.train)
+    with restrictions(model, trial.on_chip):
+        deployment = deploy(model)
+    for prefix, images in (("", data.test), ("val_", data.val)):
+        if images is None:
+            continue
+        lots = program_lots(deployment, chips=trial.n_chips)
+        result = simulate(lots, make_loader(images, TEST_BATCH), keep_outputs=False)
+        accuracies = torch.tensor(result.accuracies, dtype=torch.float64)
+        found[f"{prefix}mean"], found[f"{prefix}worst"] = float(accuracies.mean()), float(accuracies.min())
+        found[f"{prefix}std"] = float(accuracies.std()) if len(accuracies) > 1 else 0.0
+    found["chips"] = trial.n_chips
+    return found
+
+
+def _for_chips(trial: Trial, run: Run, images: ArrayDataset) -> PreparedModel:
+    """The trained network, mapped to the trial's hardware where training knew none."""
+    method = METHODS[trial.method]
+    if method.restricted:
+        return run.model
+    network = trainable(method, build_network(trial.recipe.network), trial.recipe, trial.spec, images)
+    load_weights(network, run.folder / "last.pt")
+    return mapped(method, network, trial.recipe, trial.spec, images).cpu().eval()

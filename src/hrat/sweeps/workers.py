@@ -1,0 +1,140 @@
+"""Processes that work through a list of jobs. One that dies takes nothing along but the job it was at."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+__all__ = ["Died", "in_processes"]
+
+ATTEMPTS = 3
+"""How often a job is begun whose worker dies each time."""
+
+
+class Died:
+    """In place of a result: the workers that were at a job died, each time."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+class _Worker:
+    """A process and the pipe to it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_serve, args=(theirs, function), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.job: int | None = None
+
+    def give(self, job: int, args: tuple[Any, ...]) -> None:
+        """Set it to work."""
+        self.job = job
+        self.pipe.send(args)
+
+    def stop(self) -> None:
+        """End it, whatever it is at; one that is idle leaves by itself when the pipe closes."""
+        self.pipe.close()
+        if self.job is None:
+            self.process.join(timeout=10)
+        if self.process.is_alive():
+            self.process.terminate()
+            self.process.join(timeout=10)
+        if self.process.is_alive():
+            self.process.kill()
+
+
+def _serve(pipe: Connection, function: Callable[..., Any]) -> None:
+    """The loop of a worker. Ctrl-C is for the process that started it, which ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            args = pipe.recv()
+        except (EOFError, OSError):  # the process that started it is gone
+            return
+        try:
+            found: tuple[bool, Any] = (True, function(*args))
+        except BaseException:  # whatever it is, the one who waits must hear of it
+            found = (False, traceback.format_exc())
+        pipe.send(found)
+
+
+def in_processes(
+    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, workers: int
+) -> Iterator[tuple[int, Any]]:
+    """Call a function for each job, in several processes.
+
+    Args:
+        function: of a module, so that other processes can import it; it must not raise.
+        jobs: its arguments.
+        workers: processes.
+
+    Yields:
+        `(number of the job, result)` as they come; a `Died` in place of a result where each attempt ended with the
+        death of its worker.
+
+    Raises:
+        RuntimeError: the function raised.
+    """
+    waiting = deque(range(len(jobs)))
+    attempts = [0] * len(jobs)
+    crew: list[_Worker] = []
+    try:
+        while waiting or any(worker.job is not None for worker in crew):
+            idle = [worker for worker in crew if worker.job is None]
+            while waiting and (idle or len(crew) < workers):
+                if not idle:
+                    crew.append(_Worker(function))
+                    idle.append(crew[-1])
+                job = waiting.popleft()
+                attempts[job] += 1
+                worker = idle.pop()
+                try:
+                    worker.give(job, jobs[job])
+                except OSError:  # it died while it was idle: `_heard` says so
+                    continue
+            ready = wait([worker.pipe for worker in crew if worker.job is not None])
+            for worker in [worker for worker in crew if worker.pipe in ready]:
+                number, worker.job = worker.job, None
+                assert number is not None
+                heard = _heard(worker)
+                if not isinstance(heard, Died):
+                    yield number, heard
+                    continue
+                crew.remove(worker)
+                worker.stop()
+                if attempts[number] < ATTEMPTS:
+                    waiting.append(number)
+                else:
+                    yield number, Died(f"{heard.why}, {ATTEMPTS} times")
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+def _heard(worker: _Worker) -> Any:
+    """What a worker has to say, or that it died."""
+    try:
+        good, found = worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join(timeout=10)
+        code = worker.process.exitcode
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+        return Died(f"the worker died {how}")
+    if not good:
+        raise RuntimeError(f"a worker failed:\n{found}")
+    return found
+
+
+def cores_for(workers: int) -> int:
+    """Threads for each of the workers."""
+    return max(1, (os.cpu_count() or 1) // workers)

@@ -1,0 +1,35 @@
+"""Processes that work through jobs: one that dies takes nothing along, and nothing is done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hrat.sweeps.workers import Died, in_processes
+from sweeps.jobs import dies_at_first, fails
+
+
+def begun(folder: Path) -> list[int]:
+    return [len((folder / str(number)).read_text()) for number in range(4)]
+
+
+def test_a_worker_that_is_killed_has_its_job_done_again_and_no_other(tmp_path: Path) -> None:
+    jobs = [(number, str(tmp_path), 2) for number in range(4)]
+    found = dict(in_processes(dies_at_first, jobs, workers=2))
+    assert found == {number: f"job {number}" for number in range(4)}
+    assert begun(tmp_path) == [1, 3, 1, 1]
+
+
+def test_a_job_that_kills_each_worker_is_given_up_and_the_rest_goes_on(tmp_path: Path) -> None:
+    jobs = [(number, str(tmp_path), 99) for number in range(4)]
+    found = dict(in_processes(dies_at_first, jobs, workers=2))
+    assert [found[number] for number in (0, 2, 3)] == ["job 0", "job 2", "job 3"]
+    assert isinstance(found[1], Died)
+    assert found[1].why == "the worker died by signal 9, 3 times"
+    assert begun(tmp_path) == [1, 3, 1, 1]
+
+
+def test_a_fault_of_the_function_is_not_hidden(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"a worker failed:(.|\n)*ZeroDivisionError"):
+        list(in_processes(fails, [(0, str(tmp_path), 0)], workers=1))
