@@ -25,6 +25,8 @@ VERBS = [
     "verify",
     "netlist",
     "compare",
+    "sweep",
+    "reproduce",
     "inspect",
 ]
 

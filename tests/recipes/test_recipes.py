@@ -31,14 +31,15 @@ def quick(name: str = "fc4-mnist5k", epochs: int = 2):
 
 def test_every_recipe_loads_and_its_network_is_the_papers() -> None:
     names = {"fc4-mnist", "fc4-mnist5k", "lenet5-mnist", "lenet5-mnist5k", "vgg16-cifar10-short"}
+    names |= {"vgg16-cifar10", "vgg16-cifar100", "resnet20-cifar10"}
     assert names <= set(recipe_names())
     shapes = {}
     for name in recipe_names():
         recipe = load_recipe(name)
         network = build_network(recipe.network)
         shapes[recipe.network] = [tuple(p.shape) for n, p in network.named_parameters() if p.ndim >= 2]
-        image = (3, 32, 32) if recipe.data == "cifar10" else (1, 28, 28)
-        assert network.eval()(torch.zeros(2, *image)).shape == (2, 10)
+        image = (3, 32, 32) if recipe.data.startswith("cifar") else (1, 28, 28)
+        assert network.eval()(torch.zeros(2, *image)).shape == (2, 100 if recipe.data == "cifar100" else 10)
     assert shapes["fc4"] == [(256, 784), (128, 256), (64, 128), (10, 64)]
     assert shapes["lenet5"] == [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)]
 
@@ -273,3 +274,53 @@ def test_without_fusing_batch_norm_stays_apart_in_all_of_training(digits: DataSp
     freeze_batch_norm(fused)
     set_noise_strength(fused, 0.0)
     assert torch.equal(fused.train()(x), fused.eval()(x))
+
+
+def test_what_a_recipe_says_of_gpus_holds_there_alone() -> None:
+    recipe = load_recipe("vgg16-cifar10")
+    on_cpu, on_gpu = recipe.on("cpu"), recipe.on("cuda")
+    assert not any((on_cpu.fit.amp, on_cpu.fit.compile, on_cpu.fit.channels_last))
+    assert on_gpu.fit.amp
+    assert on_gpu.fit.compile
+    assert on_gpu.fit.channels_last
+    assert on_gpu.fit.lr == on_cpu.fit.lr == recipe.fit.lr
+    assert on_cpu.gpu == on_gpu.gpu == {}
+    assert load_recipe("fc4-mnist").on("cuda") == load_recipe("fc4-mnist")
+    with pytest.raises(TrainingError, match="unknown training option 'ampp'; did you mean 'amp'"):
+        replace(recipe, gpu={"ampp": True})
+
+
+@pytest.mark.parametrize("name", ["vgg16-eighth", "resnet20"])
+def test_the_settings_for_gpus_train_in_one_graph_and_as_eager_does(name: str) -> None:
+    """Half precision, channels-last, compiled without a graph break: forward and backward of a step."""
+    torch.manual_seed(0)
+    x, y = torch.randn(16, 3, 32, 32), torch.arange(16) % 10
+    found = []
+    for compiled in (False, True):
+        torch.manual_seed(1)
+        model = hrat.prepare(build_network(name), hrat.load_spec("generic-4bit").without("error"), x).train()
+        model = model.to(memory_format=torch.channels_last)
+        torch._dynamo.reset()
+        call = torch.compile(model, backend="aot_eager", fullgraph=True) if compiled else model
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = torch.nn.functional.cross_entropy(call(x.to(memory_format=torch.channels_last)), y)
+        loss.backward()
+        assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters())
+        found.append(float(loss))
+    assert found[0] == pytest.approx(found[1], rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["vgg16-cifar10", "vgg16-cifar100", "resnet20-cifar10"])
+def test_the_full_recipes_train_on_images_of_their_kind(name: str, tmp_path: Path) -> None:
+    """A step of each on a few made images, from the recipe to a simulated chip."""
+    recipe = load_recipe(name)
+    classes = 100 if recipe.data == "cifar100" else 10
+    labels = torch.arange(40) % classes
+    images = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8)
+    part = ArrayDataset(images, labels, mean=(0.5,) * 3, std=(0.25,) * 3, num_classes=classes)
+    data = DataSplits(name=recipe.data, train=part, val=None, test=part, classes=tuple(map(str, range(classes))))
+    short = replace(recipe, batch_size=20, fit=recipe.fit.replace(epochs=1))
+    run = train(short, tmp_path, data=data, progress=False)
+    chip = hrat.program(hrat.deploy(run.model), chips=2)
+    result = hrat.simulate(chip, make_loader(data.test, 20))
+    assert len(result.accuracies) == 2

@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from hrat.cli import compare, demo, deploy, inspect, netlist, program, recipes, simulate, sweep, train, verify
+from hrat.cli import (
+    compare,
+    demo,
+    deploy,
+    inspect,
+    netlist,
+    program,
+    recipes,
+    reproduce,
+    simulate,
+    sweep,
+    train,
+    verify,
+)
 from hrat.cli.device import device_app
 from hrat.cli.guard import Verbs
 from hrat.cli.output import examples
@@ -65,6 +78,7 @@ app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.command("netlist", epilog=netlist.EXAMPLES)(netlist.netlist)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
+app.command("reproduce", epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
 
 

@@ -32,11 +32,12 @@ ORDER = (
     "netlist",
     "compare",
     "sweep",
+    "reproduce",
     "inspect",
 )
 
 # Verbs whose runs are in a folder, where the same command finds them again.
-RESUMED = ("train", "compare", "sweep", "demo")
+RESUMED = ("train", "compare", "sweep", "reproduce", "demo")
 
 
 class Verbs(TyperGroup):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from hrat.cli.options import (
     known_device,
 )
 from hrat.cli.output import examples, next_step, note_warnings
+
+if TYPE_CHECKING:
+    from hrat.recipes import Recipe
 
 __all__ = ["EXAMPLES", "train"]
 
@@ -78,33 +81,34 @@ def train(
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    task = {
-        "recipe": chosen,
-        "folder": folder,
+    options = {
         "method": method,
         "spec": hardware,
         "seed": seed,
         "resume": not fresh,
         "device": device,
         "tensorboard": tensorboard,
+        "progress": True,
     }
     if together:
-        told = launch(_train, task, devices=devices, nodes=nodes, rendezvous=rendezvous, device=device)
+        told = launch(
+            _train, chosen, folder, options, devices=devices, nodes=nodes, rendezvous=rendezvous, device=device
+        )
     else:
         with join_ranks(device):  # those that torchrun has started, or none
-            told = _train(task)
+            told = _train(chosen, folder, options)
     if told is None:  # on a machine whose ranks do not lead
         return
-    software, seconds = told
+    software, seconds, place = told
     typer.echo(f"{percent(software)} of the test images right in software; trained in {duration(seconds)}")
-    typer.echo(f"the run is in {folder}")
-    next_step(f"hrat deploy {folder}")
+    typer.echo(f"the run is in {place}")
+    next_step(f"hrat deploy {place}")
 
 
-def _train(task: dict[str, Any]) -> tuple[float, float] | None:
-    """What each rank does; the leading one tells the accuracy in software, and the seconds that training took."""
+def _train(recipe: Recipe, folder: Path, options: dict[str, Any]) -> tuple[float, float, Path] | None:
+    """What each rank does; the leading one tells the accuracy in software, the seconds that it took, and the folder."""
     from hrat.recipes import train as train_recipe
     from hrat.training import the_ranks
 
-    run = train_recipe(**task, progress=True)
-    return (run.software, run.seconds) if the_ranks().leads else None
+    run = train_recipe(recipe, folder, **options)
+    return (run.software, run.seconds, run.folder) if the_ranks().leads else None

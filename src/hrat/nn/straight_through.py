@@ -64,6 +64,11 @@ def convert_ste(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
     return _Convert.apply(voltage_V, bits, full_scale_V)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """`a * b` in the memory of `out`; a compiler, which sees to memory itself, does not take it in every layout."""
+    return out.copy_(a * b) if torch.compiler.is_compiling() else torch.mul(a, b, out=out)
+
+
 def _clamp_backward(grad: Tensor, x: Tensor, low: float, high: float, out: Tensor) -> Tensor:
     """`grad` where `x`, clamped or not yet, lies between the limits, else 0; written into `out`, which may be `x`."""
     if torch.compiler.is_compiling():
@@ -98,7 +103,7 @@ class _Realise(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         fraction = torch.empty_like(weight)
         for part, w, k in in_parts(fraction, weight, geometry.out_view(per_window)):
-            quantise_fraction_(torch.mul(w, k, out=part), device)
+            quantise_fraction_(_product(w, k, part), device)
         return fraction, range_
 
     @staticmethod
@@ -114,8 +119,8 @@ class _Realise(torch.autograd.Function):
             # Beyond the window the states saturate and the gradient stops; W k is cheaper made anew than kept.
             passed, view, dots = torch.empty_like(weight), geometry.out_view(per_window), []
             for part, w, k, grad in _by_outputs(geometry, passed, weight, view, grad_fraction):
-                _clamp_backward(grad, torch.mul(w, k, out=part), -1.0, 1.0, part)
-                dots.append(geometry.out_sum(torch.mul(part, w, out=scratch_like(part))))
+                _clamp_backward(grad, _product(w, k, part), -1.0, 1.0, part)
+                dots.append(geometry.out_sum(_product(part, w, scratch_like(part))))
             of_window = dots[0] if len(dots) == 1 else torch.cat(dots)
             if per_window.ndim == 0:
                 of_window = of_window.sum()
@@ -353,7 +358,7 @@ class _WithScaleGradient(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         alpha, x, weight = ctx.saved_tensors
         # dv/dalpha is x where the DAC does not saturate.
-        tangent = torch.mul(x, alpha, out=scratch_like(x)).abs_().le_(ctx.limit_V).mul_(x)
+        tangent = _product(x, alpha, scratch_like(x)).abs_().le_(ctx.limit_V).mul_(x)
         along = ctx.geometry.apply(tangent.to(grad.dtype), weight.to(grad.dtype))
         return grad, torch.dot(grad.flatten(), along.flatten()).to(alpha.dtype), None, None, None, None
 

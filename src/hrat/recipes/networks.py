@@ -153,6 +153,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resnet20": resnet20,
     "resnet32": resnet32,
     "resnet50": resnet50,
+    "vgg16-100": partial(vgg16, classes=100),
     "vgg16-quarter": partial(vgg16, width=16),
     "vgg16-eighth": partial(vgg16, width=8),
 }

@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hrat.errors import HratError
 from hrat.recipes.networks import NETWORKS
 from hrat.training import FitOptions
@@ -43,6 +45,18 @@ class Recipe:
     scales: str = "signal"
     batch_norm: str = "one_pass"
     fit: FitOptions = field(default_factory=FitOptions)
+    gpu: dict[str, Any] = field(default_factory=dict)
+    """Training options, and `batch_size`, that take the place of the others on a GPU."""
+
+    def on(self, device: str | torch.device | None) -> Recipe:
+        """The recipe as it is trained on a device: what it says for GPUs is in force there, and else left out."""
+        if not self.gpu:
+            return self
+        if device is None or torch.device(device).type != "cuda":
+            return dataclasses.replace(self, gpu={})
+        options = {key: value for key, value in self.gpu.items() if key != "batch_size"}
+        batch_size = self.gpu.get("batch_size", self.batch_size)
+        return dataclasses.replace(self, fit=self.fit.replace(**options), batch_size=batch_size, gpu={})
 
     def __post_init__(self) -> None:
         """Refuse names that do not exist.
@@ -64,6 +78,7 @@ class Recipe:
                 f"recipe '{self.name}': unknown augmentation '{self.augment}'; expected one of "
                 f"{', '.join(AUGMENTATIONS)}, or none given"
             )
+        self.fit.replace(**{key: value for key, value in self.gpu.items() if key != "batch_size"})  # refuses others
         if self.batch_size < 2 or self.chips < 1:
             raise RecipeError(
                 f"recipe '{self.name}': expected batch_size >= 2 and chips >= 1, got {self.batch_size} and {self.chips}"

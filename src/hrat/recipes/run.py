@@ -74,7 +74,7 @@ def train(
     Raises:
         HratError: unknown recipe, method or data; a folder that holds another run; training that diverged.
     """
-    recipe = load_recipe(recipe)
+    recipe = load_recipe(recipe).on(device)
     chosen = load_spec(recipe.spec if spec is None else spec)
     if method not in METHODS:
         raise HratError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")

@@ -9,6 +9,7 @@ from hrat.reports.comparison_figure import comparison_figure
 from hrat.reports.comparison_tables import comparison_markdown, comparison_table
 from hrat.reports.device_figure import device_figure
 from hrat.reports.device_words import device_sentences, fit_table
+from hrat.reports.experiment_page import experiment_page
 from hrat.reports.programming_figure import programming_figure
 from hrat.reports.sweep_figure import sweep_figure
 from hrat.reports.sweep_tables import sweep_table
@@ -24,6 +25,7 @@ __all__ = [
     "comparison_table",
     "device_figure",
     "device_sentences",
+    "experiment_page",
     "fit_table",
     "programming_figure",
     "simulation_table",

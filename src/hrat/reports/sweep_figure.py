@@ -73,18 +73,26 @@ def _curves(table: SweepTable, name: str, *, is_number: bool) -> Figure:
     values = list(dict.fromkeys(row[name] for row in table.done))
     values = sorted(values) if is_number else values
     places = values if is_number else list(range(len(values)))
-    for colour, method in zip(COLOURS * 3, _methods(table), strict=False):
+    methods = _methods(table)
+    for number, (colour, method) in enumerate(zip(COLOURS * 3, methods, strict=False)):
+        if not is_number:  # side by side
+            places = [k + 0.5 * ((number + 0.5) / len(methods) - 0.5) for k in range(len(values))]
         means, worst = [], []
         for value in values:
             rows = _at(table.done, **{name: value}, **({"method": method} if method else {}))
             means.append(100 * _mean(rows, table.score) if rows else float("nan"))
             worst.append(100 * min((row[table.score.replace("mean", "worst")] for row in rows), default=float("nan")))
-        axis.plot(places, means, "o-", color=colour, markersize=4, label=method or "mean of the chips")
-        axis.fill_between(places, worst, means, color=colour, alpha=0.15, linewidth=0)
+        axis.plot(
+            places, means, "o-" if is_number else "o", color=colour, markersize=4, label=method or "mean of the chips"
+        )
+        if is_number:
+            axis.fill_between(places, worst, means, color=colour, alpha=0.15, linewidth=0)
+        else:
+            axis.vlines(places, worst, means, color=colour, alpha=0.4, linewidth=4)
     if is_number:
         _scale(axis, values)
     else:
-        axis.set_xticks(places, [str(value) for value in values])
+        axis.set_xticks(range(len(values)), [str(value) for value in values])
     axis.set_xlabel(name)
     axis.set_ylabel("accuracy, %; down to the worst chip")
     axis.legend(frameon=False, fontsize=9)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hrat.sweeps.axes import Axis, parse_axis
+from hrat.sweeps.reproduce import reproduce
 from hrat.sweeps.run import run_trials
 from hrat.sweeps.sweep import sweep
 from hrat.sweeps.trial import Trial
 
-__all__ = ["Axis", "Trial", "parse_axis", "run_trials", "sweep"]
+__all__ = ["Axis", "Trial", "parse_axis", "reproduce", "run_trials", "sweep"]

@@ -17,6 +17,8 @@ __all__ = ["Trial"]
 FORMAT = 1
 """Of the keys: raised when the same inputs would give other results, so that old ones are not taken for new."""
 
+OF_NO_ACCOUNT = ("name", "description", "spec", "chips", "gpu")
+"""Fields of a recipe that training does not depend on, or that stand in the trial itself."""
 ONLY_TELLS = ("name", "description", "sources")
 """Fields of a spec that act on nothing."""
 
@@ -58,7 +60,7 @@ class Trial:
         that error.
         """
         method = METHODS[self.method]
-        recipe = {k: v for k, v in self.recipe.to_dict().items() if k not in ("name", "description", "spec", "chips")}
+        recipe = {k: v for k, v in self.recipe.to_dict().items() if k not in OF_NO_ACCOUNT}
         hardware: Any = None
         if method.restricted:
             hardware = {k: v for k, v in self.spec.to_dict().items() if k not in ONLY_TELLS}
