@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hrat.analysis import restriction_budget
     from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, load
     from hrat.errors import HratError
     from hrat.mapping import deploy
@@ -51,12 +52,14 @@ __all__ = [
     "load_spec",
     "prepare",
     "program",
+    "restriction_budget",
     "simulate",
     "sweep",
     "use_chip",
 ]
 
 _ROOMS = {
+    "analysis": ("restriction_budget",),
     "artifacts": ("Deployment", "ProgrammedChip", "SimulationResult", "export_csv", "load"),
     "errors": ("HratError",),
     "mapping": ("deploy",),

@@ -24,6 +24,7 @@ VERBS = [
     "simulate",
     "verify",
     "netlist",
+    "budget",
     "compare",
     "sweep",
     "reproduce",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from hrat.artifacts.budget import BudgetLayer, BudgetRow, BudgetStep, RestrictionBudget
 from hrat.artifacts.characterisation import Characterisation, StateFigures
 from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
 from hrat.artifacts.comparison import Comparison, ComparisonRow
@@ -17,6 +18,9 @@ from hrat.artifacts.tables import export_csv
 
 __all__ = [
     "SCHEMA_VERSION",
+    "BudgetLayer",
+    "BudgetRow",
+    "BudgetStep",
     "Characterisation",
     "Comparison",
     "ComparisonRow",
@@ -28,6 +32,7 @@ __all__ = [
     "ProgrammedLayer",
     "PulseColumns",
     "PulseTotals",
+    "RestrictionBudget",
     "SimulationResult",
     "StateFigures",
     "Status",

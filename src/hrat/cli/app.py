@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hrat.cli import (
+    budget,
     compare,
     demo,
     deploy,
@@ -76,6 +77,7 @@ app.command("program", epilog=program.EXAMPLES)(program.program)
 app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.command("netlist", epilog=netlist.EXAMPLES)(netlist.netlist)
+app.command("budget", epilog=budget.EXAMPLES)(budget.budget)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("reproduce", epilog=reproduce.EXAMPLES)(reproduce.reproduce)

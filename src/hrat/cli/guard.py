@@ -30,6 +30,7 @@ ORDER = (
     "simulate",
     "verify",
     "netlist",
+    "budget",
     "compare",
     "sweep",
     "reproduce",

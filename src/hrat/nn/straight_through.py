@@ -319,12 +319,12 @@ class _Normalise(torch.autograd.Function):
         else:
             of_u, along, total, all_total = _batch_norm_backward_over_ranks(held, u, factor, mean, inverse)
         if stage.dac_bits is not None:
-            through_dac, all_through = (
-                _hardtanh_backward(each, offset, -stage.dac_full_scale_V, stage.dac_full_scale_V)
-                for each in (total, all_total)
-            )
+            limits_V = -stage.dac_full_scale_V, stage.dac_full_scale_V
+            all_through = through_dac = _hardtanh_backward(total, offset, *limits_V)
+            if all_total is not total:
+                all_through = _hardtanh_backward(all_total, offset, *limits_V)
             may_look = u.device.type == "cpu" and not torch.compiler.is_compiling()
-            if not (may_look and torch.equal(through_dac, total) and torch.equal(all_through, all_total)):
+            if not (may_look and torch.equal(all_through, all_total)):
                 # A DAC that saturates passes no gradient of its argument, the rest of y: of f u alone there is
                 #   du = f (g - x^ D'/N),     D' = D + S mean / sigma in place of D, and 0 in place of S.
                 mean_x = mean * inverse

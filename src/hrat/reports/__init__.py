@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from hrat.reports.artifact_tables import artifact_table, simulation_table
+from hrat.reports.budget_figure import budget_figure
+from hrat.reports.budget_tables import budget_table
 from hrat.reports.characterisation_figure import characterisation_figure
 from hrat.reports.chip_figure import chip_figure
 from hrat.reports.comparison_figure import comparison_figure
@@ -18,6 +20,8 @@ from hrat.reports.verification_tables import verification_table
 
 __all__ = [
     "artifact_table",
+    "budget_figure",
+    "budget_table",
     "characterisation_figure",
     "chip_figure",
     "comparison_figure",

@@ -92,6 +92,11 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
 
+    def expect(self, total: int) -> None:
+        """There are so many steps, which was not known before."""
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+
     def step(self, done: int, metrics: str) -> None:
         """`done` steps are done; `metrics` are the latest figures."""
         if self._bar is not None:

@@ -1,0 +1,68 @@
+"""`hrat budget`: what each restriction costs a trained network, and which number to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrat.cli.options import SetOption
+from hrat.cli.output import examples, show
+
+__all__ = ["EXAMPLES", "budget"]
+
+EXAMPLES = examples(
+    "hrat budget run --picture budget.png",
+    "hrat budget run --set bias_dac_bits=3 --chips 20      # the same network on other hardware",
+    "hrat budget run -o budget.json --csv budget.csv",
+)
+
+
+def budget(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, as `hrat train -o` wrote it.")],
+    settings: SetOption = None,
+    images: Annotated[int, typer.Option(min=1, help="Training images to measure on.")] = 2000,
+    chips: Annotated[int, typer.Option(min=1, help="Chips, for the error bars.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the first chip.")] = 0,
+    test: Annotated[
+        bool, typer.Option("--test", help="Measure on test images: to report, and not to choose by.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write all figures.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the costs and steps as a table.")] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: .png, .svg or .pdf.")] = None,
+) -> None:
+    """The restriction budget: what each restriction costs, alone and in the full set, and what would help.
+
+    It ends with the one number of the spec whose change would win most, verified on other chips. The images are of the
+    training set, since it is there to choose by.
+    """
+    from hrat.analysis import restriction_budget
+    from hrat.recipes import load_run
+    from hrat.reports import budget_figure, budget_table
+    from hrat.reports.drawing import figure_format
+    from hrat.spec import parse_assignment
+    from hrat.training import load_data, make_loader
+    from hrat.training.logs import Display
+
+    if picture is not None:
+        figure_format(picture)  # refused now, and not when all is done
+    loaded = load_run(run)
+    spec = loaded.spec.replace(dict(parse_assignment(text) for text in settings or ()))
+    data = load_data(loaded.recipe.data)
+    part = data.test if test else data.train
+    loader = make_loader(part.subset(min(images, len(part))), 500)
+    with Display("restriction budget", 1) as display:
+
+        def progress(done: int, total: int, what: str) -> None:
+            display.expect(total)
+            display.step(done, what)
+
+        found = restriction_budget(loaded.model, loader, spec=spec, chips=chips, seed=seed, progress=progress)
+    show(budget_table(found))
+    if output is not None:
+        typer.echo(f"wrote {found.save(output)}")
+    if csv is not None:
+        typer.echo(f"wrote {found.save_csv(csv)}")
+    if picture is not None:
+        typer.echo(f"wrote {budget_figure(found, picture)}")
