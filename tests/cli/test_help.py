@@ -14,21 +14,11 @@ from hrat.recipes import METHODS
 from hrat.training.data import DATASET_NAMES
 
 VERBS = [
-    "demo",
-    "recipes",
-    "spec",
-    "device",
-    "train",
-    "deploy",
-    "program",
-    "simulate",
-    "verify",
-    "netlist",
-    "budget",
-    "compare",
-    "sweep",
-    "reproduce",
-    "inspect",
+    *("demo", "doctor", "recipes"),
+    *("spec", "device"),
+    *("train", "compare", "sweep", "reproduce"),
+    *("deploy", "program", "inspect"),
+    *("simulate", "verify", "netlist", "budget"),
 ]
 
 
@@ -39,6 +29,8 @@ def test_version(shell: Shell) -> None:
 def test_help_lists_the_verbs_in_the_order_of_the_pipeline(shell: Shell) -> None:
     text = shell.works("--help")
     assert re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) == VERBS
+    groups = re.findall(r"^╭─ ([A-Z][a-z ]+?) ─", text, re.MULTILINE)
+    assert groups == ["Options", "Start", "Hardware", "Train", "Build the chip", "Simulate and understand"]
 
 
 @pytest.mark.parametrize(

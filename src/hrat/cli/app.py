@@ -5,6 +5,7 @@ Nothing heavy is imported here or at the top of a verb's file: `hrat --help` mus
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from hrat.cli import (
     compare,
     demo,
     deploy,
+    doctor,
     inspect,
     netlist,
     program,
@@ -25,7 +27,7 @@ from hrat.cli import (
     verify,
 )
 from hrat.cli.device import device_app
-from hrat.cli.guard import Verbs
+from hrat.cli.guard import GROUP_OF, Verbs
 from hrat.cli.output import examples
 from hrat.cli.spec import spec_app
 
@@ -60,6 +62,9 @@ def _root(
         bool,
         typer.Option("--debug", envvar="HRAT_DEBUG", help="Show the traceback of an error; works after a verb too."),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object in place of tables; works after a verb too.")
+    ] = False,
 ) -> None:
     """Train networks so that they work, as trained, on memristor crossbars; then build and simulate the chips.
 
@@ -67,21 +72,26 @@ def _root(
     """
 
 
-app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
-app.command("recipes", epilog=recipes.EXAMPLES)(recipes.recipes)
-app.add_typer(spec_app, name="spec")
-app.add_typer(device_app, name="device")
-app.command("train", epilog=train.EXAMPLES)(train.train)
-app.command("deploy", epilog=deploy.EXAMPLES)(deploy.deploy)
-app.command("program", epilog=program.EXAMPLES)(program.program)
-app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
-app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
-app.command("netlist", epilog=netlist.EXAMPLES)(netlist.netlist)
-app.command("budget", epilog=budget.EXAMPLES)(budget.budget)
-app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
-app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
-app.command("reproduce", epilog=reproduce.EXAMPLES)(reproduce.reproduce)
-app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
+VERBS: dict[str, tuple[Callable[..., None], str]] = {
+    "demo": (demo.demo, demo.EXAMPLES),
+    "doctor": (doctor.doctor, doctor.EXAMPLES),
+    "recipes": (recipes.recipes, recipes.EXAMPLES),
+    "train": (train.train, train.EXAMPLES),
+    "compare": (compare.compare, compare.EXAMPLES),
+    "sweep": (sweep.sweep, sweep.EXAMPLES),
+    "reproduce": (reproduce.reproduce, reproduce.EXAMPLES),
+    "deploy": (deploy.deploy, deploy.EXAMPLES),
+    "program": (program.program, program.EXAMPLES),
+    "inspect": (inspect.inspect, inspect.EXAMPLES),
+    "simulate": (simulate.simulate, simulate.EXAMPLES),
+    "verify": (verify.verify, verify.EXAMPLES),
+    "netlist": (netlist.netlist, netlist.EXAMPLES),
+    "budget": (budget.budget, budget.EXAMPLES),
+}
+for _name, (_function, _examples) in VERBS.items():
+    app.command(_name, epilog=_examples, rich_help_panel=GROUP_OF[_name])(_function)
+app.add_typer(spec_app, name="spec", rich_help_panel=GROUP_OF["spec"])
+app.add_typer(device_app, name="device", rich_help_panel=GROUP_OF["device"])
 
 
 def main() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hrat.cli.options import SetOption
-from hrat.cli.output import examples, show
+from hrat.cli.output import examples, show, tell, wrote
 
 __all__ = ["EXAMPLES", "budget"]
 
@@ -59,10 +60,11 @@ def budget(
             display.step(done, what)
 
         found = restriction_budget(loaded.model, loader, spec=spec, chips=chips, seed=seed, progress=progress)
+    tell(**dataclasses.asdict(found), sentences=found.sentences())
     show(budget_table(found))
     if output is not None:
-        typer.echo(f"wrote {found.save(output)}")
+        wrote([found.save(output)])
     if csv is not None:
-        typer.echo(f"wrote {found.save_csv(csv)}")
+        wrote([found.save_csv(csv)])
     if picture is not None:
-        typer.echo(f"wrote {budget_figure(found, picture)}")
+        wrote([budget_figure(found, picture)])

@@ -18,7 +18,7 @@ from hrat.cli.options import (
     changed_recipe,
     chosen_spec,
 )
-from hrat.cli.output import examples, note_warnings, show
+from hrat.cli.output import examples, note_warnings, say, show, tell
 
 __all__ = ["EXAMPLES", "compare"]
 
@@ -71,6 +71,7 @@ def compare(
     comparison = compare_recipe(
         chosen, spec=hardware, methods=names, chips=chips, seed=seed, folder=folder, progress=True
     )
+    tell(**comparison.to_dict())
     show(comparison_table(comparison))
-    typer.echo(f"picture: {folder / 'comparison.png'}")
-    typer.echo(f"figures: {folder / 'comparison.json'}, {folder / 'comparison.md'}")
+    say(f"picture: {folder / 'comparison.png'}")
+    say(f"figures: {folder / 'comparison.json'}, {folder / 'comparison.md'}")

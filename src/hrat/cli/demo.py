@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hrat.cli.output import examples, show
+from hrat.cli.output import examples, say, show
 
 __all__ = ["EXAMPLES", "demo"]
 
@@ -29,8 +29,8 @@ def demo(
     comparison = run_demo(output, quick=quick, progress=True)
     show(comparison_table(comparison))
     if quick:
-        typer.echo("two epochs show that all works, not what the methods can do: hrat demo trains them for longer")
-    typer.echo(f"picture: {output / 'comparison.png'}")
-    typer.echo("next: hrat recipes             other networks and data")
-    typer.echo("      hrat spec list           other hardware, or a spec of your own")
-    typer.echo(f"      hrat deploy {output / 'run-hrat'}   the chip of the network that HRAT trained")
+        say("two epochs show that all works, not what the methods can do: hrat demo trains them for longer")
+    say(f"picture: {output / 'comparison.png'}")
+    say("next: hrat recipes             other networks and data")
+    say("      hrat spec list           other hardware, or a spec of your own")
+    say(f"      hrat deploy {output / 'run-hrat'}   the chip of the network that HRAT trained")

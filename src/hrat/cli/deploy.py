@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from hrat.cli.figures import figures
 from hrat.cli.options import CsvOption
-from hrat.cli.output import examples, next_step, show, wrote
+from hrat.cli.output import examples, next_step, show, tell, wrote
 
 __all__ = ["EXAMPLES", "deploy"]
 
@@ -71,8 +72,9 @@ def deploy(
         deployment, report = remap(deployment, known, assign=not fixed_lines)
         show(str(report))
     path = deployment.save(output or run / "network.deployment")
+    tell(**figures(deployment))
     show(artifact_table(deployment))
     wrote([path])
     if csv is not None:
         wrote(hrat.export_csv(deployment, csv))
-    next_step(f"hrat program {path}")
+    next_step("hrat", "program", path)

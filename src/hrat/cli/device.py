@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hrat.cli.options import SetOption, spec_with
-from hrat.cli.output import examples, next_step, note_warnings, show, warn, wrote
+from hrat.cli.output import examples, next_step, note_warnings, say, show, tell, warn, wrote
 from hrat.errors import HratError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def fit_csv(
         written.append(device_figure(fit, picture))
     wrote(written)
     if output is not None:
-        next_step(f"hrat train lenet5-mnist5k --spec {output}")
+        next_step("hrat", "train", "lenet5-mnist5k", "--spec", output)
 
 
 @device_app.command(
@@ -109,9 +110,10 @@ def show_device(
     chosen = spec_with(spec, settings)
     from hrat.reports import device_figure, device_sentences
 
-    typer.echo(f"{chosen.name}: {chosen.description}" if chosen.description else chosen.name)
+    tell(spec=chosen.to_dict())
+    say(f"{chosen.name}: {chosen.description}" if chosen.description else chosen.name)
     for sentence in device_sentences(chosen):
-        typer.echo(f"  {sentence}")
+        say(f"  {sentence}")
     if picture is not None:
         wrote([device_figure(chosen, picture)])
 
@@ -119,10 +121,11 @@ def show_device(
 def _report(fit: DeviceFit) -> None:
     from hrat.reports import fit_table
 
+    tell(spec=fit.spec.to_dict(), parameters=[dataclasses.asdict(parameter) for parameter in fit.parameters])
     show(fit_table(fit))
     for report in fit.cleaning:
         for sentence in report.sentences():
-            typer.echo(sentence)
+            say(sentence)
     for warning in fit.warnings:
         warn(warning)
 
@@ -186,11 +189,12 @@ def characterise_device(
     table = hrat.characterise(
         spec_with(spec, settings), scheme=scheme, max_pulses=max_pulses, devices=devices, seed=seed
     )
-    typer.echo(str(table))
+    tell(spec=table.spec.to_dict())
+    say(str(table))
     note_warnings(table.spec)
     if output is not None:
         wrote([table.spec.replace({"name": output.stem}).save(output)])
     if picture is not None:
         wrote([characterisation_figure(table, picture)])
     if output is not None:
-        next_step(f"hrat train lenet5-mnist5k -o run --spec {output}")
+        next_step("hrat", "train", "lenet5-mnist5k", "-o", "run", "--spec", output)

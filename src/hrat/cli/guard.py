@@ -13,29 +13,23 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from hrat.cli.output import finish, start, tell
 from hrat.errors import HratError
 
-__all__ = ["UNSOLVED", "Verbs", "explain"]
+__all__ = ["GROUPS", "GROUP_OF", "UNSOLVED", "Verbs", "explain"]
 
 MISTAKE, UNSOLVED, INTERRUPTED = 2, 3, 130
 
-ORDER = (
-    "demo",
-    "recipes",
-    "spec",
-    "device",
-    "train",
-    "deploy",
-    "program",
-    "simulate",
-    "verify",
-    "netlist",
-    "budget",
-    "compare",
-    "sweep",
-    "reproduce",
-    "inspect",
-)
+GROUPS = {
+    "Start": ("demo", "doctor", "recipes"),
+    "Hardware": ("spec", "device"),
+    "Train": ("train", "compare", "sweep", "reproduce"),
+    "Build the chip": ("deploy", "program", "inspect"),
+    "Simulate and understand": ("simulate", "verify", "netlist", "budget"),
+}
+"""The verbs as a person uses them one after another. A new verb is named here, and in `hrat.cli.app`."""
+GROUP_OF = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
+ORDER = tuple(GROUP_OF)
 
 # Verbs whose runs are in a folder, where the same command finds them again.
 RESUMED = ("train", "compare", "sweep", "reproduce", "demo")
@@ -49,21 +43,30 @@ class Verbs(TyperGroup):
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `--debug` wherever it stands: it is wanted after a failed command, at that command's end."""
-        if "--debug" in args:
-            args = ["--debug", *(arg for arg in args if arg != "--debug")]
+        """Take `--debug` and `--json` wherever they stand: they are thought of at a command's end."""
+        for option in ("--debug", "--json"):
+            if option in args:
+                args = [option, *(arg for arg in args if arg != option)]
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
+        start(bool(ctx.params.get("as_json")))
         try:
-            return super().invoke(ctx)
+            found = super().invoke(ctx)
+            finish()
+            return found
+        except typer.Exit:  # a verb that ended early, its figures told
+            finish()
+            raise
         except BrokenPipeError:  # `hrat spec show x | head`: typer knows how to end quietly
             raise
         except KeyboardInterrupt as error:
             typer.echo(f"\nhrat: {_after_interrupt(ctx.invoked_subcommand)}", err=True)
             raise typer.Exit(INTERRUPTED) from error
         except (HratError, OSError) as error:
+            tell(error=explain(error))
+            finish()
             if ctx.params.get("debug"):
                 typer.echo(traceback.format_exc(), err=True)
             typer.secho("hrat: error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hrat.cli.figures import figures
 from hrat.cli.found import found
 from hrat.cli.options import CsvOption
-from hrat.cli.output import examples, show, wrote
+from hrat.cli.output import examples, say, show, tell, wrote
 from hrat.errors import HratError
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def inspect(
 ) -> None:
     """Say what a file or folder is, and show it as a table."""
     thing = found(path)
-    typer.echo(f"{path}: {thing.what}")
+    say(f"{path}: {thing.what}")
+    if thing.artifact is not None:
+        tell(**figures(thing.artifact))
     show(thing.table)
     if csv is not None:
         wrote(_export(path, thing.artifact, csv))

@@ -1,9 +1,11 @@
-"""How the verbs talk: results on stdout, all else on stderr."""
+"""How the verbs talk: results on stdout, all else on stderr; with `--json` one JSON object on stdout and no more."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,7 +16,31 @@ if TYPE_CHECKING:
 
     from hrat.spec import HardwareSpec
 
-__all__ = ["examples", "next_step", "note_warnings", "show", "warn", "wrote"]
+__all__ = ["examples", "finish", "next_step", "note_warnings", "say", "show", "start", "tell", "warn", "wrote"]
+
+
+class _Told:
+    """What a verb has told so far, where it is told as JSON; None where it is told as it comes."""
+
+    data: dict[str, Any] | None = None
+
+
+def start(as_json: bool) -> None:
+    """A verb begins."""
+    _Told.data = {} if as_json else None
+
+
+def finish() -> None:
+    """A verb has ended: say as JSON what it had to tell."""
+    if _Told.data is not None:
+        typer.echo(json.dumps(_Told.data, indent=1, default=str))
+        _Told.data = None
+
+
+def tell(**values: Any) -> None:
+    """Figures for scripts, by names that stay, with SI units in them; people get them in tables."""
+    if _Told.data is not None:
+        _Told.data.update(values)
 
 
 def examples(*commands: str) -> str:
@@ -22,8 +48,20 @@ def examples(*commands: str) -> str:
     return "\n\n".join(["Examples:", *(f"[cyan]$ {command}[/]" for command in commands)])
 
 
+def say(text: str, *, nl: bool = True) -> None:
+    """Print a result in words; with JSON it stands in `said`."""
+    if _Told.data is None:
+        typer.echo(text, nl=nl)
+    else:
+        _Told.data.setdefault("said", []).append(text)
+
+
 def show(table: RenderableType) -> None:
-    """Print a table."""
+    """Print a table; for JSON, `tell` has its figures."""
+    if _Told.data is not None:
+        if isinstance(table, str):
+            say(table)
+        return
     from rich.console import Console
 
     Console().print(table)
@@ -32,12 +70,19 @@ def show(table: RenderableType) -> None:
 def wrote(paths: Iterable[Path]) -> None:
     """Say which files were written."""
     for path in paths:
-        typer.echo(f"wrote {path}")
+        if _Told.data is None:
+            typer.echo(f"wrote {path}")
+        else:
+            _Told.data.setdefault("wrote", []).append(str(path))
 
 
-def next_step(command: str) -> None:
-    """Say how to go on."""
-    typer.echo(f"next: {command}")
+def next_step(*words: object) -> None:
+    """Say how to go on, in words that a shell takes as they are."""
+    command = shlex.join(str(word) for word in words)
+    if _Told.data is None:
+        typer.echo(f"next: {command}")
+    else:
+        _Told.data["next"] = command
 
 
 def note_warnings(spec: HardwareSpec) -> None:
@@ -48,5 +93,7 @@ def note_warnings(spec: HardwareSpec) -> None:
 
 def warn(text: str) -> None:
     """Say what is not wrong, and probably not meant."""
+    if _Told.data is not None:
+        _Told.data.setdefault("warnings", []).append(text)
     typer.secho("warning: ", fg=typer.colors.YELLOW, nl=False, err=True)
     typer.echo(text, err=True)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from hrat.cli.figures import figures
 from hrat.cli.options import CsvOption
-from hrat.cli.output import examples, next_step, show, wrote
+from hrat.cli.output import examples, next_step, say, show, tell, wrote
 
 __all__ = ["EXAMPLES", "program"]
 
@@ -57,12 +58,13 @@ def program(
     target = hrat.Deployment.load(deployment)
     chip = hrat.program(target, seed=seed, chips=chips, scheme=scheme, max_pulses=max_pulses)
     path = chip.save(output or deployment.with_suffix(".chips"))
+    tell(**figures(chip))
     show(artifact_table(chip))
     if chip.has_pulses:
-        typer.echo(str(chip.pulse_totals()))
+        say(str(chip.pulse_totals()))
     wrote([path])
     if picture is not None:
         wrote([programming_figure(chip, picture)])
     if csv is not None:
         wrote(hrat.export_csv(chip, csv))
-    next_step(f"hrat simulate {path} --data mnist5k")
+    next_step("hrat", "simulate", path, "--data", "mnist5k")

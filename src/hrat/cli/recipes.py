@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrat.cli.output import examples, show
+from hrat.cli.output import examples, show, tell
 
 __all__ = ["EXAMPLES", "recipes"]
 
@@ -22,7 +22,10 @@ def recipes() -> None:
         table.add_column(heading, no_wrap=True)
     table.add_column("epochs", justify="right")
     table.add_column("what it is")
+    told = []
     for name in recipe_names():
         recipe = load_recipe(name)
+        told.append(recipe.to_dict())
         table.add_row(name, recipe.network, recipe.data, recipe.spec, str(recipe.fit.epochs), recipe.description)
+    tell(recipes=told)
     show(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hrat.cli.options import EpochsOption, SpecOption
-from hrat.cli.output import examples
+from hrat.cli.output import examples, say, tell
 from hrat.errors import HratError
 
 __all__ = ["EXAMPLES", "reproduce"]
@@ -70,7 +71,7 @@ def reproduce(
     for option, value in (("--methods", methods), ("--spec", spec), ("--epochs", epochs), ("--chips", chips)):
         words += [option, str(value)] if value is not None else []
     words += ["--seeds", seeds] if seeds != "0" else []
-    run_experiment(
+    tables = run_experiment(
         experiment.value,
         folder,
         parts=part,
@@ -84,4 +85,5 @@ def reproduce(
         ray=ray,
         command=shlex.join(words),
     )
-    typer.echo(f"tables and pictures: {folder / f'{experiment.value}.md'}")
+    tell(parts={part: dataclasses.asdict(table) for part, table in tables.items()})
+    say(f"tables and pictures: {folder / f'{experiment.value}.md'}")

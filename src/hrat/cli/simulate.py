@@ -11,7 +11,7 @@ import typer
 
 from hrat.cli.guard import UNSOLVED
 from hrat.cli.options import DataOption, OffsetOption, OpampGainOption, WiresOption
-from hrat.cli.output import examples, show, wrote
+from hrat.cli.output import examples, say, show, tell, wrote
 from hrat.errors import HratError
 
 if TYPE_CHECKING:
@@ -80,8 +80,9 @@ def simulate(
                 f"the network of {chip} cannot take the images of {data} ({shape}): {error}; expected the data that it "
                 "was trained on"
             ) from error
+    tell(**result.to_dict())
     show(simulation_table(result))
-    typer.echo(str(result))
+    say(str(result))
     if output is not None:
         wrote([result.save(output)])
     if result.failures:

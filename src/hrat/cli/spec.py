@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hrat.cli.options import SetOption, spec_with
-from hrat.cli.output import examples, note_warnings, show
+from hrat.cli.output import examples, note_warnings, say, show, tell
 
 if TYPE_CHECKING:
     from hrat.spec import HardwareSpec
@@ -37,11 +37,14 @@ def list_specs() -> None:
     table.add_column("states", justify="right")
     table.add_column("window", no_wrap=True)
     table.add_column("what it is")
+    told = []
     for name in preset_names():
         spec = load_spec(name)
+        told.append(spec.to_dict())
         device = spec.device
         window = f"{device.g_min_S * 1e6:.4g} to {device.g_max_S * 1e6:.4g} uS"
         table.add_row(name, str(device.n_states or "any"), window, spec.description)
+    tell(presets=told)
     show(table)
 
 
@@ -54,7 +57,9 @@ def list_specs() -> None:
 )
 def show_spec(spec: SpecArgument, settings: SetOption = None) -> None:
     """Print a spec as TOML, with the meaning of each field: a start for a spec of your own."""
-    typer.echo(commented(spec_with(spec, settings)), nl=False)
+    shown = spec_with(spec, settings)
+    tell(spec=shown.to_dict())
+    say(commented(shown), nl=False)
 
 
 @spec_app.command(
@@ -65,8 +70,9 @@ def check_spec(spec: SpecArgument, settings: SetOption = None) -> None:
     """Check a spec: errors end with exit code 2, warnings about what is legal but odd do not."""
     checked = spec_with(spec, settings)
     note_warnings(checked)
+    tell(spec=checked.to_dict())
     odd = len(checked.warnings())
-    typer.echo(f"{checked.name}: correct" + (f", with {odd} warning{'s' * (odd > 1)}" if odd else ""))
+    say(f"{checked.name}: correct" + (f", with {odd} warning{'s' * (odd > 1)}" if odd else ""))
 
 
 def commented(spec: HardwareSpec) -> str:

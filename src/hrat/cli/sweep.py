@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from hrat.cli.options import (
     changed_recipe,
     chosen_spec,
 )
-from hrat.cli.output import examples, note_warnings, show
+from hrat.cli.output import examples, note_warnings, say, show, tell
 from hrat.errors import HratError
 
 __all__ = ["EXAMPLES", "sweep"]
@@ -113,10 +114,11 @@ def sweep(
         ray=ray,
         search_seed=search_seed,
     )
+    tell(**dataclasses.asdict(table))
     show(sweep_table(table))
-    typer.echo(f"table: {folder / 'trials.parquet'}, {folder / 'trials.csv'}")
+    say(f"table: {folder / 'trials.parquet'}, {folder / 'trials.csv'}")
     if table.done:
-        typer.echo(f"picture: {folder / 'sweep.png'}")
+        say(f"picture: {folder / 'sweep.png'}")
     if table.failed:
         raise HratError(
             f"{len(table.failed)} of {len(table.rows)} trials failed, the first with: {table.failed[0]['error']}\n"

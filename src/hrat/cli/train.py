@@ -19,7 +19,7 @@ from hrat.cli.options import (
     chosen_spec,
     known_device,
 )
-from hrat.cli.output import examples, next_step, note_warnings
+from hrat.cli.output import examples, next_step, note_warnings, say, tell
 
 if TYPE_CHECKING:
     from hrat.recipes import Recipe
@@ -100,9 +100,10 @@ def train(
     if told is None:  # on a machine whose ranks do not lead
         return
     software, seconds, place = told
-    typer.echo(f"{percent(software)} of the test images right in software; trained in {duration(seconds)}")
-    typer.echo(f"the run is in {place}")
-    next_step(f"hrat deploy {place}")
+    tell(software_accuracy=software, train_seconds=seconds, run=str(place))
+    say(f"{percent(software)} of the test images right in software; trained in {duration(seconds)}")
+    say(f"the run is in {place}")
+    next_step("hrat", "deploy", place)
 
 
 def _train(recipe: Recipe, folder: Path, options: dict[str, Any]) -> tuple[float, float, Path] | None:

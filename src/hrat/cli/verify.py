@@ -9,7 +9,7 @@ import typer
 
 from hrat.cli.guard import UNSOLVED
 from hrat.cli.options import DataOption, OffsetOption, OpampGainOption, WiresOption
-from hrat.cli.output import examples, show, wrote
+from hrat.cli.output import examples, show, tell, wrote
 from hrat.errors import HratError
 
 __all__ = ["EXAMPLES", "verify"]
@@ -61,6 +61,7 @@ def verify(
     found = verify_chip(
         chips, loader, rungs=rungs, limit=limit, progress=lambda name: typer.echo(f"{name} ...", err=True)
     )
+    tell(**found.to_dict(), sentences=found.sentences())
     show(verification_table(found))
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,46 @@
+"""What a deployment or chips hold, as plain figures for `--json`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hrat.artifacts import Comparison, Deployment, ProgrammedChip
+
+__all__ = ["figures"]
+
+
+def figures(artifact: Deployment | ProgrammedChip | Comparison) -> dict[str, Any]:
+    """Hardware, layers, devices, and of chips their seeds and programming errors."""
+    from hrat.artifacts import Comparison, ProgrammedChip
+
+    if isinstance(artifact, Comparison):
+        return artifact.to_dict()
+    deployment = artifact.deployment if isinstance(artifact, ProgrammedChip) else artifact
+    layers = []
+    for name, layer in deployment.layers.items():
+        groups, rows, cols = layer.array_shape
+        of_layer = {
+            "name": name,
+            "kind": layer.geometry.kind,
+            "groups": groups,
+            "rows": rows,
+            "cols": cols,
+            "tiles": len(deployment.tiles(name)),
+            "devices": 2 * layer.g_pos_S.numel(),
+            "r_f_ohm": layer.r_f_ohm,
+        }
+        if isinstance(artifact, ProgrammedChip):
+            squares = [error.double().square() for error in artifact.errors_S(name)]
+            mean = sum(float(square.sum()) for square in squares) / sum(square.numel() for square in squares)
+            of_layer["rms_error_S"] = mean**0.5
+        layers.append(of_layer)
+    found: dict[str, Any] = {
+        "spec": deployment.spec.name,
+        "devices": deployment.n_devices,
+        "tiles": deployment.n_tiles,
+        "layers": layers,
+    }
+    if isinstance(artifact, ProgrammedChip):
+        found["seeds"] = list(artifact.seeds)
+    return found
