@@ -49,6 +49,8 @@ def _facts(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
         facts.add_row("what", f"{count(chip.n_chips, 'programmed chip')}, {seeds}, scheme {safe_markup(chip.scheme)}")
     facts.add_row("hardware", safe_markup(f"{spec.name} {_states(spec)}"))
     off = [name for name, on in spec.restrictions().items() if not on]
+    if spec.periphery.partial_sums == "currents" and "tile_adc" in off:
+        off.remove("tile_adc")  # there are no such ADCs
     if off:
         facts.add_row("switched off", ", ".join(off))
     each = " a chip" if chip is not None and chip.n_chips > 1 else ""
