@@ -7,6 +7,7 @@ of them when one dies, and `DistributedDataParallel` averages their gradients. `
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import tempfile
 import uuid
@@ -178,6 +179,7 @@ def launch(
     Raises:
         TrainingError: a rank failed or died, more devices than there are, or machines that do not come together.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -195,11 +197,16 @@ def launch(
         monitor_interval=0.1,
         start_method="spawn",
     )
+    # What it logs of a rank that fails is a traceback of its own; `_told` says what a person can use.
+    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="hrat-ranks-") as folder:
         try:
             results = elastic_launch(config, _call)(folder, device, function, args)
         except ChildFailedError as error:
             raise _told(error, Path(folder)) from error
+        except SignalException as error:  # Ctrl-C, which the ranks have had too
+            raise KeyboardInterrupt from error
         except RendezvousError as error:
             raise TrainingError(
                 f"the machines did not come together at {rendezvous} within {JOIN_TIMEOUT_S} s ({error}); give the "
