@@ -125,6 +125,8 @@ def spec_summary(spec: HardwareSpec) -> str:
         parts.append(f"{periphery.bias_dac_bits}-bit bias DAC")
     if periphery.limit_input_dac:
         parts.append(f"{periphery.input_dac_bits}-bit input DAC")
+    if spec.restrictions()["tile_adc"]:
+        parts.append(f"{periphery.tile_adc_bits}-bit ADCs between tiles of {spec.array.rows} rows")
     return ", ".join(parts) if parts else "no restrictions"
 
 

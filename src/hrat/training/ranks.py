@@ -198,8 +198,9 @@ def launch(
         start_method="spawn",
     )
     # What it logs of a rank that fails is a traceback of its own; `_told` says what a person can use.
-    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(("torch.distributed.elastic", "torch.multiprocessing")):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="hrat-ranks-") as folder:
         try:
             results = elastic_launch(config, _call)(folder, device, function, args)
