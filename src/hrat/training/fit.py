@@ -46,7 +46,7 @@ LOOK_EVERY = 50
 """Steps on a GPU after which the loss is looked at: looking means waiting."""
 AGREE_EVERY = 10
 """Steps after which several ranks agree on whether to save or to stop."""
-LOST = ("connection", "peer", "timed out", "timeout", "rank", "socket", "nccl", "gloo")
+LOST = ("connection closed", "connection reset", "broken pipe", "timed out waiting", "gloo", "nccl")
 """Words by which a collective operation that has lost a rank complains."""
 
 
@@ -330,9 +330,9 @@ class _Run:
         """Says in plain words that another rank is gone."""
         try:
             yield
-        except (dist.DistBackendError, RuntimeError) as error:
-            told = isinstance(error, TrainingError) or self.ranks.world == 1
-            if told or not any(word in str(error).lower() for word in LOST):
+        except RuntimeError as error:  # DistBackendError, of a collective operation, is one too
+            of_ranks = isinstance(error, dist.DistBackendError) or any(word in str(error).lower() for word in LOST)
+            if self.ranks.world == 1 or isinstance(error, TrainingError) or not of_ranks:
                 raise
             raise gone(error) from error
 
