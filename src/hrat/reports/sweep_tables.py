@@ -28,7 +28,7 @@ def sweep_table(table: SweepTable) -> Table:
         caption=f"and {len(rows) - MOST_ROWS} more in the files" if len(rows) > MOST_ROWS else None,
     )
     for name in table.varied:
-        shown.add_column(safe_markup(name), justify="right", overflow="fold")
+        shown.add_column(safe_markup(name), justify="right", no_wrap=True)
     prefix = "val_" if table.held_out else ""
     for heading in ("mean", "worst chip", *(["test mean", "test worst"] if table.held_out else [])):
         shown.add_column(heading, justify="right", no_wrap=True)
@@ -43,4 +43,4 @@ def sweep_table(table: SweepTable) -> Table:
 
 
 def _text(value: Any) -> str:
-    return safe_markup(f"{value:g}" if isinstance(value, float) else str(value))
+    return safe_markup(f"{value:.4g}" if isinstance(value, float) else str(value))
