@@ -119,3 +119,20 @@ def test_a_large_draw_is_the_same_on_any_number_of_threads() -> None:
     for shift in (1, NORMAL_BLOCK):
         assert float((z[:-shift] * z[shift:]).mean()) == pytest.approx(0.0, abs=5 / (n - shift) ** 0.5)
     assert not torch.isin(following.double(), z).any()
+
+
+def test_large_errors_are_the_same_numbers_when_compiled() -> None:
+    """Drawn in blocks on all cores, as one operation of the graph."""
+
+    def draw(like: torch.Tensor) -> torch.Tensor:
+        return standard_normal(torch.empty_like(like), None) + like
+
+    like = torch.zeros(2**20 + 7)
+    torch._dynamo.reset()
+    compiled = torch.compile(draw, backend="aot_eager", fullgraph=True)
+    torch.manual_seed(3)
+    expected = draw(like)
+    torch.manual_seed(3)
+    assert torch.equal(compiled(like), expected)
+    assert abs(float(expected.mean())) < 5e-3
+    assert abs(float(expected.std()) - 1) < 5e-3

@@ -181,8 +181,11 @@ def standard_normal(out: Tensor, generator: torch.Generator | None) -> Tensor:
         drawn = torch.empty(out.shape, dtype=out.dtype, device=generator.device)
         return out.copy_(standard_normal(drawn, generator))
     in_blocks = out.device.type == "cpu" and out.numel() >= FEWEST_BLOCKS * NORMAL_BLOCK and out.is_contiguous()
-    if not in_blocks or torch.compiler.is_compiling():
+    if not in_blocks:
         return out.normal_(generator=generator)
+    if torch.compiler.is_compiling() and generator is None:
+        _standard_normal(out)  # threads are nothing that a compiler can follow
+        return out
     blocks = out.view(-1).split(NORMAL_BLOCK)
     seeds = torch.randint(torch.iinfo(torch.int64).max, (len(blocks),), generator=generator).tolist()
 
@@ -193,6 +196,12 @@ def standard_normal(out: Tensor, generator: torch.Generator | None) -> Tensor:
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         list(threads.map(draw, blocks, seeds))
     return out
+
+
+@torch.library.custom_op("hrat::standard_normal", mutates_args=("out",))
+def _standard_normal(out: Tensor) -> None:
+    """`standard_normal` as one operation of a compiled graph."""
+    standard_normal(out, None)
 
 
 def clipping_is_possible(spec: HardwareSpec) -> bool:
