@@ -67,3 +67,20 @@ def test_characterise_writes_a_spec_for_training_and_a_picture(shell: Shell, tmp
     assert (spec.programming.scheme, spec.programming.max_pulses) == ("write_verify", 20)
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
     assert "needs no other one" in shell.refuses("device", "characterise", "yao2020")
+
+
+def test_an_age_that_nobody_measured_at_is_called_extrapolated(shell: Shell) -> None:
+    assert "extrapolated" not in shell.works("device", "show", "wan2022")
+    text = shell.works("device", "show", "wan2022", "--set", "age_s=1e7")
+    assert "(extrapolated: relaxation was measured at 1 s to 2 days)" in text
+
+
+def test_a_picture_without_a_format_is_refused_before_the_work(shell: Shell, tmp_path: Path) -> None:
+    assert ".png" in shell.refuses("device", "show", "wan2022", "--picture", tmp_path / "x.txt")
+
+
+def test_a_characterised_spec_has_the_name_that_is_given(shell: Shell, tmp_path: Path) -> None:
+    output = tmp_path / "table.toml"
+    words = ["device", "characterise", "yao2020", "--scheme", "write-verify", "--max-pulses", "5", "--devices", "100"]
+    shell.works(*words, "-o", output, "--name", "five pulses")
+    assert hrat.load_spec(output).name == "five pulses"

@@ -107,6 +107,10 @@ def show_device(
     picture: PictureOption = None,
 ) -> None:
     """Say what a device does: its window, its pulses, its retention, its errors."""
+    from hrat.reports.drawing import figure_format
+
+    if picture is not None:
+        figure_format(picture)  # refused before the work, not after it
     chosen = spec_with(spec, settings)
     from hrat.reports import device_figure, device_sentences
 
@@ -167,6 +171,7 @@ def characterise_device(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="TOML file to write: the spec with the table in it."),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the spec; that of the output file otherwise.")] = None,
     scheme: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="write-verify or open-loop.", show_default="the spec's, programming.scheme"),
@@ -193,7 +198,7 @@ def characterise_device(
     say(str(table))
     note_warnings(table.spec)
     if output is not None:
-        wrote([table.spec.replace({"name": output.stem}).save(output)])
+        wrote([table.spec.replace({"name": name or output.stem}).save(output)])
     if picture is not None:
         wrote([characterisation_figure(table, picture)])
     if output is not None:

@@ -65,6 +65,14 @@ def _steps(spec: HardwareSpec, sweep: Staircase) -> str:
     return f"{far}, the first step {siemens_text(float(steps[0]))}"
 
 
+def _beyond(age_s: float, times_s: tuple[float, ...]) -> str:
+    """A word on an age at which nobody has measured."""
+    if not times_s or times_s[0] <= age_s <= times_s[-1]:
+        return ""
+    measured = f"{time_text(times_s[0])} to {time_text(times_s[-1])}" if len(times_s) > 1 else time_text(times_s[0])
+    return f" (extrapolated: relaxation was measured at {measured})"
+
+
 def _retention(spec: HardwareSpec) -> str:
     retention, device = spec.retention, spec.device
     if not (retention.relax_sigma_S or retention.drift_nu_mean or retention.relax_shift_S):
@@ -74,6 +82,7 @@ def _retention(spec: HardwareSpec) -> str:
     return (
         f"{time_text(retention.age_s)} after programming a device in the middle of the window has moved by "
         f"{trend}+- {siemens_text(spread[0])}"
+        + _beyond(retention.age_s, retention.relax_times_s)
         + ("" if retention.limit_retention else " (not in force: retention.limit_retention is off)")
     )
 
