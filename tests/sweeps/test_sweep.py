@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -283,3 +287,123 @@ def test_ray_that_is_not_there_is_named(recipe: Recipe, tmp_path: Path) -> None:
             sweep(recipe, ["weight_bits=2"], tmp_path, ray="cluster", progress=False)
         table = sweep(recipe, ["weight_bits=2,3"], tmp_path, ray="local", progress=False)
         assert len(table.done) == 2
+
+
+# ---- the same training, under another name; data that change; choices without chips
+
+
+def test_a_training_serves_recipes_and_specs_that_differ_in_words_and_chips(recipe: Recipe, tmp_path: Path) -> None:
+    base = Trial(recipe=recipe, spec=load_spec("generic-4bit"))
+    others = [
+        replace(base, recipe=replace(recipe, name="another", description="words"), chips=4),
+        replace(base, recipe=replace(recipe, chips=5)),
+        replace(base, spec=base.spec.replace({"description": "words", "sources.device.g_min_S": "elsewhere"}), chips=6),
+    ]
+    results = run_trials([base], tmp_path, progress=False) + run_trials(others, tmp_path, progress=False)
+    assert [(result["status"], result["chips"]) for result in results] == [("done", n) for n in (3, 4, 5, 6)]
+    assert len(list((tmp_path / "trained").iterdir())) == 1
+
+
+def test_a_folder_whose_images_changed_is_other_data(recipe: Recipe, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(recipe.data, data)
+    trial = Trial(recipe=replace(recipe, data=str(data)), spec=load_spec("generic-4bit"))
+    before = trial.key
+    assert trial.key == before
+    labels = bytearray((data / "t10k-labels-idx1-ubyte").read_bytes())
+    labels[-1] ^= 1
+    (data / "t10k-labels-idx1-ubyte").write_bytes(labels)
+    assert trial.key != before
+
+
+def test_a_search_may_choose_a_network_without_chips(recipe: Recipe, tmp_path: Path) -> None:
+    table = sweep(recipe, ["method=float,hrat"], tmp_path, search="random", trials=6, progress=False)
+    assert {row["method"] for row in table.rows} == {"float", "hrat"}
+    assert table.best is not None
+    assert all(0 < row["val_mean"] <= 1 for row in table.rows)
+
+
+def test_a_bayesian_search_is_the_same_with_any_number_of_workers(recipe: Recipe, tmp_path: Path) -> None:
+    axes = ["sigma_rel=0:0.4", "lr=log:1e-4:1e-2"]
+    tables = [
+        sweep(recipe, axes, tmp_path, search="bayes", trials=13, workers=workers, progress=False) for workers in (2, 1)
+    ]
+    assert [row["key"] for row in tables[0].rows] == [row["key"] for row in tables[1].rows]
+    assert all(row["cached"] for row in tables[1].rows)
+
+
+def test_values_of_a_bayesian_search_that_contradict_each_other_are_rows(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(HratError, match="sigma_rel"):
+        sweep(recipe, ["sigma_rel=-1:0.1"], tmp_path / "no", search="bayes", trials=2, progress=False)
+    assert not (tmp_path / "no").exists()
+    axes = ["g_min_S=1e-6:5e-5", "g_max_S=2e-6:1e-4"]
+    table = sweep(recipe, axes, tmp_path, search="bayes", trials=8, workers=2, progress=False)
+    assert len(table.rows) == 8
+    assert [row["status"] == "done" for row in table.rows] == [row["g_min_S"] < row["g_max_S"] for row in table.rows]
+    assert table.failed
+    assert all("g_min_S" in row["error"] for row in table.failed)
+
+
+def test_chips_of_one_training_are_worked_on_side_by_side_and_kept_one_by_one(recipe: Recipe, tmp_path: Path) -> None:
+    """So that a worker that is killed repeats one of them, not all."""
+    there: list[int] = []
+    base = Trial(recipe=recipe, spec=load_spec("generic-4bit"))
+    trials = [changed(base, {"chip.sigma_rel": sigma}) for sigma in (0.0, 0.1, 0.2, 0.3)]
+    run_trials(
+        trials,
+        tmp_path,
+        workers=2,
+        progress=False,
+        on_result=lambda number, result: there.append(len(list((tmp_path / "results").glob("*.json")))),
+    )
+    assert there == [1, 2, 3, 4]
+
+
+def test_a_training_that_fails_is_not_begun_again_for_each_of_its_chips(recipe: Recipe, tmp_path: Path) -> None:
+    base = changed(Trial(recipe=recipe, spec=load_spec("generic-4bit")), {"lr": 1e30})
+    trials = [changed(base, {"chip.sigma_rel": sigma}) for sigma in (0.0, 0.1)]
+    first, second = run_trials(trials, tmp_path, progress=False)
+    assert first == second
+    assert "TrainingError" in first["error"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_workers_leave_with_a_sweep_that_is_killed(recipe: Recipe, tmp_path: Path) -> None:
+    """Else they would train on in a folder whose lock is free."""
+    script = """
+        import json, sys
+        from hrat.recipes import Recipe
+        from hrat.sweeps import sweep
+        if __name__ == "__main__":
+            sweep(Recipe.from_dict(json.loads(sys.argv[1])), ["epochs=100000"], sys.argv[2], progress=False)
+    """
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(script))
+    command = [sys.executable, str(program), json.dumps(recipe.to_dict()), str(tmp_path / "sweep")]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "sweep").glob("trained/*/metrics.csv")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()  # it alone
+        process.wait()
+        time.sleep(2)
+        (metrics,) = (tmp_path / "sweep").glob("trained/*/metrics.csv")
+        before = metrics.stat().st_mtime_ns
+        time.sleep(4)  # many epochs
+        assert metrics.stat().st_mtime_ns == before
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_what_listens_and_is_not_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    from hrat.sweeps import on_ray
+
+    monkeypatch.setattr(on_ray, "ANSWER_TIMEOUT_S", 8)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        with pytest.raises(HratError, match="something listens there, but not like Ray"):
+            list(on_ray.on_ray(len, [((1,),)], address=f"127.0.0.1:{mute.getsockname()[1]}"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +15,9 @@ from hrat.sweeps.workers import ATTEMPTS, Died
 __all__ = ["on_ray"]
 
 CONNECT_TIMEOUT_S = 10
+ANSWER_TIMEOUT_S = 45
+"""What a cluster may take to answer; half of it or more goes into starting Python and Ray."""
+JOIN = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='critical')"
 
 
 def on_ray(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, address: str) -> Iterator[tuple[int, Any]]:
@@ -54,6 +59,8 @@ def on_ray(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, add
 
 def _connect(ray: Any, address: str) -> None:
     _knock(address)  # Ray itself tries for minutes
+    if address not in ("local", "auto"):
+        _hear(address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(
@@ -78,6 +85,21 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise _silent(address, str(error)) from error
+
+
+def _hear(address: str) -> None:
+    """Refuse an address behind which something listens that does not answer as Ray does.
+
+    Asked in a process of its own, since nothing else ends a `ray.init` that waits.
+    """
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", JOIN, address], capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _silent(address, f"something listens there, but not like Ray, in {ANSWER_TIMEOUT_S} s") from error
+    if asked.returncode:
+        raise _silent(address, (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1])
 
 
 def _silent(address: str, why: str) -> HratError:

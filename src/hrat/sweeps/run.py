@@ -56,7 +56,7 @@ def run_trials(
     """
     if workers < 1:
         raise HratError(f"expected 1 worker or more, got {workers}")
-    root = Path(folder)
+    root = Path(folder).absolute()  # machines of a cluster may be in another folder
     (root / "results").mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any] | None] = [None] * len(trials)
 
@@ -79,23 +79,24 @@ def run_trials(
         done = sum(result is not None for result in results)
         display.step(done, f"{done} known already" if done else "")
         threads = cores_for(workers) if ray is None else 1
-        jobs = [
-            ([trials[number].to_dict() for number in group], str(root / "trained" / key), threads)
-            for key, group in groups.items()
-        ]
-        found = in_processes(work, jobs, workers=workers) if ray is None else on_ray(work, jobs, address=ray)
-        for job, outcomes in found if jobs else ():
-            group = list(groups.values())[job]
-            if isinstance(outcomes, Died):
-                outcomes = [{"status": "failed", "error": outcomes.why} for _ in group]
-            for first, outcome in zip(group, outcomes, strict=True):
-                key = trials[first].key
+        # First one trial of each training, then, side by side, those that find it there.
+        for stage in ([group[0] for group in groups.values()], [n for group in groups.values() for n in group[1:]]):
+            left = [number for number in stage if results[number] is None]
+            jobs = [([trials[n].to_dict()], str(root / "trained" / trials[n].training_key), threads) for n in left]
+            found = in_processes(work, jobs, workers=workers) if ray is None else on_ray(work, jobs, address=ray)
+            for job, outcomes in found if jobs else ():
+                outcome = {"status": "failed", "error": outcomes.why} if isinstance(outcomes, Died) else outcomes[0]
+                first = trials[left[job]]
+                known_now = same[first.key]
                 if outcome["status"] == "done":
-                    write_atomic(root / "results" / f"{key}.json", json.dumps(outcome, indent=1) + "\n")
-                for number in same[key]:
+                    write_atomic(root / "results" / f"{first.key}.json", json.dumps(outcome, indent=1) + "\n")
+                elif not (root / "trained" / first.training_key / "model.pt").is_file():
+                    # There is nothing to put on the other chips either.
+                    known_now = [n for other in groups[first.training_key] for n in same[trials[other].key]]
+                for number in known_now:
                     note(number, {**outcome, "cached": False})
-            done = sum(result is not None for result in results)
-            display.step(done, _best(results))
+                done = sum(result is not None for result in results)
+                display.step(done, _best(results))
     return [result for result in results if result is not None]
 
 

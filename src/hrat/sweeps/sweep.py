@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -27,6 +28,11 @@ Search = Literal["grid", "random", "bayes"]
 PART_HELD_OUT = 0.1
 """Of the training images, on which a search chooses."""
 MOST_HELD_OUT = 5000
+PROPOSED_AT_ONCE = 4
+"""Points of a Bayesian search that are proposed before their results are known; not the number of workers, so that a
+search is the same with any."""
+MOST_CORNERS = 256
+"""Combinations of ends of ranges that are looked at before a Bayesian search."""
 
 
 def sweep(
@@ -91,13 +97,36 @@ def sweep(
     job = _Sweep(base, varied, Path(folder), list(seeds), workers, ray, progress, n_test=len(data.test), search=search)
     if search == "bayes":
         search_over = BayesianSearch(varied, search_seed)
-        batch = max(1, workers)
-        for start in range(0, trials, batch):
-            search_over.tell(job.scores(search_over.propose(min(batch, trials - start))))
+        _refuse_ends_that_cannot_be(base, varied)
+        for start in range(0, trials, PROPOSED_AT_ONCE):
+            search_over.tell(job.scores(search_over.propose(min(PROPOSED_AT_ONCE, trials - start))))
     else:
         points = list(grid(varied) if search == "grid" else random_points(varied, trials, search_seed))
         job.scores(points)
     return job.written()
+
+
+def _refuse_ends_that_cannot_be(base: Trial, axes: Sequence[Axis]) -> None:
+    """Refuse a search with an end of a range, or a value, that goes with no end of the others.
+
+    Raises:
+        HratError: of such a value.
+    """
+    ends = [axis.values or (axis.at(0.0), axis.at(1.0)) for axis in axes]
+    if math.prod(map(len, ends)) > MOST_CORNERS:
+        return  # points that cannot be are then rows that failed
+    good: set[tuple[str, int]] = set()
+    bad: dict[tuple[str, int], HratError] = {}
+    for numbers in itertools.product(*(range(len(values)) for values in ends)):
+        picked = [(axis.name, number) for axis, number in zip(axes, numbers, strict=True)]
+        try:
+            changed(base, {axis.name: values[n] for axis, values, n in zip(axes, ends, numbers, strict=True)})
+            good.update(picked)
+        except HratError as error:
+            bad.update((pick, error) for pick in picked)
+    for pick, refusal in bad.items():
+        if pick not in good:
+            raise refusal
 
 
 @dataclass
@@ -116,18 +145,42 @@ class _Sweep:
     def scores(self, points: list[Point]) -> list[float]:
         """Do the trials of the points; the mean score of each over the seeds, not a number where one failed."""
         every = [point if "seed" in point else {**point, "seed": seed} for point in points for seed in self._seeds]
-        trials = [changed(self.base, point) for point in every]  # all of them, before the first one is trained
+        trials, refused = self._trials(every)  # all of them, before the first one is trained
         results = run_trials(
-            trials, self.folder, workers=self.workers, ray=self.ray, progress=self.progress, title=self.search
+            list(trials.values()),
+            self.folder,
+            workers=self.workers,
+            ray=self.ray,
+            progress=self.progress,
+            title=self.search,
         )
+        found = {n: {**result, "key": trials[n].key} for n, result in zip(trials, results, strict=True)} | refused
         first = len(self.rows)
-        for point, trial, result in zip(every, trials, results, strict=True):
-            self.rows.append({**point, **result, "key": trial.key})
+        self.rows.extend({**point, **found[number]} for number, point in enumerate(every))
         self.written()
         of_point = len(every) // len(points)
         column = "val_mean" if self.base.held_out else "mean"
         scores = [row.get(column, math.nan) for row in self.rows[first:]]
         return [math.fsum(scores[k : k + of_point]) / of_point for k in range(0, len(scores), of_point)]
+
+    def _trials(self, points: list[Point]) -> tuple[dict[int, Trial], dict[int, dict[str, Any]]]:
+        """The trial of each point by its number, and rows for points whose values contradict each other.
+
+        Those of a Bayesian search alone, which cannot be asked beforehand.
+
+        Raises:
+            HratError: there is such a point in a grid or random search.
+        """
+        trials: dict[int, Trial] = {}
+        refused: dict[int, dict[str, Any]] = {}
+        for number, point in enumerate(points):
+            try:
+                trials[number] = changed(self.base, point)
+            except HratError as error:
+                if self.search != "bayes":
+                    raise
+                refused[number] = {"status": "failed", "error": str(error), "cached": False, "key": ""}
+        return trials, refused
 
     @property
     def _seeds(self) -> list[int]:

@@ -6,11 +6,14 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hrat.recipes import Recipe
 from hrat.recipes.methods import METHODS, relative_pair_error
 from hrat.spec import HardwareSpec
+from hrat.training.data import DATASET_NAMES
 
 __all__ = ["Trial"]
 
@@ -67,7 +70,10 @@ class Trial:
         elif method.noise:
             hardware = relative_pair_error(self.spec)
         trained_as = "plain" if self.method == "float" else self.method
-        return _digest(FORMAT, recipe, hardware, trained_as, self.seed, self.held_out)
+        inputs = [FORMAT, recipe, hardware, trained_as, self.seed, self.held_out]
+        if self.recipe.data not in DATASET_NAMES:  # a folder of one's own may change; files of public sets are checked
+            inputs.append(_contents(_files(self.recipe.data)))
+        return _digest(*inputs)
 
     @property
     def key(self) -> str:
@@ -100,3 +106,19 @@ class Trial:
 
 def _digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _files(folder: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of each file, by which one that has changed is told without reading it again."""
+    found = [(path, path.stat()) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+    return tuple((str(path), about.st_size, about.st_mtime_ns) for path, about in found)
+
+
+@lru_cache(maxsize=16)
+def _contents(files: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, size, _ in files:
+        digest.update(f"{Path(path).name} {size} ".encode())
+        with Path(path).open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()

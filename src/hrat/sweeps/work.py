@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from hrat.errors import HratError
 from hrat.mapping import deploy
 from hrat.nn import PreparedModel, restrictions
 from hrat.programming import program_lots
+from hrat.recipes import Recipe
 from hrat.recipes.methods import METHODS, mapped, trainable
 from hrat.recipes.networks import build_network
 from hrat.recipes.run import TEST_BATCH, Run, train
 from hrat.simulation import simulate
+from hrat.spec import HardwareSpec
 from hrat.sweeps.trial import Trial
-from hrat.training import ArrayDataset, DataSplits, load_data, load_weights, make_loader
+from hrat.training import ArrayDataset, DataSplits, accuracy, load_data, load_weights, make_loader
 
 __all__ = ["work"]
 
@@ -57,30 +60,41 @@ def _failed(error: Exception) -> dict[str, Any]:
 
 def _trained(trial: Trial, folder: Path, data: DataSplits) -> Run:
     method = "plain" if trial.method == "float" else trial.method
+    recipe, spec = _for_training(trial, folder)
     return train(
-        trial.recipe,
+        recipe,
         folder,
         method=method,
-        spec=_for_training(trial, folder),
+        spec=spec,
         seed=trial.seed,
         progress=False,
         data=data,
     )
 
 
-def _for_training(trial: Trial, folder: Path) -> Any:
-    """The hardware of the run; one that training does not depend on stays as the run that is there has it."""
-    if METHODS[trial.method].restricted or not (folder / "run.json").is_file():
-        return trial.spec
-    import json
+def _for_training(trial: Trial, folder: Path) -> tuple[Recipe, HardwareSpec]:
+    """Recipe and hardware of the run; one that is there already keeps its own.
 
-    return type(trial.spec).from_dict(json.loads((folder / "run.json").read_text(encoding="utf-8"))["spec"])
+    The folder is called after all that training depends on: what differs is a name, a number of chips, or hardware that
+    this method does not see.
+    """
+    if not (folder / "run.json").is_file():
+        return trial.recipe, trial.spec
+    try:
+        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return Recipe.from_dict(info["recipe"]), HardwareSpec.from_dict(info["spec"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return trial.recipe, trial.spec  # damaged: `train` says so
 
 
 def _tested(trial: Trial, run: Run, data: DataSplits) -> dict[str, Any]:
     found: dict[str, Any] = {"status": "done", "error": "", "software": run.software}
     if trial.method == "float":
         found.update(mean=run.software, worst=run.software, std=0.0, chips=0)
+        if data.val is not None:
+            with restrictions(run.model, run.spec.ideal()):
+                share = accuracy(run.model, make_loader(data.val, TEST_BATCH), together=False)
+            found.update(val_mean=share, val_worst=share, val_std=0.0)
         return found
     model = _for_chips(trial, run, data.train)
     with restrictions(model, trial.on_chip):

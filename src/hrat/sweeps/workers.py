@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +57,7 @@ class _Worker:
 def _serve(pipe: Connection, function: Callable[..., Any]) -> None:
     """The loop of a worker. Ctrl-C is for the process that started it, which ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     while True:
         try:
             args = pipe.recv()
@@ -66,6 +68,13 @@ def _serve(pipe: Connection, function: Callable[..., Any]) -> None:
         except BaseException:  # whatever it is, the one who waits must hear of it
             found = (False, traceback.format_exc())
         pipe.send(found)
+
+
+def _leave_with(parent: BaseProcess | None) -> None:
+    """End this process when the one that started it is killed: the next sweep of the folder must not meet it there."""
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def in_processes(
