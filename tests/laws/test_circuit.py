@@ -40,7 +40,7 @@ def chip_of(name: str, spec: str, **changes: Any) -> tuple[hrat.ProgrammedChip, 
     return hrat.program(hrat.deploy(hrat.prepare(model, hardware, x)), seed=2), x
 
 
-@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage", "wan2022"])
+@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage", "wan2022", "tile ADCs", "tile ADCs two-stage"])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_nodal_is_behavioural_where_wires_are_ideal(name: str, spec: str) -> None:
     chip, x = chip_of(name, spec)
@@ -83,7 +83,7 @@ def test_any_layer_at_any_depth(case: tuple[nn.Module, Tensor], spec: HardwareSp
 
 @needs_ngspice
 @pytest.mark.parametrize("drive", ["one_end", "both_ends"])
-@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage"])
+@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage", "tile ADCs", "tile ADCs two-stage"])
 def test_spice_with_wires_is_nodal(spec: str, drive: str) -> None:
     chip, x = chip_of("fc4", spec, limit_wires=True, drive=drive, **WIRES)
     x = x[:3]

@@ -166,6 +166,14 @@ def test_the_report_names_the_adcs() -> None:
     assert "digital" in text
     assert model.report.adcs == 2
     assert [row.operation for row in model.report.islands] == ["relu"]
+    assert "partial_sums" not in text
+
+
+def test_adcs_without_a_layer_that_needs_them_are_told() -> None:
+    x, _ = data(20)
+    report = hrat.prepare(network(), hardware(rows=30), x).report
+    assert any("rows (30): there are no partial sums" in note for note in report.notes)
+    assert not any("partial sums" in note for note in hrat.prepare(network(), hardware(rows=29), x).report.notes)
 
 
 # ---- the chip

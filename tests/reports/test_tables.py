@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from rich.console import Console, RenderableType
+from torch import nn
 
 import hrat
 from hrat.artifacts import Comparison, SimulationResult
@@ -66,6 +67,21 @@ def test_deployment_table_names_layers_tiles_and_devices(deployment: hrat.Deploy
     assert line_with(text, "20 x 9").split()[: len(cells)] == cells
     assert "54" in line_with(text, "9 x 3")
     assert second.name in text
+
+
+@pytest.mark.parametrize("limits", [True, False])
+def test_adcs_between_tiles_have_a_table_of_their_own(deployment: hrat.Deployment, limits: bool) -> None:
+    assert "ADCs" not in printed(artifact_table(deployment))  # currents are summed
+    network = nn.Sequential(nn.Linear(20, 9), nn.ReLU(), nn.Linear(9, 3)).eval()
+    spec = hrat.load_spec("generic-4bit", rows=16, partial_sums="adc", tile_adc_bits=5, limit_tile_adc=limits)
+    model = hrat.prepare(network, spec, torch.randn(8, 20))
+    with torch.no_grad():
+        model.get_parameter(next(n for n, _ in model.named_parameters() if n.endswith("log_tile_adc_V"))).copy_(
+            torch.tensor([0.25, 0.5]).log()
+        )
+    text = printed(artifact_table(hrat.program(hrat.deploy(model), seed=0)))
+    cells = text.split("ADCs between tiles")[1].split()[-6:]  # one row: the second layer has one tile
+    assert cells == ["0", "2", "5" if limits else "exact", "0.25", "to", "0.5"]
 
 
 def test_chip_table_has_the_error_that_was_programmed(chips: hrat.ProgrammedChip) -> None:

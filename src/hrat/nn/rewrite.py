@@ -91,8 +91,14 @@ class Conversion:
         unite_limits(self.module)
         self.graph.lint()
         self.module.recompile()
+        layers = crossbar_layers(self.module)
+        if self.spec.periphery.partial_sums == "adc" and not any(layer.row_tiles for layer in layers.values()):
+            self.notes.append(
+                f"no layer has more inputs than a tile has rows ({self.spec.array.rows}): there are no partial sums, "
+                "and partial_sums = 'adc' has no effect"
+            )
         report = ConversionReport(
-            layers=[rows[name] for name in crossbar_layers(self.module)],
+            layers=[rows[name] for name in layers],
             islands=island_rows,
             scales={
                 name: scale.log_alpha.numel() if scale.log_alpha.ndim else None for name, scale in self.scales.items()

@@ -15,10 +15,10 @@ __all__ = ["artifact_table", "simulation_table"]
 
 
 def artifact_table(artifact: Deployment | ProgrammedChip) -> RenderableType:
-    """Facts about a deployment or programmed chips, and a table of their layers."""
+    """Facts about a deployment or programmed chips, a table of their layers, and one of ADCs between tiles."""
     chip = artifact if isinstance(artifact, ProgrammedChip) else None
     deployment = artifact.deployment if isinstance(artifact, ProgrammedChip) else artifact
-    return Group(_facts(deployment, chip), _layers(deployment, chip))
+    return Group(_facts(deployment, chip), _layers(deployment, chip), *_tile_adcs(deployment))
 
 
 def simulation_table(result: SimulationResult) -> Table:
@@ -86,6 +86,23 @@ def _layers(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
         ]
         table.add_row(*cells, *([] if chip is None else [_error(chip, name)]))
     return table
+
+
+def _tile_adcs(deployment: Deployment) -> list[Table]:
+    """The ADCs of partial sums, if there are any: the smallest and the largest full scale of each layer's tiles."""
+    layers = {name: layer.tile_adc_V for name, layer in deployment.layers.items() if layer.tile_adc_V is not None}
+    if not layers:
+        return []
+    periphery = deployment.spec.periphery
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("ADCs between tiles of layer", overflow="fold")
+    for heading in ("partial sums", "bits", "full scale V"):
+        table.add_column(heading, justify="right")
+    for name, full_scale_V in layers.items():
+        bits = str(periphery.tile_adc_bits) if periphery.limit_tile_adc else "exact"
+        low, high = (f"{float(scale_V):.3g}" for scale_V in full_scale_V.aminmax())
+        table.add_row(safe_markup(name), str(len(full_scale_V)), bits, low if low == high else f"{low} to {high}")
+    return [table]
 
 
 def _bias(layer: DeployedLayer) -> str:
