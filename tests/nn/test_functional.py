@@ -14,7 +14,14 @@ import hrat
 from hrat.encoding import Geometry, encode_pair, quantise_fraction
 from hrat.nn.functional import BatchNormTerms, draw_difference_error, draw_pair_error
 from hrat.nn.scratch import in_parts
-from hrat.nn.straight_through import OutputStage, apply_to_digital_input, convert_ste, normalise, realise
+from hrat.nn.straight_through import (
+    OutputStage,
+    apply_to_digital_input,
+    batch_statistics,
+    convert_ste,
+    normalise,
+    realise,
+)
 from hrat.physics import clamp_to, convert
 from hrat.spec import Device
 from laws.networks import SPECS, small_network
@@ -198,6 +205,33 @@ def test_normalising_and_its_gradient_are_those_of_plain_autograd(
         found.append((out.detach(), mean.detach(), var.detach(), *grads))
     for ours, plain in zip(*found, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 5, 5), (8, 3, 17), (6, 3, 3, 4, 2), (8, 3, 3, 3), (1, 3, 6, 6), (40, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    ("means", "spreads"), [((-0.3, 2.0, 0.0), (1.0, 0.1, 0.0)), ((-0.3, 10.0, 7.0), (1.0, 0.01, 0.0))]
+)
+def test_statistics_of_a_batch_are_exact_whatever_the_mean(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    channels_last: bool,
+    means: tuple[float, ...],
+    spreads: tuple[float, ...],
+) -> None:
+    """By whichever kernel, planes large and small: channels with little spread, with none, and with nothing at all."""
+    view = (3, *(1,) * (len(shape) - 2))
+    spread, offset = torch.tensor(spreads).view(view), torch.tensor(means).view(view)
+    x = (torch.randn(shape, generator=torch.Generator().manual_seed(3)) * spread + offset).to(dtype)
+    if channels_last and x.ndim == 4:
+        x = x.to(memory_format=torch.channels_last)
+    found_mean, found_var = batch_statistics(x)
+    var, mean = torch.var_mean(x.double(), [0, *range(2, x.ndim)], correction=0)
+    close = {"rtol": 1e3 * torch.finfo(dtype).eps, "atol": (10 * torch.finfo(dtype).eps) ** 2}
+    torch.testing.assert_close(found_mean.double(), mean, **close)
+    torch.testing.assert_close(found_var.double(), var, **close)
+    assert (found_var >= 0).all()
 
 
 @pytest.mark.parametrize("least", [0.0, 1e-5])
