@@ -9,6 +9,7 @@ from hrat.artifacts.characterisation import Characterisation, StateFigures
 from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
 from hrat.artifacts.comparison import Comparison, ComparisonRow
 from hrat.artifacts.deployment import DeployedLayer, Deployment
+from hrat.artifacts.estimate import Assumption, Estimate, LayerEstimate
 from hrat.artifacts.faults import FaultMap, LayerFaults
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.results import SimulationResult
@@ -18,6 +19,7 @@ from hrat.artifacts.tables import export_csv
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Assumption",
     "BudgetLayer",
     "BudgetRow",
     "BudgetStep",
@@ -26,7 +28,9 @@ __all__ = [
     "ComparisonRow",
     "DeployedLayer",
     "Deployment",
+    "Estimate",
     "FaultMap",
+    "LayerEstimate",
     "LayerFaults",
     "ProgrammedChip",
     "ProgrammedLayer",

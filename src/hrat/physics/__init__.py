@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hrat.physics.costs import conversion_J, settling_s
 from hrat.physics.errors import (
     achieved_conductance,
     aim_S,
@@ -39,6 +40,7 @@ __all__ = [
     "attenuated",
     "clamp_to",
     "clipping_is_possible",
+    "conversion_J",
     "convert",
     "converter_codes",
     "converter_step_V",
@@ -55,6 +57,7 @@ __all__ = [
     "pair_error_is_gaussian",
     "place_levels",
     "pulse_response",
+    "settling_s",
     "sigma_S",
     "stuck_devices",
 ]

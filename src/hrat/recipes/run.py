@@ -90,6 +90,7 @@ def train(
     before = ranks.from_leader(_read(root) if ranks.leads and resume and (root / "run.json").is_file() else {})
     if isinstance(before.get("recipe"), dict):  # one of an older version lacks the fields that came since
         before["recipe"] = Recipe.from_dict(before["recipe"]).to_dict()
+        before["spec"] = HardwareSpec.from_dict(before["spec"]).to_dict()
     if before and {key: before.get(key) for key in identity} != json.loads(json.dumps(identity)):
         changed = [key for key in identity if before.get(key) != json.loads(json.dumps(identity[key]))]
         raise HratError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from hrat.simulation.behavioural import Behavioural
+from hrat.simulation.estimate import estimate
+from hrat.simulation.metered import Metered
 from hrat.simulation.methods import Method, SolverChoice, SolverError
 from hrat.simulation.network import ChipSolver
 from hrat.simulation.nodal import Nodal
@@ -15,12 +17,14 @@ __all__ = [
     "Amplifier",
     "Behavioural",
     "ChipSolver",
+    "Metered",
     "Method",
     "Nodal",
     "Rung",
     "SolverChoice",
     "SolverError",
     "Spice",
+    "estimate",
     "ladder",
     "simulate",
     "verify",

@@ -23,11 +23,11 @@ from hrat.artifacts.ops import FACTORIES, OPS
 from hrat.artifacts.recurrence import through_time
 from hrat.encoding import RowTiles
 from hrat.errors import HratError
-from hrat.physics import amplifier_limits_V, clamp_to, digital_sum, input_voltage, island_value, normal_scale
+from hrat.physics import amplifier_limits_V, input_voltage, island_value, normal_scale
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.memory import Footprint
-from hrat.simulation.methods import LayerModel, Method, SolverError
-from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked
+from hrat.simulation.methods import LayerModel, Method, SolverError, amplified
+from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked, tensors_of
 from hrat.simulation.plan import PlannedNode, make_plan
 
 __all__ = ["ChipSolver"]
@@ -197,6 +197,21 @@ class ChipSolver:
             together=_is_better_together(torch.device(device)),
         )
 
+    @classmethod
+    def sizes(cls, chip: ProgrammedChip, inputs: Mapping[str, Any]) -> dict[str, int]:
+        """Numbers that each node of the graph yields for an input, from a run on tensors that have no memory."""
+        probe = cls(chip[0], device="meta")
+        for_all, for_each = probe._steps_with_voltages
+        values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
+        n_images = first_tensor(values).shape[0]
+        found: dict[str, int] = {}
+
+        def count(name: str, values: Values) -> None:
+            found[name] = sum(tensor.numel() for tensor in tensors_of(values[name])) // n_images
+
+        _run(for_all + for_each, values, probe._gains_of[0], count)
+        return found
+
     def _workspace(self, name: str, values: Values) -> int:
         """Bytes that a convolution takes beside its input and output, as measured on a CPU."""
         layer = self._layer_at.get(name.removesuffix(".amplifier"))
@@ -247,29 +262,11 @@ class _Circuit:
             yield layer.name, (tiles, layer.tile_adc_V.to(self.device))
 
     def _crossbar(self, layer: str, gain: Gain, voltage: Tensor) -> Tensor:
-        """Word-line voltages -> `R_f (G+ - G-)^T v_in + V_bias`: amplifier outputs without the limit of a swing, V.
-
-        Where each tile has ADCs, it is the digital sum of what these yield, within swing and full scale, and the bias.
-        """
+        """Word-line voltages -> amplifier outputs without the limit of a swing, V."""
         if not isinstance(gain, tuple):
             return gain(voltage)
         geometry, bias_V = self.deployment.layers[layer].geometry, self.biases_V[layer]
-        if layer in self.row_tiles:
-            tiles, full_scale_V = self.row_tiles[layer]
-            partial_V = tiles.apply(voltage, gain[0])
-            if len(gain) == 2:
-                partial_V = partial_V - self._first(tiles.apply(voltage, gain[1]))
-            out = digital_sum(partial_V, full_scale_V, self.deployment.spec)
-            return out if bias_V is None else out + geometry.channel_view(bias_V)
-        out = geometry.apply(voltage, gain[0], bias_V)
-        if len(gain) == 2:
-            out -= self._first(geometry.apply(voltage, gain[1]))
-        return out
-
-    def _first(self, voltage_V: Tensor) -> Tensor:
-        """What the first amplifier of a two-stage read-out makes of `R_f I-`, V."""
-        periphery = self.deployment.spec.periphery
-        return clamp_to(voltage_V, periphery.v_swing_V) if periphery.limit_swing else voltage_V
+        return amplified(voltage, gain, bias_V, geometry, self.row_tiles.get(layer), self.deployment.spec)
 
     def steps(self, *, merge: bool) -> tuple[list[_Step], list[_Step]]:
         """The steps that are taken once for all chips, and those that are taken for each."""

@@ -14,6 +14,7 @@ from hrat.files import write_atomic
 from hrat.spec.assignment import nest
 from hrat.spec.base import Part, did_you_mean
 from hrat.spec.checks import check_pulses, check_sigma, check_sources, odd_settings
+from hrat.spec.costs import Costs
 from hrat.spec.lifetime import Faults, Retention
 from hrat.spec.programming import Programming
 from hrat.spec.pulses import JumpTable, LinearStep, Pulses, SoftBounds, StanfordPku, Vteam
@@ -58,6 +59,8 @@ class HardwareSpec(Part):
     """Amplifiers and converters around the array."""
     programming: Programming = Programming()
     """How near to its target a conductance ends."""
+    costs: Costs = Costs()
+    """What its parts take in time, power and area; acts on estimates only."""
     sources: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
     """Where each number comes from: 'section.field' -> source."""
 

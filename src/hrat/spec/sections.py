@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from hrat.errors import SpecError
 from hrat.spec.base import Count, NotNegative, Part, Positive, Values
+from hrat.spec.costs import Costs
 from hrat.spec.lifetime import Faults, Retention
 from hrat.spec.programming import Programming
 from hrat.spec.pulses import PULSE_MODELS, Pulses
@@ -213,6 +214,7 @@ SECTIONS: dict[str, type[Part]] = {
     "array": Array,
     "periphery": Periphery,
     "programming": Programming,
+    "costs": Costs,
 }
 
 # Short name of a restriction -> (section, switch).

@@ -1,0 +1,221 @@
+"""Energy, time and area that a chip would take, from its spec, its conductances and the voltages of real inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
+from hrat.artifacts.estimate import Assumption, Estimate, LayerEstimate
+from hrat.artifacts.graph import OpNode
+from hrat.errors import HratError
+from hrat.physics import conversion_J, settling_s
+from hrat.simulation.batches import batches
+from hrat.simulation.metered import Metered
+from hrat.simulation.network import ChipSolver
+from hrat.spec import HardwareSpec
+from hrat.spec.costs import COST_SOURCES
+
+__all__ = ["estimate"]
+
+LIMIT_IMAGES = 100
+EXACT_BITS = 8
+"""Bits that a converter is counted with where its restriction is off."""
+
+
+@torch.no_grad()
+def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGES) -> Estimate:
+    """What one input costs on a chip.
+
+    Devices take `v^2 G t` at the voltages that the inputs cause, their drivers what is lost of the supply, amplifiers
+    their power at rest for as long as a matrix-vector product lasts; converters a share for each code. The figures are
+    those of the spec's section `costs`, and `assumptions` of the result names each, with its source.
+
+    Limits: digital islands, buffers, control, programming and wires take nothing here; a convolution uses its arrays
+    for one position after another; layers that could run side by side are taken one after another.
+
+    Args:
+        chip: one chip; of several the first is taken.
+        data: what `hrat.simulate` takes.
+        limit: use the first so many inputs only.
+
+    Raises:
+        HratError: no data, or data that the network cannot take.
+        ValueError: inputs that are not finite.
+    """
+    if not isinstance(chip, ProgrammedChip):
+        raise HratError(f"expected the chips that hrat.program returned, got {type(chip).__name__}")
+    one = chip[0]
+    deployment = one.deployment
+    solver = ChipSolver(one, methods=dict.fromkeys(one.layers, Metered()))
+    n_images = 0
+    sizes: dict[str, int] = {}
+    for batch in batches(one, data, limit, torch.device("cpu")):
+        sizes = sizes or ChipSolver.sizes(one, batch.inputs)
+        solver.compute(batch.inputs)
+        n_images += batch.n_images
+    if not n_images:
+        raise HratError("there is nothing to estimate on: the data holds no inputs")
+    layers = tuple(_layer(one, name, solver.statistics[name], n_images, sizes) for name in one.layers)
+    return Estimate(
+        spec=deployment.spec.name,
+        chip_seed=one.seeds[0],
+        n_images=n_images,
+        layers=layers,
+        assumptions=tuple(_assumptions(deployment.spec)),
+    )
+
+
+def _layer(
+    chip: ProgrammedChip, name: str, told: dict[str, float], n_images: int, sizes: dict[str, int]
+) -> LayerEstimate:
+    deployment, layer = chip.deployment, chip.deployment.layers[name]
+    costs, periphery = deployment.spec.costs, deployment.spec.periphery
+    groups, rows, cols = layer.array_shape
+    products = told["products"] / n_images
+    mvm_s = costs.mvm_s if costs.mvm_s is not None else _settling_s(chip, name)
+    sums = 1 if layer.tile_adc_V is None else len(layer.tile_adc_V)
+    dual_rail = periphery.readout == "dual_rail"
+    outputs, lines = groups * cols, groups * rows
+    # An amplifier for each bit line and an inverter for each word line, or two amplifiers in a row.
+    n_amplifiers = outputs * sums + lines if dual_rail else 2 * outputs * sums
+    dac_bits = _bits(periphery.input_dac_bits, periphery.limit_input_dac)
+    bias_bits = _bits(periphery.bias_dac_bits, periphery.limit_bias_dac)
+    adc_bits = _bits(periphery.adc_bits, periphery.limit_adc)
+    tile_bits = _bits(periphery.tile_adc_bits, periphery.limit_tile_adc)
+    dac_values, adc_values = _converted(deployment, layer, sizes, products)
+    n_bias = outputs if layer.bias_codes is not None else 0
+    n_in = lines if dac_values else 0
+    n_out = outputs if adc_values else 0
+    tile_values = 0.0 if layer.tile_adc_V is None else products * outputs * sums
+    n_tile = 0 if layer.tile_adc_V is None else outputs * sums
+    area_m2 = (
+        2 * groups * rows * cols * costs.device_m2
+        + n_amplifiers * costs.amplifier_m2
+        + costs.dac_m2_per_code * (n_in * 2**dac_bits + n_bias * 2**bias_bits)
+        + costs.adc_m2_per_code * (n_out * 2**adc_bits + n_tile * 2**tile_bits)
+    )
+    return LayerEstimate(
+        name=name,
+        products=products,
+        mvm_s=mvm_s,
+        macs=products * math.prod(layer.geometry.matrix_shape),
+        devices_J=told["devices_W"] / n_images * mvm_s,
+        drive_J=told["drive_W"] / n_images * mvm_s,
+        amplifiers_J=n_amplifiers * costs.amplifier_W * products * mvm_s,
+        dac_J=dac_values * conversion_J(dac_bits, costs.dac_J_per_code),
+        adc_J=adc_values * conversion_J(adc_bits, costs.adc_J_per_code)
+        + tile_values * conversion_J(tile_bits, costs.adc_J_per_code),
+        n_devices=2 * groups * rows * cols,
+        n_amplifiers=n_amplifiers,
+        n_dacs=n_in + n_bias,
+        n_adcs=n_out + n_tile,
+        area_m2=area_m2,
+    )
+
+
+def _bits(bits: int | None, limited: bool) -> int:
+    return bits if limited and bits is not None else EXACT_BITS
+
+
+def _settling_s(chip: ProgrammedChip, name: str) -> float:
+    """Of the slowest bit line of a layer, to half a step of the ADC."""
+    deployment, layer, programmed = chip.deployment, chip.deployment.layers[name], chip.layers[name]
+    spec = deployment.spec
+    pos_S, neg_S = programmed.g_pos_S[0], programmed.g_neg_S[0]
+    lines = [pos_S + neg_S] if spec.periphery.readout == "dual_rail" else [pos_S, neg_S]
+    # Tiles above one another share an amplifier, unless each has its own.
+    rows = layer.array_shape[1] if layer.tile_adc_V is None else spec.array.rows
+    g_line_S = max(float(part.sum(-2).max()) for line in lines for part in line.split(rows, dim=-2))
+    bits = _bits(spec.periphery.adc_bits, spec.periphery.limit_adc)
+    return settling_s(layer.r_f_ohm, g_line_S, spec.costs.amplifier_gbw_Hz, bits)
+
+
+def _converted(
+    deployment: Deployment, layer: DeployedLayer, sizes: dict[str, int], products: float
+) -> tuple[float, float]:
+    """Values that pass DACs in front of a layer for one input, and ADCs behind it; some layers share theirs alike."""
+    graph = {node.name: node for node in deployment.graph}
+    of_layer = {node.name: _layer_of(node) for node in deployment.graph if _layer_of(node) is not None}
+    if any(node.op == "recurrence" and _layer_of(node) == layer.name for node in deployment.graph):
+        # Its state passes converters at every step.
+        _, rows, cols = layer.geometry.matrix_shape
+        return products * rows, products * cols
+    dac_values = adc_values = 0.0
+    for node in deployment.graph:
+        if node.op == "dac":
+            readers = _reached([name for name in of_layer if node.name in _sources(graph, name, of_layer)], of_layer)
+            if layer.name in readers:
+                dac_values += sizes[node.name] / len(readers)
+        elif node.op in ("adc", "reader"):
+            makers = _reached([name for name in _sources(graph, node.name, of_layer) if name in of_layer], of_layer)
+            if layer.name in makers and deployment.layers[layer.name].tile_adc_V is None:
+                adc_values += sizes[node.name] / len(makers)
+    return dac_values, adc_values
+
+
+def _layer_of(node: OpNode) -> str | None:
+    if node.op not in ("crossbar", "recurrence"):
+        return None
+    return str(node.args[1 if node.op == "crossbar" else 2])
+
+
+def _reached(names: Iterable[str], of_layer: dict[str, str | None]) -> set[str | None]:
+    return {of_layer[name] for name in names}
+
+
+def _sources(graph: dict[str, OpNode], name: str, of_layer: dict[str, str | None]) -> set[str]:
+    """Nodes that a node's value comes from with no layer or converter between, and the layers and converters there."""
+    found: set[str] = set()
+    ahead = list(graph[name].inputs())
+    while ahead:
+        source = ahead.pop()
+        if source in found:
+            continue
+        found.add(source)
+        if source not in of_layer and graph[source].op not in ("dac", "adc", "reader"):
+            ahead += graph[source].inputs()
+    return found
+
+
+def _assumptions(spec: HardwareSpec) -> list[Assumption]:
+    costs, periphery = spec.costs, spec.periphery
+    said = []
+    for field, default in type(costs).model_fields.items():
+        value = getattr(costs, field)
+        usual = COST_SOURCES[field] if value == default.default else "the spec, which names no source"
+        source = spec.sources.get(f"costs.{field}", usual)
+        shown = "as the amplifiers settle" if value is None else f"{value:g}"
+        said.append(Assumption(what=f"costs.{field}: {default.description}", value=shown, source=source))
+    modelled = "the model"
+    converters = {
+        "input DACs": _bits(periphery.input_dac_bits, periphery.limit_input_dac),
+        "bias DACs": _bits(periphery.bias_dac_bits, periphery.limit_bias_dac),
+        "ADCs": _bits(periphery.adc_bits, periphery.limit_adc),
+    }
+    bits = ", ".join(f"{name} {n}" for name, n in converters.items())
+    said += [
+        Assumption(
+            what=f"Bits of the converters; {EXACT_BITS} where the restriction is off", value=bits, source="the spec"
+        ),
+        Assumption(
+            what="Positions of a convolution, and the layers, come one after another on one copy of the arrays",
+            value="",
+            source=modelled,
+        ),
+        Assumption(
+            what="Each value is converted once and held; bias DACs hold their value and take no energy",
+            value="",
+            source=modelled,
+        ),
+        Assumption(
+            what="Not counted: digital islands, buffers and sample-and-hold, control, wires, programming, and what a "
+            "layer takes while it waits",
+            value="",
+            source=modelled,
+        ),
+    ]
+    return said

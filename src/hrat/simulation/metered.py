@@ -1,0 +1,89 @@
+"""The behavioural solution with a meter at the word lines: what the devices and their drivers take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts import ProgrammedChip
+from hrat.encoding import RowTiles
+from hrat.simulation.behavioural import Behavioural
+from hrat.simulation.methods import LayerModel, Statistics, amplified
+from hrat.spec import HardwareSpec
+
+__all__ = ["Metered"]
+
+
+@dataclass(frozen=True)
+class Metered:
+    """As `Behavioural`, to the same outputs; adds up power over all matrix-vector products.
+
+    Statistics of each layer:
+
+        products    matrix-vector products
+        devices_W   sum over them of the power in the devices, `sum_j v_j^2 g_j`, with `g_j` all that hangs on word
+                    line j, of `G+` and `G-` alike: in a dual-rail read-out the one is driven with `v`, the other
+                    with `-v`, and virtual ground is at the other end of both
+        drive_W     sum over them of `sum_j |v_j| (V_s - |v_j|) g_j`, lost in the output stages (`hrat.physics.costs`)
+
+    Wires are left out of the power: each device is taken to have the voltage of its driver.
+    """
+
+    name = "metered"
+
+    def making(self, spec: HardwareSpec) -> int:
+        """As behavioural, and the conductances once more."""
+        return Behavioural().making(spec) + 1
+
+    def models(
+        self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
+    ) -> dict[str, LayerModel]:
+        """A callable for each layer and chip; see `hrat.simulation.methods.Method`."""
+        gains = Behavioural().models(chip, names, device, statistics)
+        return {
+            name: tuple(
+                _metered(chip, name, index, tuple(part[index] for part in gains[name]), device, statistics)  # type: ignore[index]
+                for index in range(chip.n_chips)
+            )
+            for name in names
+        }
+
+
+def _metered(
+    chip: ProgrammedChip,
+    name: str,
+    index: int,
+    gain: tuple[Tensor, ...],
+    device: torch.device,
+    statistics: Statistics,
+) -> Callable[[Tensor], Tensor]:
+    layer, programmed, spec = chip.deployment.layers[name], chip.layers[name], chip.deployment.spec
+    geometry = layer.geometry
+    on_line_S = layer.collected(programmed.g_pos_S[index] + programmed.g_neg_S[index]).sum(-1, keepdim=True).to(device)
+    # One output for each group: what hangs on its word lines.
+    meter = replace(geometry, out_channels=geometry.groups)
+    weight_S = meter.from_matrix(on_line_S)
+    bias_V = None if layer.bias_V is None else layer.bias_V.to(device)
+    row_tiles = RowTiles.of(geometry, spec)
+    tile_adcs = None if row_tiles is None or layer.tile_adc_V is None else (row_tiles, layer.tile_adc_V.to(device))
+    told = statistics.setdefault(name, {})
+    supply_V = spec.costs.supply_V
+
+    def run(voltage_V: Tensor) -> Tensor:
+        size_V = voltage_V.abs()
+        devices_W = meter.apply(size_V.square(), weight_S).sum(dtype=torch.float64)
+        current_A = meter.apply(size_V, weight_S).sum(dtype=torch.float64)
+        out_V = amplified(voltage_V, gain, bias_V, geometry, tile_adcs, spec)
+        amounts = {
+            "products": out_V.numel() / geometry.out_channels,
+            "devices_W": float(devices_W),
+            "drive_W": float(supply_V * current_A - devices_W),
+        }
+        for what, amount in amounts.items():
+            told[what] = told.get(what, 0.0) + amount
+        return out_V
+
+    return run
