@@ -22,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg HRAT_REQUIRE_NGSPICE=1 HRAT_REQUIRE_M
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup ngspice test test-full check format demo bench docs clean
+.PHONY: help setup ngspice browser test test-full check format demo bench docs clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,10 +33,17 @@ setup: $(DEV)  ## create or refresh .venv with all that development needs
 ngspice: $(HRAT_NGSPICE)  ## put ngspice 44 into .ngspice (Linux); needed by tests and by solver="spice"
 	@$(HRAT_NGSPICE) --version
 
-test: $(DEV) $(HRAT_NGSPICE) check  ## check, then the tests that take seconds (as .ci/run does)
+browser:  ## install Chromium, for the tests of the report's page (Debian and Ubuntu, as root)
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then chromium --version; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing chromium ..."; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
+	else echo "no chromium and chromedriver in PATH: the tests that need a browser are skipped"; fi
+
+test: $(DEV) $(HRAT_NGSPICE) browser check  ## check, then the tests that take seconds (as .ci/run does)
 	@$(PYTEST)
 
-test-full: $(DEV) $(HRAT_NGSPICE) check  ## check, then every test, the slow ones and those on full data sets too
+test-full: $(DEV) $(HRAT_NGSPICE) browser check  ## check, then every test, the slow ones and those on full data sets too
 	@$(PYTEST) -m ""
 
 check: $(DEV)  ## lint, formatting, types, import contracts

@@ -12,14 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hrat.analysis import restriction_budget
+    from hrat.analysis import report, restriction_budget
     from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, load
     from hrat.errors import HratError
     from hrat.mapping import deploy
     from hrat.measurements import DeviceFit, fit_device
     from hrat.nn import PreparedModel, calibrate, prepare, use_chip
     from hrat.programming import age, characterise, program
-    from hrat.simulation import simulate
+    from hrat.simulation import estimate, simulate
     from hrat.spec import Array, Device, HardwareSpec, Periphery, Programming, load_spec
     from hrat.sweeps import sweep
     from hrat.training import fit
@@ -45,6 +45,7 @@ __all__ = [
     "calibrate",
     "characterise",
     "deploy",
+    "estimate",
     "export_csv",
     "fit",
     "fit_device",
@@ -52,6 +53,7 @@ __all__ = [
     "load_spec",
     "prepare",
     "program",
+    "report",
     "restriction_budget",
     "simulate",
     "sweep",
@@ -59,14 +61,14 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "analysis": ("restriction_budget",),
+    "analysis": ("report", "restriction_budget"),
     "artifacts": ("Deployment", "ProgrammedChip", "SimulationResult", "export_csv", "load"),
     "errors": ("HratError",),
     "mapping": ("deploy",),
     "measurements": ("DeviceFit", "fit_device"),
     "nn": ("PreparedModel", "calibrate", "prepare", "use_chip"),
     "programming": ("age", "characterise", "program"),
-    "simulation": ("simulate",),
+    "simulation": ("estimate", "simulate"),
     "spec": ("Array", "Device", "HardwareSpec", "Periphery", "Programming", "load_spec"),
     "sweeps": ("sweep",),
     "training": ("fit",),

@@ -18,7 +18,7 @@ VERBS = [
     *("spec", "device"),
     *("train", "compare", "sweep", "reproduce"),
     *("deploy", "program", "inspect"),
-    *("simulate", "verify", "netlist", "budget"),
+    *("simulate", "verify", "netlist", "budget", "report", "diff"),
 ]
 
 

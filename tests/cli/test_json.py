@@ -44,6 +44,10 @@ def test_every_verb_that_has_figures_tells_them(shell: Shell, folder: Path, tmp_
     budget = told(shell, "budget", folder / "run", "--images", "100", "--chips", "2")
     assert {row["name"] for row in budget["rows"]} >= {"states", "error"}
     assert budget["sentences"]
+    page = told(shell, "report", folder / "net.chips", "--data", "mnist5k", "--limit", "100", "--verify", "0")
+    assert page["mean"] == sum(simulated["accuracies"]) / 2
+    assert set(page["missing"]) == {"budget", "verification"}
+    assert Path(page["page"]) == folder / "net.report" / "report.html"
     assert {preset["name"] for preset in told(shell, "spec", "list")["presets"]} >= {"generic-4bit"}
     assert told(shell, "spec", "show", "yao2020")["spec"]["device"]["v_read_V"] == 0.2
     assert told(shell, "spec", "check", "yao2020", "--set", "sigma_rel=0.3")["warnings"]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hrat.errors import ArtifactError
 from hrat.files import write_atomic
 
 __all__ = ["Depth", "LayerDifference", "Verification", "volts"]
@@ -73,6 +74,23 @@ class Verification:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the figures as JSON, whole or not at all."""
         return write_atomic(path, json.dumps(self.to_dict(), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Verification:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: the file is damaged or foreign.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            depths = tuple(
+                Depth(**{**depth, "layers": tuple(LayerDifference(**layer) for layer in depth["layers"])})
+                for depth in data["depths"]
+            )
+            return cls(**{**data, "depths": depths})
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path} is damaged or no verification: {error}") from error
 
     def sentences(self) -> list[str]:
         """What the differences come from, in words: one sentence for each step, and for each kind of failure."""

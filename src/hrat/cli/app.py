@@ -15,11 +15,13 @@ from hrat.cli import (
     compare,
     demo,
     deploy,
+    diff,
     doctor,
     inspect,
     netlist,
     program,
     recipes,
+    report,
     reproduce,
     simulate,
     sweep,
@@ -87,6 +89,8 @@ VERBS: dict[str, tuple[Callable[..., None], str]] = {
     "verify": (verify.verify, verify.EXAMPLES),
     "netlist": (netlist.netlist, netlist.EXAMPLES),
     "budget": (budget.budget, budget.EXAMPLES),
+    "report": (report.report, report.EXAMPLES),
+    "diff": (diff.diff, diff.EXAMPLES),
 }
 for _name, (_function, _examples) in VERBS.items():
     app.command(_name, epilog=_examples, rich_help_panel=GROUP_OF[_name])(_function)

@@ -25,7 +25,7 @@ GROUPS = {
     "Hardware": ("spec", "device"),
     "Train": ("train", "compare", "sweep", "reproduce"),
     "Build the chip": ("deploy", "program", "inspect"),
-    "Simulate and understand": ("simulate", "verify", "netlist", "budget"),
+    "Simulate and understand": ("simulate", "verify", "netlist", "budget", "report", "diff"),
 }
 """The verbs as a person uses them one after another. A new verb is named here, and in `hrat.cli.app`."""
 GROUP_OF = {verb: group for group, verbs in GROUPS.items() for verb in verbs}

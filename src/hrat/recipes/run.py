@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from dataclasses import dataclass
@@ -40,6 +41,32 @@ class Run:
     """Test accuracy without programming error: in floating point, or, of HRAT, under the other restrictions."""
     seconds: float
     """Time that training took, of this call and those that it went on from."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What it is, for people."""
+        return {
+            "recipe": self.recipe.name,
+            "network": self.recipe.network,
+            "data": self.recipe.data,
+            "method": METHODS[self.method].label,
+            "training seed": str(self.seed),
+        }
+
+    def metrics(self) -> list[dict[str, float]]:
+        """A row for each epoch; none where the folder holds no `metrics.csv`.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        path = self.folder / "metrics.csv"
+        if not path.is_file():
+            return []
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError) as error:
+            raise ArtifactError(f"{path} is damaged: {error}; expected the numbers that hrat train writes") from error
 
 
 def train(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "duration", "percent", "points", "safe_markup"]
+import math
+
+__all__ = ["count", "duration", "percent", "points", "safe_markup", "si"]
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """0.9612 -> `96.12 %`."""
-    return f"{100 * share:.{digits}f} %"
+    """0.9612 -> `96.12 %`; what rounds to zero has no sign."""
+    text = f"{100 * share:.{digits}f}"
+    return f"{text.removeprefix('-') if float(text) == 0 else text} %"
 
 
 def points(difference: float) -> str:
@@ -36,3 +39,16 @@ def count(number: int, one: str, many: str | None = None) -> str:
 def safe_markup(text: str) -> str:
     """Text from a file, with nothing in it that rich would take for markup."""
     return text.replace("[", r"\[")
+
+
+def si(value: float, unit: str) -> str:
+    """1.7e-6, "J" -> `1.7 µJ`; three digits."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g} {unit}"
+    power = max(min(math.floor(math.log10(abs(value)) / 3), 4), -6)
+    scaled = f"{value / 1000.0**power:.3g}"
+    if abs(float(scaled)) >= 1000 and power < 4:  # 999.9 becomes 1000
+        power += 1
+        scaled = f"{value / 1000.0**power:.3g}"
+    prefix = "afpnµm kMGT"[power + 6].strip()
+    return f"{float(scaled):g} {prefix}{unit}"

@@ -1,0 +1,190 @@
+"""Writing the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from hrat.files import atomic_path, write_atomic
+from hrat.reports.budget_figure import budget_figure
+from hrat.reports.chip_figure import chip_figure
+from hrat.reports.page.charts import quantile
+from hrat.reports.page.parts import ReportParts
+from hrat.reports.page.tiles import layer_maps
+from hrat.reports.page.view import Table, view
+from hrat.reports.programming_figure import programming_figure
+from hrat.reports.sides import error_rms
+from hrat.reports.verification_figure import verification_figure
+
+__all__ = ["MAX_TILES", "asset", "hrat_version", "template", "write_report"]
+
+MAX_TILES = 2000
+"""Tiles whose conductances a page holds; VGG-16 has a thousand on arrays of 128x128."""
+SECTIONS = (
+    ("summary", "Summary"),
+    ("accuracy", "Accuracy"),
+    ("budget", "Budget"),
+    ("layers", "Layers"),
+    ("maps", "Maps"),
+    ("histograms", "Histograms"),
+    ("pulses", "Programming"),
+    ("circuit", "Circuit"),
+    ("costs", "Energy, time, area"),
+    ("hardware", "Hardware"),
+)
+
+
+def write_report(parts: ReportParts, folder: str | os.PathLike[str], *, max_tiles: int = MAX_TILES) -> list[Path]:
+    """Write `report.html`, which needs nothing else, and its figures as PNG, CSV and JSON beside it.
+
+    Args:
+        parts: what to show.
+        folder: where to; made if it is not there. Files of an earlier report in it are replaced, each as a whole.
+        max_tiles: tiles whose conductances go into the page; the others show no more than their error.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    shown = view(parts)
+    beside = [*_pictures(parts, root), *_tables(parts, shown, root), write_atomic(root / "report.json", _json(parts))]
+    page = root / "report.html"
+    with atomic_path(page) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(template("page.html.jinja").generate(**_context(parts, shown, max_tiles, beside)))
+    return [page, *beside]
+
+
+def _context(parts: ReportParts, shown: dict[str, Any], max_tiles: int, beside: list[Path]) -> dict[str, Any]:
+    chip = parts.chip
+    device = chip.deployment.spec.device
+    maps = list(layer_maps(chip, max_tiles))
+    layers = []
+    for layer in maps:
+        errors = [quantile(error[0].abs(), 0.999) for error in chip.errors_S(layer.name)]
+        layers.append({**layer.meta(), "eShown": max(errors) or layer.e_max_S})
+    kept = sum(tile.text is not None for layer in maps for tile in layer.tiles)
+    total = chip.deployment.n_tiles
+    said = [f"Seed {chip.seeds[0]}."]
+    if any(not layer.exact for layer in maps):
+        said.append("Targets are continuous, and shown in 256 steps.")
+    said.append("Errors are within 0.8 % of the layer's largest.")
+    if kept < total:
+        said.append(f"The page holds {kept:,} of {total:,} tiles; the others show their error only.")
+    return {
+        "v": shown,
+        "version": hrat_version(),
+        "sections": SECTIONS,
+        "style": asset("style.css"),
+        "script": asset("script.js"),
+        "maps": maps,
+        "maps_note": " ".join(said),
+        "map_json": _for_script({"gMin": device.g_min_S, "gMax": device.g_max_S, "layers": layers}),
+        "files": ", ".join(path.name for path in beside),
+    }
+
+
+def template(name: str) -> Any:
+    """A page's template, into which all text goes escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.from_string(asset(name))
+
+
+def asset(name: str) -> Markup:
+    """A file of this package: no one else's words, so that it stands in the page as it is."""
+    return Markup(files("hrat.reports.page").joinpath("assets", name).read_text(encoding="utf-8"))
+
+
+def _for_script(data: Any) -> Markup:
+    """JSON that no name in it can end the script element with."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def hrat_version() -> str:
+    """Of what writes the page."""
+    try:
+        return version("hrat")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _pictures(parts: ReportParts, root: Path) -> list[Path]:
+    made = [chip_figure(parts.chip, root / "chip.png"), programming_figure(parts.chip, root / "programming.png")]
+    if parts.budget is not None:
+        made.append(budget_figure(parts.budget, root / "budget.png"))
+    if parts.verification is not None:
+        made.append(verification_figure(parts.verification, root / "verification.png"))
+    return made
+
+
+def _tables(parts: ReportParts, shown: dict[str, Any], root: Path) -> list[Path]:
+    made = [_csv(shown["layers"], root / "layers.csv")]
+    if shown["accuracy"] is not None:
+        made.append(_csv(shown["accuracy"]["table"], root / "accuracy.csv"))
+    if shown["pulses"] is not None:
+        made.append(_csv(shown["pulses"]["table"], root / "pulses.csv"))
+    if parts.budget is not None:
+        made.append(parts.budget.save_csv(root / "budget.csv"))
+    if parts.estimate is not None:
+        made.append(parts.estimate.save_csv(root / "estimate.csv"))
+    return made
+
+
+def _csv(table: Table, path: Path) -> Path:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(table.headings)
+    writer.writerows(table.rows)
+    return write_atomic(path, text.getvalue())
+
+
+def _json(parts: ReportParts) -> str:
+    """All figures for scripts, and for `hrat diff`."""
+    chip = parts.chip
+    data = {
+        "report": 1,
+        "title": parts.title,
+        "facts": dict(parts.facts),
+        "spec": chip.deployment.spec.to_dict(),
+        "chips": {
+            "seeds": list(chip.seeds),
+            "scheme": chip.scheme,
+            "devices": chip.deployment.n_devices,
+            "tiles": chip.deployment.n_tiles,
+            "error_rms": error_rms(chip),
+        },
+        "software": parts.software,
+        "result": None if parts.result is None else parts.result.to_dict(),
+        "budget": None if parts.budget is None else asdict(parts.budget),
+        "verification": None if parts.verification is None else parts.verification.to_dict(),
+        "estimate": None if parts.estimate is None else parts.estimate.to_dict(),
+        "training": [dict(row) for row in parts.training],
+        "said": [] if parts.budget is None else parts.budget.sentences(),
+        "missing": dict(parts.missing),
+    }
+    return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(data: Any) -> Any:
+    """JSON has no word for what is not a number, or not finite."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
