@@ -249,8 +249,8 @@ def _budget(budget: RestrictionBudget, images: str) -> dict[str, Any]:
         "removed": [bar(row.name, row.removed, row.removed_error) for row in budget.rows],
         "alone": [bar(row.name, row.alone, row.alone_error) for row in budget.rows],
         "outputs": Table(
-            "Error of the outputs, relative to their own spread, which tells apart what accuracy cannot where nearly all "
-            "images are right",
+            "Error of the outputs, relative to their own spread, which tells apart what accuracy cannot where nearly "
+            "all images are right",
             ("restriction", "alone", "less when taken away", "accuracy with this and those above"),
             [
                 (row.name, percent(row.rms_alone, 1), percent(row.rms_removed, 1), percent(row.so_far))
