@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hrat.analysis import report, restriction_budget
-    from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, load
+    from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, import_csv, load, operation
     from hrat.errors import HratError
     from hrat.mapping import deploy
     from hrat.measurements import DeviceFit, fit_device
@@ -49,8 +49,10 @@ __all__ = [
     "export_csv",
     "fit",
     "fit_device",
+    "import_csv",
     "load",
     "load_spec",
+    "operation",
     "prepare",
     "program",
     "report",
@@ -62,7 +64,7 @@ __all__ = [
 
 _ROOMS = {
     "analysis": ("report", "restriction_budget"),
-    "artifacts": ("Deployment", "ProgrammedChip", "SimulationResult", "export_csv", "load"),
+    "artifacts": ("Deployment", "ProgrammedChip", "SimulationResult", "export_csv", "import_csv", "load", "operation"),
     "errors": ("HratError",),
     "mapping": ("deploy",),
     "measurements": ("DeviceFit", "fit_device"),

@@ -81,3 +81,14 @@ def test_diff_of_runs_takes_their_reports_along(shell: Shell, run: Path, tmp_pat
     assert told["facts"]["method"] == ["hrat", "plain"]
     assert ".html" in shell.refuses("diff", run, other, "-o", tmp_path / "sides.pdf")
     assert "two or more" in shell.refuses("diff", run)
+
+
+def test_chips_that_a_lab_has_read_go_the_same_way(shell: Shell, run: Path, tmp_path: Path) -> None:
+    shell.works("deploy", run, "-o", tmp_path / "net.deployment")
+    shell.works("program", tmp_path / "net.deployment", "--chips", "1", "--csv", tmp_path / "tables")
+    said = shell.works("program", tmp_path / "net.deployment", "--measured", tmp_path / "tables", "-o", "real.chips")
+    assert "scheme measured" in said
+    assert "accuracy mean" in shell.works("simulate", "real.chips", "--data", "mnist5k", "--limit", "100")
+    assert "--scheme" in shell.refuses(
+        *("program", tmp_path / "net.deployment", "--measured", tmp_path / "tables", "--scheme", "open-loop")
+    )

@@ -11,6 +11,8 @@ from hrat.artifacts.comparison import Comparison, ComparisonRow
 from hrat.artifacts.deployment import DeployedLayer, Deployment
 from hrat.artifacts.estimate import Assumption, Estimate, LayerEstimate
 from hrat.artifacts.faults import FaultMap, LayerFaults
+from hrat.artifacts.measured import import_csv
+from hrat.artifacts.own_ops import operation
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.results import SimulationResult
 from hrat.artifacts.storage import SCHEMA_VERSION, kind_of
@@ -42,7 +44,9 @@ __all__ = [
     "Status",
     "SweepTable",
     "export_csv",
+    "import_csv",
     "load",
+    "operation",
 ]
 
 

@@ -104,7 +104,7 @@ def decode_node(data: dict[str, Any]) -> OpNode:
     if op not in BORDER_OPS and op not in OPS:
         raise ArtifactError(
             f"node '{data['name']}' has the operation '{op}', which this version of hrat does not know; was the file "
-            "written by a newer version?"
+            "written by a newer version? One of your own has to be registered first (hrat.operation)"
         )
     args = tuple(_decode(arg) for arg in data["args"])
     return OpNode(data["name"], op, args, tuple((key, _decode(value)) for key, value in data["kwargs"].items()))

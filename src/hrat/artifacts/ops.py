@@ -23,7 +23,7 @@ from torch.fx.node import has_side_effect
 
 from hrat.errors import HratError
 
-__all__ = ["FACTORIES", "OPS", "Op", "op_of"]
+__all__ = ["FACTORIES", "OPS", "Op", "op_of", "register"]
 
 Signals = Literal["first", "two", "list"]
 
@@ -336,32 +336,33 @@ OPS: dict[str, Op] = {}
 _BY_TARGET: dict[Any, Op] = {}
 
 
-def _register(op: Op, targets: list[Any]) -> None:
+def register(op: Op, targets: list[Any]) -> None:
+    """Put an operation into the table, under its name and for all that may be called in its place."""
     OPS[op.name] = op
     _BY_TARGET.update(dict.fromkeys([*targets, op.function], op))
 
 
 for _name, _function, _targets in _CHANNELWISE:
-    _register(Op(_name, _function, analog=True, per_channel=True), _targets)
+    register(Op(_name, _function, analog=True, per_channel=True), _targets)
 for _name, _function, _targets in _LAYOUT:
-    _register(Op(_name, _function, analog=True), _targets)
+    register(Op(_name, _function, analog=True), _targets)
 for _why, _ops in _DIGITAL:
     for _name, _function, _targets in _ops:
-        _register(Op(_name, _function, analog=False, why=_why), _targets)
+        register(Op(_name, _function, analog=False, why=_why), _targets)
 for _name, _function, _targets in _SIZES:
-    _register(Op(_name, _function, analog=False, reads_values=False), _targets)
+    register(Op(_name, _function, analog=False, reads_values=False), _targets)
 has_side_effect(_expect)
 has_side_effect(_assert)
-_register(
+register(
     Op("add", _add, analog=True, signals="two", amplifier=True, per_channel=True),
     [operator.add, operator.iadd, torch.add, "add", "add_"],
 )
-_register(
+register(
     Op("sub", _sub, analog=True, signals="two", amplifier=True, per_channel=True),
     [operator.sub, operator.isub, torch.sub, "sub", "sub_"],
 )
-_register(Op("cat", torch.cat, analog=True, signals="list"), [torch.cat, torch.concat, torch.concatenate])
-_register(Op("stack", torch.stack, analog=True, signals="list"), [torch.stack])
+register(Op("cat", torch.cat, analog=True, signals="list"), [torch.cat, torch.concat, torch.concatenate])
+register(Op("stack", torch.stack, analog=True, signals="list"), [torch.stack])
 
 
 def op_of(target: Any) -> Op | None:

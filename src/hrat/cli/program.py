@@ -10,6 +10,7 @@ import typer
 from hrat.cli.figures import figures
 from hrat.cli.options import CsvOption
 from hrat.cli.output import examples, next_step, say, show, tell, wrote
+from hrat.errors import HratError
 
 __all__ = ["EXAMPLES", "program"]
 
@@ -17,6 +18,7 @@ EXAMPLES = examples(
     "hrat program network.deployment -o network.chips",
     "hrat program network.deployment -o one.chip --chips 1 --seed 7 --csv tables",
     "hrat program network.deployment --scheme write-verify --max-pulses 500 --picture pulses.png",
+    "hrat program network.deployment --measured readings -o real.chips",
 )
 
 
@@ -42,13 +44,19 @@ def program(
         int | None,
         typer.Option(min=0, help="Pulses for one device at most.", show_default="the hardware's"),
     ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Take chips that a lab has programmed and read, from tables like those of --csv."
+        ),
+    ] = None,
     picture: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw targets, pulses and failures, as .png, .svg or .pdf."),
     ] = None,
     csv: CsvOption = None,
 ) -> None:
-    """Program chips: by the error model that training draws from, or pulse by pulse."""
+    """Program chips: by the error model that training draws from, pulse by pulse, or as a lab has read them."""
     import hrat
     from hrat.reports import artifact_table, programming_figure
     from hrat.reports.drawing import figure_format
@@ -56,7 +64,12 @@ def program(
     if picture is not None:
         figure_format(picture)  # refused before the work, not after it
     target = hrat.Deployment.load(deployment)
-    chip = hrat.program(target, seed=seed, chips=chips, scheme=scheme, max_pulses=max_pulses)
+    if measured is None:
+        chip = hrat.program(target, seed=seed, chips=chips, scheme=scheme, max_pulses=max_pulses)
+    elif scheme is not None or max_pulses is not None:
+        raise HratError("--measured: these chips are programmed already; expected neither --scheme nor --max-pulses")
+    else:
+        chip = hrat.import_csv(target, measured)
     path = chip.save(output or deployment.with_suffix(".chips"))
     tell(**figures(chip))
     show(artifact_table(chip))

@@ -1,0 +1,144 @@
+"""Chips that a lab has programmed and read: tables of measured conductances as `ProgrammedChip`."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
+from hrat.artifacts.deployment import Deployment
+from hrat.encoding import Tile
+from hrat.errors import ArtifactError
+
+__all__ = ["SCHEME", "import_csv"]
+
+SCHEME = "measured"
+COLUMNS = ("chip", "group", "tile", "row", "col", "g_pos_S", "g_neg_S")
+
+
+def import_csv(deployment: Deployment, folder: str | os.PathLike[str]) -> ProgrammedChip:
+    """Read what the devices of real chips hold, from tables like those that `export_csv` writes.
+
+    Each layer has `conductances/<layer>.csv` with the columns chip, group, tile, row, col, g_pos_S, g_neg_S; others are
+    passed over. `chip` is a whole number, the same in all tables; it becomes the chip's seed. Every device of every
+    chip has one line, in any order.
+
+    Args:
+        deployment: what was to be programmed; says how its layers lie on tiles.
+        folder: that holds the folder `conductances`.
+
+    Raises:
+        FileNotFoundError: a layer has no table.
+        ArtifactError: a column is missing; a line that is no reading of a device there is; a device that is missing or
+            is there twice; conductances that are negative, not finite, or a thousand times off, as with a wrong unit.
+    """
+    root = Path(folder)
+    found = {name: _read(deployment, name, root / "conductances" / f"{name}.csv") for name in deployment.layers}
+    first = next(iter(found))
+    chips = sorted(found[first])
+    for name, of_layer in found.items():
+        if sorted(of_layer) != chips:
+            raise ArtifactError(
+                f"layer '{name}' has the chips {_list(sorted(of_layer))}, layer '{first}' {_list(chips)}; expected the "
+                "same ones in all tables"
+            )
+    layers = {
+        name: ProgrammedLayer(
+            g_pos_S=torch.stack([of_layer[chip][0] for chip in chips]),
+            g_neg_S=torch.stack([of_layer[chip][1] for chip in chips]),
+        )
+        for name, of_layer in found.items()
+    }
+    return ProgrammedChip(deployment=deployment, layers=layers, seeds=tuple(chips), scheme=SCHEME)
+
+
+def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tensor, Tensor]]:
+    """`(G+, G-)` of a layer by chip."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no table at {path}; expected one for each layer: {', '.join(deployment.layers)}")
+    like = deployment.layers[name].g_pos_S
+    places = {(tile.group, f"tile{tile.grid_row}_{tile.grid_col}"): tile for tile in deployment.tiles(name)}
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    lists: dict[int, tuple[list[int], list[float], list[float]]] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        table = csv.reader(file)
+        header = next(table, [])
+        missing = [column for column in COLUMNS if column not in header]
+        if missing:
+            raise ArtifactError(f"{path}: expected the columns {', '.join(COLUMNS)}; {missing[0]} is missing")
+        order = [header.index(column) for column in COLUMNS]
+        for number, cells in enumerate(table, start=2):
+            if not cells:
+                continue
+            where = f"{path}, line {number}"
+            try:
+                chip, group, tile, row, col, pos_S, neg_S = (cells[place] for place in order)
+                at = _place(places, (int(group), tile, int(row), int(col)), like, where)
+                of_chip = lists.setdefault(int(chip), ([], [], []))
+                of_chip[0].append(at)
+                of_chip[1].append(float(pos_S))
+                of_chip[2].append(float(neg_S))
+            except ArtifactError:
+                raise
+            except (ValueError, IndexError) as error:
+                raise ArtifactError(
+                    f"{where}: expected whole numbers for chip, group, row and col, and conductances in S ({error})"
+                ) from error
+    if not lists:
+        raise ArtifactError(f"{path} has no readings")
+    for number, (at_list, pos_list, neg_list) in lists.items():
+        found[number] = _arrays(at_list, pos_list, neg_list, like, f"{path}, chip {number}")
+    return found
+
+
+def _place(places: dict[tuple[int, str], Tile], at: tuple[int, str, int, int], like: Tensor, where: str) -> int:
+    """Index of a pair among all of its layer, in the order of its array."""
+    group, name, row, col = at
+    tile = places.get((group, name))
+    rows, cols = (0, 0) if tile is None else (tile.rows.stop - tile.rows.start, tile.cols.stop - tile.cols.start)
+    if tile is None or not (0 <= row < rows and 0 <= col < cols):
+        raise ArtifactError(f"{where}: the layer has no pair at group {group}, {name}, row {row}, col {col}")
+    _, n_rows, n_cols = like.shape
+    return int((group * n_rows + tile.rows.start + row) * n_cols + tile.cols.start + col)
+
+
+def _arrays(at: list[int], pos: list[float], neg: list[float], like: Tensor, where: str) -> tuple[Tensor, Tensor]:
+    index = torch.tensor(at)
+    count = torch.bincount(index, minlength=like.numel())
+    if bool((count != 1).any()):
+        wrong = int((count != 1).nonzero()[0, 0])
+        _, n_rows, n_cols = like.shape
+        group, rest = divmod(wrong, n_rows * n_cols)
+        what = "is missing" if int(count[wrong]) == 0 else f"is there {int(count[wrong])} times"
+        raise ArtifactError(
+            f"{where}: the pair of group {group}, word line {rest // n_cols}, bit line {rest % n_cols} {what} "
+            f"({len(at):,} lines for {like.numel():,} pairs); expected one line for each"
+        )
+    arrays = []
+    for column, values in (("g_pos_S", pos), ("g_neg_S", neg)):
+        flat = torch.empty(like.numel(), dtype=torch.float64)
+        flat[index] = torch.tensor(values, dtype=torch.float64)
+        if not bool(torch.isfinite(flat).all()) or bool((flat < 0).any()):
+            raise ArtifactError(f"{where}: {column} has values that are negative or not finite")
+        arrays.append(flat.to(like.dtype).view(like.shape))
+    _check_unit(torch.stack(arrays), like, where)
+    return arrays[0], arrays[1]
+
+
+def _check_unit(read_S: Tensor, like: Tensor, where: str) -> None:
+    """Refuse microsiemens and kilohms: readings that lie a hundred times from what was asked for."""
+    read, wanted = float(read_S.double().median()), float(like.double().median())
+    if read > 0 and wanted > 0 and abs(math.log10(read / wanted)) > 2:
+        raise ArtifactError(
+            f"{where}: half of the readings are below {read:.3g} S, half of the targets below {wanted:.3g} S; expected "
+            "conductances in siemens (200 uS are 200e-6)"
+        )
+
+
+def _list(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:6])) + (" ..." if len(numbers) > 6 else "")
