@@ -93,6 +93,31 @@ def test_the_page_of_an_own_device_runs_as_it_stands(tmp_path: Path, monkeypatch
     assert (tmp_path / "fit.png").is_file()
 
 
+@pytest.mark.parametrize("name", ["own-network", "own-layer", "choose-bits", "spice", "lab"])
+def test_the_how_to_pages_run_as_they_stand(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = run(DOCS / "howto" / f"{name}.md", tmp_path, monkeypatch)
+    if name == "own-network":
+        assert names["result"].mean > 0.9
+        assert len(names["model"].report.islands) > 0
+        assert (tmp_path / "page" / "report.html").is_file()
+    elif name == "own-layer":
+        assert any("spike" in str(island) for island in names["spiking"].report.islands)
+    elif name == "choose-bits":
+        assert names["bits"] == 4
+        assert names["result"].mean > 0.8
+    elif name == "spice":
+        assert names["found"].depths[1].agreement == 1.0
+    else:
+        assert names["real"].n_chips == 2
+        assert (tmp_path / "page" / "report.html").is_file()
+
+
+def test_the_how_to_index_leads_to_every_page() -> None:
+    index = (DOCS / "howto" / "index.md").read_text()
+    for page in (DOCS / "howto").glob("*.md"):
+        assert page.stem == "index" or (f"({page.name})" in index and f"\n{page.stem}\n" in index), page.name
+
+
 @pytest.mark.slow
 def test_the_example_of_an_own_loop_runs() -> None:
     spec = importlib.util.spec_from_file_location("own_loop", ROOT / "examples" / "own_loop.py")
