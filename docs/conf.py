@@ -1,5 +1,6 @@
 """Settings of the documentation; `make docs` builds it."""
 
+import re
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -9,13 +10,19 @@ copyright = "The hrat maintainers"
 version = release = installed_version("hrat")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_build"]
+
+# Notebooks are kept without outputs and run when the site is built; one that fails fails the build.
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 # Docstrings are written for people first: `name` in single backticks is code, as in Markdown.
 default_role = "code"
@@ -40,5 +47,16 @@ def _leave_out_empty_folders(app, docname, source):
                 source[0] = source[0].replace(f"{folder}/*\n", "")
 
 
+def _leave_out_links_back(app, pagename, templatename, context, doctree):
+    """Pages of source link back under one module's name, which is wrong for what is documented under another's.
+
+    And their index lists Python's built-in module, which has no page.
+    """
+    if pagename.startswith("_modules/") and "body" in context:
+        links = r'<a class="viewcode-back".*?</a>|<li><a href="builtins\.html">.*?</li>'
+        context["body"] = re.sub(links, "", context["body"])
+
+
 def setup(app):
     app.connect("source-read", _leave_out_empty_folders)
+    app.connect("html-page-context", _leave_out_links_back)

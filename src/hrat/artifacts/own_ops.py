@@ -28,11 +28,11 @@ def operation(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let networks use a function that hrat does not know, as one step of their graph.
 
-    ```python
-    @hrat.operation(why="a table look-up")
-    def companded(x):
-        return torch.sign(x) * torch.log1p(255 * x.abs()) / 5.545
-    ```
+    For example::
+
+        @hrat.operation(why="a table look-up")
+        def companded(x):
+            return torch.sign(x) * torch.log1p(255 * x.abs()) / 5.545
 
     What it does inside is not followed, so that it may hold branches, loops and autograd functions; its first argument
     carries the signal, and it must take batches. A function of torch's own is given as `operation(...)(torch.sinc)`.
