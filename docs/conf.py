@@ -4,6 +4,9 @@ import re
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
+
 project = "hrat"
 author = "The hrat maintainers"
 copyright = "The hrat maintainers"
@@ -35,6 +38,9 @@ autodoc_class_signature = "mixed"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+# Formulas become MathML when the site is built: browsers show it, and nothing is loaded from anywhere.
+html_math_renderer = "mathml"
+
 html_theme = "furo"
 html_title = f"hrat {release}"
 
@@ -57,6 +63,17 @@ def _leave_out_links_back(app, pagename, templatename, context, doctree):
         context["body"] = re.sub(links, "", context["body"])
 
 
+def _inline_math(translator, node):
+    translator.body.append(convert(node.astext()))
+    raise SkipNode
+
+
+def _display_math(translator, node):
+    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise SkipNode
+
+
 def setup(app):
+    app.add_html_math_renderer("mathml", (_inline_math, None), (_display_math, None))
     app.connect("source-read", _leave_out_empty_folders)
     app.connect("html-page-context", _leave_out_links_back)
