@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hrat.cli import completion
 from hrat.cli.options import (
     DataOption,
     EpochsOption,
@@ -48,6 +49,7 @@ def compare(
             metavar="A,B,...",
             help="Ways to train, out of float, plain, variation-aware, hrat-unfused, hrat-fixed-scales, hrat.",
             show_default="all",
+            autocompletion=completion.methods,
         ),
     ] = None,
     chips: Annotated[int | None, typer.Option(min=1, help="Chips to program, in place of the recipe's number.")] = None,

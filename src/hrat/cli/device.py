@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hrat.cli import completion
 from hrat.cli.options import SetOption, spec_with
 from hrat.cli.output import examples, next_step, note_warnings, say, show, tell, warn, wrote
 from hrat.errors import HratError
@@ -102,7 +103,12 @@ def fit_csv(
     "show", epilog=examples("hrat device show wan2022 --picture wan2022.png", "hrat device show mine.toml")
 )
 def show_device(
-    spec: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A preset (see hrat spec list), or a TOML file.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="A preset (see hrat spec list), or a TOML file.", autocompletion=completion.specs
+        ),
+    ],
     settings: SetOption = None,
     picture: PictureOption = None,
 ) -> None:
@@ -166,7 +172,12 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
     ),
 )
 def characterise_device(
-    spec: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A preset (see hrat spec list), or a TOML file.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="A preset (see hrat spec list), or a TOML file.", autocompletion=completion.specs
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="TOML file to write: the spec with the table in it."),
@@ -174,7 +185,12 @@ def characterise_device(
     name: Annotated[str | None, typer.Option(help="Of the spec; that of the output file otherwise.")] = None,
     scheme: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="write-verify or open-loop.", show_default="the spec's, programming.scheme"),
+        typer.Option(
+            metavar="NAME",
+            help="write-verify or open-loop.",
+            show_default="the spec's, programming.scheme",
+            autocompletion=completion.schemes,
+        ),
     ] = None,
     max_pulses: Annotated[
         int | None, typer.Option(min=0, help="Pulses for one device at most.", show_default="the spec's")

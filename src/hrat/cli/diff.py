@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hrat.cli import completion
 from hrat.cli.output import examples, show, tell, wrote
 from hrat.errors import HratError
 
@@ -24,6 +25,7 @@ def diff(
         list[str],
         typer.Argument(
             metavar="A B...",
+            autocompletion=completion.specs,
             help="Two or more: a run's folder, a report's folder, chips, a deployment, a preset or a TOML file.",
         ),
     ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hrat.cli import completion
 from hrat.errors import HratError
 
 if TYPE_CHECKING:
@@ -33,22 +34,38 @@ __all__ = [
 ]
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="Name of a recipe (see hrat recipes), or a TOML file.")
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="Name of a recipe (see hrat recipes), or a TOML file.",
+        autocompletion=completion.recipes,
+    ),
 ]
 SpecOption = Annotated[
     str | None,
-    typer.Option("--spec", metavar="NAME|FILE", help="Hardware in place of the recipe's: a preset or a TOML file."),
+    typer.Option(
+        "--spec",
+        metavar="NAME|FILE",
+        help="Hardware in place of the recipe's: a preset or a TOML file.",
+        autocompletion=completion.specs,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a value of the hardware, as device.weight_bits=3; repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a value of the hardware, as device.weight_bits=3; repeatable.",
+        autocompletion=completion.fields,
     ),
 ]
 DataOption = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="NAME", help="mnist5k (no download), mnist, fashion-mnist, cifar10, cifar100, or a folder."
+        "--data",
+        metavar="NAME",
+        help="mnist5k (no download), mnist, fashion-mnist, cifar10, cifar100, or a folder.",
+        autocompletion=completion.data,
     ),
 ]
 EpochsOption = Annotated[

@@ -64,7 +64,11 @@ def show(table: RenderableType) -> None:
         return
     from rich.console import Console
 
-    Console().print(table)
+    from hrat.cli.narrow import fitted
+
+    console = Console()
+    for part in fitted(table, console):
+        console.print(part)
 
 
 def wrote(paths: Iterable[Path]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hrat.cli import completion
 from hrat.cli.figures import figures
 from hrat.cli.options import CsvOption
 from hrat.cli.output import examples, next_step, say, show, tell, wrote
@@ -37,6 +38,7 @@ def program(
         typer.Option(
             metavar="NAME",
             help="statistical, open-loop or write-verify.",
+            autocompletion=completion.schemes,
             show_default="the hardware's, programming.scheme",
         ),
     ] = None,

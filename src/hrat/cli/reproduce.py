@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from hrat.cli import completion
 from hrat.cli.options import EpochsOption, SpecOption
 from hrat.cli.output import examples, say, tell
 from hrat.errors import HratError
@@ -46,7 +47,10 @@ def reproduce(
             show_default="all",
         ),
     ] = None,
-    methods: Annotated[str | None, typer.Option(metavar="A,B,...", help="Ways to train.", show_default="all")] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Ways to train.", show_default="all", autocompletion=completion.methods),
+    ] = None,
     spec: SpecOption = None,
     short: Annotated[bool, typer.Option("--short", help="The form that takes minutes on a CPU.")] = False,
     epochs: EpochsOption = None,

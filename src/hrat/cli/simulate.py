@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hrat.cli import completion
 from hrat.cli.guard import UNSOLVED
 from hrat.cli.options import DataOption, OffsetOption, OpampGainOption, WiresOption
 from hrat.cli.output import examples, say, show, tell, wrote
@@ -36,6 +37,7 @@ def simulate(
         list[str] | None,
         typer.Option(
             metavar="NAME | LAYER=NAME",
+            autocompletion=completion.solvers,
             help="How arrays are solved: behavioural, nodal (wires as the hardware has them) or spice (the circuit in "
             "ngspice); for all layers, or repeated for each. [default: behavioural]",
         ),

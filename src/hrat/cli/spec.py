@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hrat.cli import completion
 from hrat.cli.options import SetOption, spec_with
 from hrat.cli.output import examples, note_warnings, say, show, tell
 
@@ -20,7 +21,12 @@ spec_app = typer.Typer(
 )
 
 SpecArgument = Annotated[
-    str, typer.Argument(metavar="NAME|FILE", help="A preset (see hrat spec list), or a TOML file.")
+    str,
+    typer.Argument(
+        metavar="NAME|FILE",
+        help="A preset (see hrat spec list), or a TOML file.",
+        autocompletion=completion.specs,
+    ),
 ]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from hrat.cli import completion
 from hrat.cli.options import (
     DataOption,
     EpochsOption,
@@ -64,7 +65,9 @@ def sweep(
     trials: Annotated[int, typer.Option(min=1, help="Points of a search.")] = 20,
     spec: SpecOption = None,
     settings: SetOption = None,
-    method: Annotated[str, typer.Option(help="Way to train, unless it is varied.")] = "hrat",
+    method: Annotated[
+        str, typer.Option(help="Way to train, unless it is varied.", autocompletion=completion.methods)
+    ] = "hrat",
     seeds: Annotated[
         str, typer.Option(metavar="A,B,...", help="Seeds of training; each point is done with each.")
     ] = "0",

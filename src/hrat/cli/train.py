@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hrat.cli import completion
 from hrat.cli.options import (
     DataOption,
     EpochsOption,
@@ -45,7 +46,10 @@ def train(
     settings: SetOption = None,
     method: Annotated[
         str,
-        typer.Option(help="Way to train: hrat, plain, variation-aware, hrat-unfused, hrat-fixed-scales, float."),
+        typer.Option(
+            help="Way to train: hrat, plain, variation-aware, hrat-unfused, hrat-fixed-scales, float.",
+            autocompletion=completion.methods,
+        ),
     ] = "hrat",
     epochs: EpochsOption = None,
     lr: LrOption = None,
