@@ -63,16 +63,16 @@ def _tables(found: Sides) -> list[PageTable]:
         tables.append(
             PageTable(
                 "Figures",
-                ("", *labels, *(["difference"] if two else [])),
+                ("figure", *labels, *(["difference"] if two else [])),
                 [_figure_row(key, values, two) for key, values in rows],
             )
         )
     if facts := found.facts():
-        tables.append(PageTable("How they came about", ("", *labels), [(name, *values) for name, values in facts]))
+        tables.append(PageTable("How they came about", ("what", *labels), [(name, *values) for name, values in facts]))
     if fields := found.fields():
         tables.append(
             PageTable(
-                "Hardware, what differs", ("", *labels), [(name, *map(_value, values)) for name, values in fields]
+                "Hardware, what differs", ("field", *labels), [(name, *map(_value, values)) for name, values in fields]
             )
         )
     if costs := found.costs():
@@ -80,7 +80,7 @@ def _tables(found: Sides) -> list[PageTable]:
         tables.append(
             PageTable(
                 caption,
-                ("", *labels),
+                ("restriction", *labels),
                 [
                     (name, *("-" if one is None else f"{points(one[0])} ± {points(one[1])}" for one in values))
                     for name, values in costs
