@@ -193,6 +193,10 @@ def test_no_width_makes_the_page_scroll_sideways(page: Any, width: int) -> None:
 def test_it_prints_without_its_controls(page: Any) -> None:
     printed = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
     assert printed.startswith(b"%PDF")
+    page.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert page.execute_script("return document.querySelectorAll('details:not([open])').length") == 0
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert page.execute_script("return document.querySelectorAll('details[open]').length") == 0
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     shown = page.execute_script(
         "return ['nav', '#theme', '#map-controls'].map(s => getComputedStyle(document.querySelector(s)).display)"

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hrat.files import write_atomic
-from hrat.reports.page.view import Table as PageTable
+from hrat.reports.page.elements import Table as PageTable
 from hrat.reports.page.write import asset, hrat_version, template
 from hrat.reports.sides import FIGURES, Sides
 from hrat.reports.words import percent, points, safe_markup

@@ -19,9 +19,10 @@ from hrat.files import atomic_path, write_atomic
 from hrat.reports.budget_figure import budget_figure
 from hrat.reports.chip_figure import chip_figure
 from hrat.reports.page.charts import quantile
+from hrat.reports.page.elements import Table
 from hrat.reports.page.parts import ReportParts
 from hrat.reports.page.tiles import layer_maps
-from hrat.reports.page.view import Table, view
+from hrat.reports.page.view import view
 from hrat.reports.programming_figure import programming_figure
 from hrat.reports.sides import error_rms
 from hrat.reports.verification_figure import verification_figure

@@ -14,6 +14,17 @@
   });
 })();
 
+// ---- on paper nothing can be unfolded ---------------------------------------------------------------------------------
+
+(() => {
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details:not([open])")];
+    folded.forEach((part) => { part.open = true; });
+  });
+  addEventListener("afterprint", () => folded.forEach((part) => { part.open = false; }));
+})();
+
 // ---- tables sorted by a column --------------------------------------------------------------------------------------
 
 for (const table of document.querySelectorAll("table.sortable")) {
