@@ -22,7 +22,7 @@ from torch import Tensor
 from hrat.errors import ArtifactError
 from hrat.files import atomic_path
 
-__all__ = ["SCHEMA_VERSION", "kind_of", "read_artifact", "write_artifact"]
+__all__ = ["SCHEMA_VERSION", "kind_of", "read_artifact", "read_json", "write_artifact"]
 
 SCHEMA_VERSION = 1
 """Raised when files of an older version can no longer be read as they are."""
@@ -93,6 +93,26 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     """Which kind of artefact a file holds; raises as `read_artifact` does."""
     header, _ = _read(path, header_only=True)
     return str(header["kind"])
+
+
+def read_json(path: str | os.PathLike[str], expected: str) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Args:
+        path: the file.
+        expected: what should stand there, for the message.
+
+    Raises:
+        FileNotFoundError: nothing stands at `path`.
+        ArtifactError: it is no JSON, or no object.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is damaged or no JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ArtifactError(f"{path} is JSON, but nothing that hrat wrote; expected {expected}")
+    return data
 
 
 def _read(path: str | os.PathLike[str], header_only: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +74,12 @@ def _json(path: Path) -> Found:
     raise ArtifactError(f"{path} is JSON, but nothing that hrat wrote; expected {KNOWN}")
 
 
+def _read(path: Path) -> dict[str, Any]:
+    from hrat.artifacts.storage import read_json
+
+    return read_json(path, KNOWN)
+
+
 def _run(folder: Path) -> Found:
     from hrat.reports.words import duration, percent
 
@@ -119,13 +124,3 @@ def _grid(facts: dict[str, Any]) -> Table:
     for name, value in facts.items():
         grid.add_row(name, safe_markup(str(value)))
     return grid
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged or no JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ArtifactError(f"{path} is JSON, but nothing that hrat wrote; expected {KNOWN}")
-    return data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from hrat.artifacts import Deployment, ProgrammedChip, load
+from hrat.artifacts.storage import read_json
 from hrat.errors import ArtifactError, HratError
 from hrat.files import write_atomic
 from hrat.reports.words import percent, points, si
@@ -199,7 +199,7 @@ def _of_folder(folder: Path) -> Side:
         return _of_report(folder / "report.json", name)
     if not (folder / "run.json").is_file():
         raise ArtifactError(f"{folder} holds neither run.json nor report.json; expected {KNOWN}")
-    run = _json(folder / "run.json")
+    run = read_json(folder / "run.json", KNOWN)
     try:
         spec = HardwareSpec.from_dict(run["spec"])
         recipe = run["recipe"]
@@ -233,7 +233,7 @@ def _of_folder(folder: Path) -> Side:
 
 
 def _of_report(path: Path, label: str) -> Side:
-    data = _json(path)
+    data = read_json(path, KNOWN)
     try:
         if data["report"] != 1:
             raise ArtifactError(f"{path} is of report version {data['report']}, this hrat reads version 1")
@@ -273,16 +273,6 @@ def _of_report(path: Path, label: str) -> Side:
         )
     except (KeyError, TypeError, IndexError) as error:
         raise ArtifactError(f"{path} lacks or garbles {error}; expected the report.json of hrat report") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged or no JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ArtifactError(f"{path} is JSON, but nothing that hrat wrote; expected {KNOWN}")
-    return data
 
 
 def _sizes(deployment: Deployment) -> dict[str, float]:
