@@ -1,5 +1,6 @@
 """Settings of the documentation; `make docs` builds it."""
 
+import os
 import re
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -26,6 +27,7 @@ nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # whatever it is outside: pictures go into pages
 
 # Docstrings are written for people first: `name` in single backticks is code, as in Markdown.
 default_role = "code"
