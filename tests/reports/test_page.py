@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import hrat
+from hrat.artifacts import RestrictionBudget
 from hrat.artifacts.verification import Verification
 from hrat.errors import ArtifactError, HratError
 from hrat.reports import ReportParts, write_report
@@ -133,6 +134,10 @@ def test_a_report_of_everything(tmp_path: Path) -> None:
     with (tmp_path / "page" / "accuracy.csv").open() as file:
         assert [row["chip (seed)"] for row in csv.DictReader(file)] == ["0", "1", "2"]
     assert {"accuracy", "estimate"} <= set(heard)
+    # What took long can be had again.
+    made = RestrictionBudget.load(tmp_path / "page" / "budget.json")
+    assert made.n_chips == 2
+    assert Verification.load(tmp_path / "page" / "verification.json").n_images == 4
     assert any(what.startswith("budget") for what in heard)
 
 

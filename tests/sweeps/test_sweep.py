@@ -119,7 +119,7 @@ def test_a_bayesian_search_closes_in_on_the_best_point() -> None:
 
 def test_a_key_holds_all_that_a_result_depends_on(recipe: Recipe) -> None:
     base = Trial(recipe=recipe, spec=load_spec("generic-4bit"))
-    same = [{"description": "another one"}, {"name": "another"}]
+    same = [{"description": "another one"}, {"name": "another"}, {"amplifier_W": 1e-4}]
     assert all(Trial(recipe=recipe, spec=base.spec.replace(change)).key == base.key for change in same)
     for point in ({"weight_bits": 3}, {"lr": 1e-3}, {"seed": 1}, {"method": "plain"}, {"batch_size": 25}):
         assert changed(base, point).key != base.key

@@ -49,7 +49,7 @@ def report(
         OSError: the folder cannot be written, or the disk is full.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)  # refused before the work, not after it
-    return write_report(report_parts(chips, test, **options), folder, max_tiles=max_tiles)
+    return write_report(report_parts(chips, test, save_in=folder, **options), folder, max_tiles=max_tiles)
 
 
 def report_parts(
@@ -70,6 +70,7 @@ def report_parts(
     software: float | None = None,
     training: Sequence[Mapping[str, float]] = (),
     facts: Mapping[str, str] | None = None,
+    save_in: str | os.PathLike[str] | None = None,
     progress: Say | None = None,
 ) -> ReportParts:
     """Find out all that a report shows.
@@ -91,6 +92,8 @@ def report_parts(
         software: accuracy of the trained network without programming errors, as a part of 1.
         training: a row for each epoch, with `loss`, `accuracy`, `val_loss`, `val_accuracy` as far as they are there.
         facts: shown as they are.
+        save_in: folder to leave `budget.json` and `verification.json` in as soon as they are made, so that they can be
+            given to another call.
         progress: called as work goes on.
 
     Raises:
@@ -102,6 +105,8 @@ def report_parts(
     missing: dict[str, str] = {}
     if budget is None:
         budget = _budget(chips, model, train, budget_chips, seed, say, missing)
+        if budget is not None and save_in is not None:
+            budget.save(Path(save_in) / "budget.json")
     result: SimulationResult | None = None
     found: Estimate | None = None
     if test is None:
@@ -129,6 +134,8 @@ def report_parts(
                 limit=verify_images,
                 progress=lambda name: say(f"circuit: {name}", names.index(name), len(names)),
             )
+            if save_in is not None:
+                verification.save(Path(save_in) / "verification.json")
     if verification is None:
         why = "it was not asked for" if test is not None else "it needs test images (hrat report CHIPS --data NAME)"
         missing["verification"] = why

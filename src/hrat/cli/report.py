@@ -109,6 +109,7 @@ def report(
             software=None if source is None else source.software,
             training=[] if source is None else source.metrics(),
             facts={"from": path.name, **({"data": name} if name else {}), **({} if source is None else source.facts)},
+            save_in=folder,
             progress=progress,
         )
         progress("writing the page", 0, 1)

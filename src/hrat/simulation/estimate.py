@@ -202,6 +202,12 @@ def _assumptions(spec: HardwareSpec) -> list[Assumption]:
             what=f"Bits of the converters; {EXACT_BITS} where the restriction is off", value=bits, source="the spec"
         ),
         Assumption(
+            what="An amplifier on each bit line, and an inverter on each word line (dual rail) or a second amplifier "
+            "on each bit line (two stages); tiles whose partial sums pass ADCs have amplifiers of their own",
+            value="",
+            source=modelled,
+        ),
+        Assumption(
             what="Positions of a convolution, and the layers, come one after another on one copy of the arrays",
             value="",
             source=modelled,
@@ -212,8 +218,8 @@ def _assumptions(spec: HardwareSpec) -> list[Assumption]:
             source=modelled,
         ),
         Assumption(
-            what="Not counted: digital islands, buffers and sample-and-hold, control, wires, programming, and what a "
-            "layer takes while it waits",
+            what="Not counted: digital islands, buffers and sample-and-hold, control, wires, programming, what a layer "
+            "takes while it waits, and the time of conversions",
             value="",
             source=modelled,
         ),

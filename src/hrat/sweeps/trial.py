@@ -22,8 +22,8 @@ FORMAT = 1
 
 OF_NO_ACCOUNT = ("name", "description", "spec", "chips", "gpu")
 """Fields of a recipe that training does not depend on, or that stand in the trial itself."""
-ONLY_TELLS = ("name", "description", "sources")
-"""Fields of a spec that act on nothing."""
+ONLY_TELLS = ("name", "description", "sources", "costs")
+"""Fields of a spec that act on no accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
