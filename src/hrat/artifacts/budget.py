@@ -117,23 +117,25 @@ class RestrictionBudget:
             f"on {self.n_chips} chips); each alone, they add up to {_points(self.cost - self.interaction)}."
         ]
         if self.rows:
-            top = self.rows[0]
-            said.append(
-                f"The most is won by taking away '{top.name}': {_points(top.removed)} +- {_points(top.removed_error)}; "
-                f"alone it costs {_points(top.alone)}."
-            )
+            said.append(_of_the_dearest(self.rows[0]))
         step = self.verified
         if step is None:
             said.append("No number of the spec acts on this network.")
-        elif step.gain <= 2 * step.gain_error and step.rms_gain <= 0:
-            said.append("No single step of a number helps: the network is at its limit on this hardware, as trained.")
-        else:
-            certain = "" if step.gain > 2 * step.gain_error else ", which these chips cannot tell from nothing"
+        elif step.gain > 2 * step.gain_error:
             said.append(
                 f"The one number to change is {step.field}, {step.before:g} -> {step.after:g}: "
-                f"{_points(step.gain)} +- {_points(step.gain_error)} on other chips{certain}, and "
+                f"{_points(step.gain)} +- {_points(step.gain_error)} on other chips, and "
                 f"{step.rms_gain:.1%} less error of the outputs; without training anew."
             )
+        elif step.rms_gain > 0:
+            said.append(
+                "No single step of a number changes the accuracy by more than these chips can tell; the error of the "
+                f"outputs falls most by {step.field}, {step.before:g} -> {step.after:g}: by {step.rms_gain:.1%} of "
+                f"their spread, on other chips ({_points(step.gain)} +- {_points(step.gain_error)} of accuracy), "
+                "without training anew."
+            )
+        else:
+            said.append("No single step of a number helps: the network is at its limit on this hardware, as trained.")
         return said
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -190,3 +192,16 @@ class RestrictionBudget:
 
 def _points(part: float) -> str:
     return f"{100 * part:.2f} points"
+
+
+def _of_the_dearest(row: BudgetRow) -> str:
+    if row.removed <= 2 * row.removed_error:
+        return (
+            "No restriction costs more, beside the others, than these chips can tell: taking away "
+            f"'{row.name}' wins {_points(row.removed)} +- {_points(row.removed_error)}; alone it costs "
+            f"{_points(row.alone)}."
+        )
+    return (
+        f"The most is won by taking away '{row.name}': {_points(row.removed)} +- {_points(row.removed_error)}; "
+        f"alone it costs {_points(row.alone)}."
+    )
