@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 
 import hrat
 from hrat.nn.layers import CrossbarLayer
-from hrat.simulation import Amplifier, ChipSolver, Spice
+from hrat.simulation import Amplifier, ChipSolver, Metered, Spice
 from hrat.training import make_loader
 from laws.architectures import ARCHITECTURES, DenseNet, architecture
 from laws.checks import assert_law2, assert_laws, assert_model_is_chip, assert_same
@@ -409,3 +409,21 @@ def test_attention_without_a_batch(mask: Tensor | None) -> None:
     model = Attends(batch_first=False, dropout=0.1).double().eval()
     prepared = hrat.prepare(model, SPECS["harsh"], x if mask is None else (x, mask))
     assert_law2(model, x if mask is None else (x, mask), SPECS["harsh"], prepared=prepared)
+
+
+@pytest.mark.parametrize("spec", ["harsh", "harsh two-stage", "tile ADCs"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_it_takes_can_be_estimated(name: str, spec: str) -> None:
+    model, x = architecture(name)
+    chip = hrat.program(hrat.deploy(hrat.prepare(model, SPECS[spec], x)), seed=2)
+    assert_same(hrat.simulate(chip, x, solver=Metered()).value, hrat.simulate(chip, x).value, "metered")
+    found = hrat.estimate(chip, x)
+    assert [layer.name for layer in found.layers] == list(chip.layers)
+    assert sum(layer.n_devices for layer in found.layers) == chip.deployment.n_devices
+    for layer in found.layers:
+        assert layer.products > 0, layer.name
+        assert 0 < layer.energy_J < 0.1, layer.name
+        assert min(layer.devices_J, layer.drive_J, layer.dac_J, layer.adc_J) >= 0, layer.name
+    # What enters passes DACs, what leaves ADCs.
+    assert sum(layer.dac_J for layer in found.layers) > 0
+    assert sum(layer.adc_J for layer in found.layers) > 0
