@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import hrat
-from hrat.artifacts import RestrictionBudget
+from hrat.artifacts import RestrictionBudget, SimulationResult
 from hrat.artifacts.verification import Verification
 from hrat.errors import ArtifactError, HratError
 from hrat.reports import ReportParts, write_report
@@ -159,6 +159,26 @@ def test_an_earlier_report_stays_whole_when_a_new_one_fails(
         write_report(ReportParts(title="second", chip=chips), tmp_path)
     assert page.read_text() == before
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".html", ".json", ".png", ".png"]
+
+
+def test_chips_that_failed_are_named_and_no_figure_is_made_of_them(chips: hrat.ProgrammedChip, tmp_path: Path) -> None:
+    nan = float("nan")
+
+    def page(*accuracies: float) -> str:
+        failures = {5 + k: "no convergence" for k, accuracy in enumerate(accuracies) if accuracy != accuracy}
+        result = SimulationResult(
+            value=None, solver="spice", seeds=(5, 6, 7), n_images=9, accuracies=accuracies, failures=failures
+        )
+        files = write_report(ReportParts(title="x", chip=chips, result=result, software=0.9), tmp_path)
+        json.loads((tmp_path / "report.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+        return re.sub(r"<script.*?</script>", "", files[0].read_text(), flags=re.DOTALL)
+
+    some, none = page(nan, 0.5, 0.75), page(nan, nan, nan)
+    assert some.count("no convergence") == 1
+    assert "62.50 %" in some
+    assert "1 failed" in some
+    assert none.count("no convergence") == 3
+    assert not re.search(r"\bnan\b", some + none)
 
 
 def test_chips_of_another_network_are_refused(chips: hrat.ProgrammedChip, tmp_path: Path) -> None:

@@ -19,12 +19,12 @@ def accuracy(parts: ReportParts) -> dict[str, Any] | None:
     result = parts.result
     if result is None or not result.accuracies:
         return None
-    marks = [value for value in (*result.accuracies, parts.software) if value is not None and not math.isnan(value)]
-    if not marks:
+    shown = [value for value in result.accuracies if not math.isnan(value)]
+    if not shown:
         return {"chart": None, "table": _failures(parts)}
+    marks = shown if parts.software is None else [*shown, parts.software]
     room = max(max(marks) - min(marks), 0.002)
     low, high = max(min(marks) - 0.1 * room, 0.0), min(max(marks) + 0.1 * room, 1.0)
-    shown = [value for value in result.accuracies if not math.isnan(value)]
     label = f"Accuracy of {count(len(shown), 'chip')}, from {percent(min(shown))} to {percent(max(shown))}"
     return {
         "chart": dots(shown, low, high),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hrat.reports.drawing import US
@@ -53,10 +54,14 @@ def _tiles(parts: ReportParts) -> list[tuple[str, str, str]]:
     result = parts.result
     if result is not None and result.accuracies:
         chips = count(len(result.accuracies), "chip")
-        name = "Accuracy, mean" if len(result.accuracies) > 1 else "Accuracy"
-        found.append((name, percent(result.mean), f"{chips}, {result.n_images:,} test images"))
-        if len(result.accuracies) > 1:
-            found.append(("Worst chip", percent(result.worst), f"of {chips}"))
+        if math.isnan(result.mean):
+            found.append(("Accuracy", "none", f"of {chips}, all of which failed"))
+        else:
+            name = "Accuracy, mean" if len(result.accuracies) > 1 else "Accuracy"
+            failed = f"; {len(result.failures)} failed" if result.failures else ""
+            found.append((name, percent(result.mean), f"{chips}, {result.n_images:,} test images{failed}"))
+            if len(result.accuracies) > 1:
+                found.append(("Worst chip", percent(result.worst), f"of {chips}"))
     if parts.software is not None:
         found.append(("As trained", percent(parts.software), "the network without programming errors"))
     if parts.budget is not None:
