@@ -155,7 +155,11 @@ class Hidden(torch.autograd.Function):
         of_alpha_out = torch.dot(gamma, along) + torch.dot(beta, total)
         of_alpha_in = None
         if hardware.is_first:
-            tangent = torch.mul(x, alpha_in, out=scratch_like(x)).abs_().le_(hardware.v_read_V).mul_(x)
+            scaled, limit_V = (
+                torch.mul(x, alpha_in, out=scratch_like(x)),
+                hardware.v_read_V * (1 + torch.finfo(x.dtype).eps),
+            )
+            tangent = _inside_out(x, scaled, -limit_V, limit_V, grad_input=scaled)
             of_alpha_in = torch.dot(of_u.flatten(), hardware.operation(tangent, disturbed).flatten())
         of_v, of_fraction = hardware.operation_backward(of_u, v, disturbed)
         view = per_window.view(-1, 1, *hardware.ones)

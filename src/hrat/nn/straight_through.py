@@ -384,8 +384,9 @@ class _WithScaleGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         alpha, x, weight = ctx.saved_tensors
-        # dv/dalpha is x where the DAC does not saturate.
-        tangent = _product(x, alpha, scratch_like(x)).abs_().le_(ctx.limit_V).mul_(x)
+        # dv/dalpha is x where the DAC does not saturate: up to the limit and at it, where the largest input may lie.
+        scaled, limit_V = _product(x, alpha, scratch_like(x)), ctx.limit_V * (1 + torch.finfo(x.dtype).eps)
+        tangent = _clamp_backward(x, scaled, -limit_V, limit_V, scaled)
         along = ctx.geometry.apply(tangent.to(grad.dtype), weight.to(grad.dtype))
         return grad, torch.dot(grad.flatten(), along.flatten()).to(alpha.dtype), None, None, None, None
 
