@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
+from hrat.artifacts import Deployment, ProgrammedChip
 from hrat.artifacts.estimate import Assumption, Estimate, LayerEstimate
 from hrat.artifacts.graph import OpNode
 from hrat.errors import HratError
@@ -59,23 +58,31 @@ def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGE
         n_images += batch.n_images
     if not n_images:
         raise HratError("there is nothing to estimate on: the data holds no inputs")
-    layers = tuple(_layer(one, name, solver.statistics[name], n_images, sizes) for name in one.layers)
+    recurrent = {_layer_of(node) for node in deployment.graph if node.op == "recurrence"}
+    layers = []
+    for name, values in _converted(deployment, sizes).items():
+        told = {what: amount / n_images for what, amount in solver.statistics[name].items()}
+        if name in recurrent:  # the state passes a DAC and an ADC at every step
+            _, rows, cols = deployment.layers[name].geometry.matrix_shape
+            values = told["products"] * rows, told["products"] * cols
+        layers.append(_layer(one, name, told, *values))
     return Estimate(
         spec=deployment.spec.name,
         chip_seed=one.seeds[0],
         n_images=n_images,
-        layers=layers,
+        layers=tuple(layers),
         assumptions=tuple(_assumptions(deployment.spec)),
     )
 
 
 def _layer(
-    chip: ProgrammedChip, name: str, told: dict[str, float], n_images: int, sizes: dict[str, int]
+    chip: ProgrammedChip, name: str, told: dict[str, float], dac_values: float, adc_values: float
 ) -> LayerEstimate:
+    """`told` is what the meter has told, for one input; `dac_values` and `adc_values` pass converters for one."""
     deployment, layer = chip.deployment, chip.deployment.layers[name]
     costs, periphery = deployment.spec.costs, deployment.spec.periphery
     groups, rows, cols = layer.array_shape
-    products = told["products"] / n_images
+    products = told["products"]
     mvm_s = costs.mvm_s if costs.mvm_s is not None else _settling_s(chip, name)
     sums = 1 if layer.tile_adc_V is None else len(layer.tile_adc_V)
     dual_rail = periphery.readout == "dual_rail"
@@ -86,7 +93,6 @@ def _layer(
     bias_bits = _bits(periphery.bias_dac_bits, periphery.limit_bias_dac)
     adc_bits = _bits(periphery.adc_bits, periphery.limit_adc)
     tile_bits = _bits(periphery.tile_adc_bits, periphery.limit_tile_adc)
-    dac_values, adc_values = _converted(deployment, layer, sizes, products)
     n_bias = outputs if layer.bias_codes is not None else 0
     n_in = lines if dac_values else 0
     n_out = outputs if adc_values else 0
@@ -103,8 +109,8 @@ def _layer(
         products=products,
         mvm_s=mvm_s,
         macs=products * math.prod(layer.geometry.matrix_shape),
-        devices_J=told["devices_W"] / n_images * mvm_s,
-        drive_J=told["drive_W"] / n_images * mvm_s,
+        devices_J=told["devices_W"] * mvm_s,
+        drive_J=told["drive_W"] * mvm_s,
         amplifiers_J=n_amplifiers * costs.amplifier_W * products * mvm_s,
         dac_J=dac_values * conversion_J(dac_bits, costs.dac_J_per_code),
         adc_J=adc_values * conversion_J(adc_bits, costs.adc_J_per_code)
@@ -134,27 +140,30 @@ def _settling_s(chip: ProgrammedChip, name: str) -> float:
     return settling_s(layer.r_f_ohm, g_line_S, spec.costs.amplifier_gbw_Hz, bits)
 
 
-def _converted(
-    deployment: Deployment, layer: DeployedLayer, sizes: dict[str, int], products: float
-) -> tuple[float, float]:
-    """Values that pass DACs in front of a layer for one input, and ADCs behind it; some layers share theirs alike."""
+def _converted(deployment: Deployment, sizes: dict[str, int]) -> dict[str, tuple[float, float]]:
+    """For each layer the values that pass DACs in front of it for one input, and ADCs behind it.
+
+    Layers that read the same converted signal, or whose outputs meet in front of the same ADC, have equal shares in it.
+    Converters inside of a recurrence and ADCs between tiles are counted where the layer's products are.
+    """
     graph = {node.name: node for node in deployment.graph}
-    of_layer = {node.name: _layer_of(node) for node in deployment.graph if _layer_of(node) is not None}
-    if any(node.op == "recurrence" and _layer_of(node) == layer.name for node in deployment.graph):
-        # Its state passes converters at every step.
-        _, rows, cols = layer.geometry.matrix_shape
-        return products * rows, products * cols
-    dac_values = adc_values = 0.0
+    of_layer = {node.name: layer for node in deployment.graph if (layer := _layer_of(node)) is not None}
+    found = dict.fromkeys(deployment.layers, (0.0, 0.0))
+
+    def share(layers: set[str], dac: float = 0.0, adc: float = 0.0) -> None:
+        for layer in layers:
+            before = found[layer]
+            found[layer] = before[0] + dac / len(layers), before[1] + adc / len(layers)
+
+    sources = {name: _sources(graph, name, of_layer) for name in of_layer}
     for node in deployment.graph:
         if node.op == "dac":
-            readers = _reached([name for name in of_layer if node.name in _sources(graph, name, of_layer)], of_layer)
-            if layer.name in readers:
-                dac_values += sizes[node.name] / len(readers)
+            share({of_layer[name] for name, its in sources.items() if node.name in its}, dac=sizes[node.name])
         elif node.op in ("adc", "reader"):
-            makers = _reached([name for name in _sources(graph, node.name, of_layer) if name in of_layer], of_layer)
-            if layer.name in makers and deployment.layers[layer.name].tile_adc_V is None:
-                adc_values += sizes[node.name] / len(makers)
-    return dac_values, adc_values
+            makers = {of_layer[name] for name in _sources(graph, node.name, of_layer) if name in of_layer}
+            digital = {layer for layer in makers if deployment.layers[layer].tile_adc_V is not None}
+            share(makers - digital, adc=sizes[node.name])
+    return found
 
 
 def _layer_of(node: OpNode) -> str | None:
@@ -163,11 +172,7 @@ def _layer_of(node: OpNode) -> str | None:
     return str(node.args[1 if node.op == "crossbar" else 2])
 
 
-def _reached(names: Iterable[str], of_layer: dict[str, str | None]) -> set[str | None]:
-    return {of_layer[name] for name in names}
-
-
-def _sources(graph: dict[str, OpNode], name: str, of_layer: dict[str, str | None]) -> set[str]:
+def _sources(graph: dict[str, OpNode], name: str, of_layer: dict[str, str]) -> set[str]:
     """Nodes that a node's value comes from with no layer or converter between, and the layers and converters there."""
     found: set[str] = set()
     ahead = list(graph[name].inputs())
