@@ -14,7 +14,7 @@ from hrat.artifacts.faults import FaultMap, LayerFaults
 from hrat.artifacts.measured import import_csv
 from hrat.artifacts.own_ops import operation
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
-from hrat.artifacts.results import SimulationResult
+from hrat.artifacts.results import ResultFigures, SimulationResult
 from hrat.artifacts.storage import SCHEMA_VERSION, kind_of
 from hrat.artifacts.sweep_table import SweepTable
 from hrat.artifacts.tables import export_csv
@@ -39,6 +39,7 @@ __all__ = [
     "PulseColumns",
     "PulseTotals",
     "RestrictionBudget",
+    "ResultFigures",
     "SimulationResult",
     "StateFigures",
     "Status",

@@ -8,9 +8,11 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
-from hrat.errors import ArtifactError
+from pydantic import ConfigDict, Field
+
+from hrat.artifacts.decode import STRICT, Count, Part, Positive, load_json
 from hrat.files import write_atomic
 
 __all__ = ["BudgetLayer", "BudgetRow", "BudgetStep", "RestrictionBudget"]
@@ -20,19 +22,21 @@ __all__ = ["BudgetLayer", "BudgetRow", "BudgetStep", "RestrictionBudget"]
 class BudgetRow:
     """One restriction. Costs are parts of 1 of images classified right, positive where it hurts."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     name: str
     alone: float
     """Cost of this restriction alone: the ideal network less the chips with nothing else."""
-    alone_error: float
+    alone_error: Positive
     """Standard error of `alone`, over chips."""
     removed: float
     """What is won when it alone is taken away from the full set."""
-    removed_error: float
-    rms_alone: float
+    removed_error: Positive
+    rms_alone: Positive
     """Error of the outputs under it alone, relative to the outputs' own standard deviation."""
     rms_removed: float
     """By how much that error of the full set falls when it is taken away."""
-    so_far: float
+    so_far: Part
     """Accuracy with this restriction and all those above it."""
 
 
@@ -40,12 +44,14 @@ class BudgetRow:
 class BudgetStep:
     """One number of the spec changed, everything else and the trained network as they are."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     field: str
     before: float
     after: float
     gain: float
     """Accuracy won, as a part of 1."""
-    gain_error: float
+    gain_error: Positive
     rms_gain: float
     """By how much the relative error of the outputs falls."""
 
@@ -54,24 +60,26 @@ class BudgetStep:
 class BudgetLayer:
     """One layer."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     name: str
-    input_peak_V: float
+    input_peak_V: Positive
     """The 99.9 % quantile of the magnitude on the word lines, before any limit, V."""
-    input_clamped: float
+    input_clamped: Part
     """Part of the values beyond the read threshold."""
-    output_peak_V: float
-    output_clamped: float
+    output_peak_V: Positive
+    output_clamped: Part
     """Part of the values beyond the amplifiers' swing."""
-    snr_dB: dict[str, float]
+    snr_dB: dict[str, Annotated[float, Field(allow_inf_nan=True)]]
     """Signal-to-error ratio of its outputs under each restriction alone, and under `all`, dB."""
-    states_used: int
+    states_used: Count
     """Conductance states that some device is to have."""
-    states_bits: float
+    states_bits: Positive
     """Entropy of the states over the devices, bits."""
-    weights_at_edge: float
+    weights_at_edge: Part
     """Part of the weights that are held at the edge of the window."""
-    bias_codes_used: int
-    bias_saturated: float
+    bias_codes_used: Count
+    bias_saturated: Part
     """Part of the biases that are held at the full scale of their DAC."""
 
 
@@ -79,17 +87,19 @@ class BudgetLayer:
 class RestrictionBudget:
     """The whole budget of a network on its hardware."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     spec: str
-    n_images: int
-    n_chips: int
-    seed: int
-    ideal: float
+    n_images: Count
+    n_chips: Count
+    seed: Count
+    ideal: Part
     """Accuracy without any restriction."""
-    full: float
+    full: Part
     """Mean accuracy of the chips under all of them."""
-    full_error: float
-    worst: float
-    rms: float
+    full_error: Positive
+    worst: Part
+    rms: Positive
     """Relative error of the outputs under all restrictions."""
     rows: tuple[BudgetRow, ...]
     """In the order of what their removal wins."""
@@ -98,7 +108,7 @@ class RestrictionBudget:
     verified: BudgetStep | None
     """The best step once more, on other chips than those that it was chosen by."""
     layers: tuple[BudgetLayer, ...]
-    seconds: float = 0.0
+    seconds: Positive = 0.0
 
     @property
     def cost(self) -> float:
@@ -174,20 +184,7 @@ class RestrictionBudget:
         Raises:
             ArtifactError: the file is damaged or foreign.
         """
-        try:
-            data: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-            verified = data["verified"]
-            return cls(
-                **{
-                    **data,
-                    "rows": tuple(BudgetRow(**row) for row in data["rows"]),
-                    "steps": tuple(BudgetStep(**step) for step in data["steps"]),
-                    "verified": None if verified is None else BudgetStep(**verified),
-                    "layers": tuple(BudgetLayer(**layer) for layer in data["layers"]),
-                }
-            )
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path} is damaged or no restriction budget: {error}") from error
+        return load_json(cls, path, "restriction budget")
 
 
 def _points(part: float) -> str:

@@ -6,15 +6,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from hrat.artifacts.decode import STRICT, Count, decoded
 from hrat.artifacts.deployment import Deployment
+from hrat.artifacts.deployment_check import check_conductances
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.storage import read_artifact, write_artifact
 from hrat.errors import ArtifactError, HratError
+from hrat.names import check_name
 from hrat.spec import HardwareSpec
 
 __all__ = ["ProgrammedChip", "ProgrammedLayer"]
@@ -138,41 +142,20 @@ class ProgrammedChip:
 
     @classmethod
     def _from_parts(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> ProgrammedChip:
+        data = decoded(_ChipData, content, "the file lacks or garbles parts of programmed chips")
+        check_name(data.scheme, "a programming scheme", error=ArtifactError)
         deployment = Deployment.from_parts(
-            content["deployment"], {key: value for key, value in tensors.items() if not key.startswith("chip/")}
+            data.deployment, {key: value for key, value in tensors.items() if not key.startswith("chip/")}
         )
-        try:
-            seeds, scheme = tuple(int(seed) for seed in content["seeds"]), str(content["scheme"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"the file lacks or garbles {error}; expected what ProgrammedChip.save writes"
-            ) from error
-        layers = {}
-        for name, target in deployment.layers.items():
-            try:
-                layer = ProgrammedLayer(
-                    g_pos_S=tensors[f"chip/{name}/g_pos_S"],
-                    g_neg_S=tensors[f"chip/{name}/g_neg_S"],
-                    pos_pulses=_columns(tensors, f"chip/{name}/pos"),
-                    neg_pulses=_columns(tensors, f"chip/{name}/neg"),
-                )
-            except KeyError as error:
-                raise ArtifactError(f"the file lacks {error}; expected what ProgrammedChip.save writes") from error
-            for value in (layer.g_pos_S, layer.g_neg_S):
-                expected = (len(seeds), *target.array_shape)
-                if tuple(value.shape) != expected:
-                    raise ArtifactError(
-                        f"layer '{name}': conductances of shape {tuple(value.shape)}, expected {expected} "
-                        "(one chip for each seed, groups, word lines, bit lines)"
-                    )
-                if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
-                    raise ArtifactError(f"layer '{name}' has conductances that are negative or not finite")
-            for columns in _both(layer):
-                for column in PulseColumns.NAMES if columns is not None else ():
-                    if getattr(columns, column).shape != layer.g_pos_S.shape:
-                        raise ArtifactError(f"layer '{name}': {column} has not the shape of its conductances")
-            layers[name] = layer
-        return cls(deployment=deployment, layers=layers, seeds=seeds, scheme=scheme)
+        layers = {
+            name: _layer(tensors, name, (len(data.seeds), *target.array_shape), deployment.spec)
+            for name, target in deployment.layers.items()
+        }
+        known = {f"chip/{name}/{key}" for name in layers for key in _KEYS}
+        stray = sorted(key for key in tensors if key.startswith("chip/") and key not in known)
+        if stray:
+            raise ArtifactError(f"the file holds {stray[0]!r:.200}, which belongs to no layer of it")
+        return cls(deployment=deployment, layers=layers, seeds=data.seeds, scheme=data.scheme)
 
     def __str__(self) -> str:
         """How far the devices ended from their targets."""
@@ -194,9 +177,45 @@ def _both(layer: ProgrammedLayer) -> tuple[PulseColumns | None, PulseColumns | N
     return layer.pos_pulses, layer.neg_pulses
 
 
+@dataclass(frozen=True, kw_only=True)
+class _ChipData:
+    """Programmed chips as JSON, without their arrays."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    deployment: dict[str, Any]
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
+    scheme: str
+
+
+_KEYS = ("g_pos_S", "g_neg_S", *(f"{sign}/{column}" for sign in ("pos", "neg") for column in PulseColumns.NAMES))
+"""Arrays that a layer may have in a file."""
+
+
+def _layer(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...], spec: HardwareSpec) -> ProgrammedLayer:
+    """What a file says of a layer's devices, `(chips, groups, word lines, bit lines)`, checked."""
+    for key in ("g_pos_S", "g_neg_S"):
+        if f"chip/{name}/{key}" not in tensors:
+            raise ArtifactError(f"the file lacks 'chip/{name}/{key}'; expected what ProgrammedChip.save writes")
+        check_conductances(tensors[f"chip/{name}/{key}"], shape, f"layer '{name}', as programmed: {key}", spec)
+    layer = ProgrammedLayer(
+        g_pos_S=tensors[f"chip/{name}/g_pos_S"],
+        g_neg_S=tensors[f"chip/{name}/g_neg_S"],
+        pos_pulses=_columns(tensors, f"chip/{name}/pos"),
+        neg_pulses=_columns(tensors, f"chip/{name}/neg"),
+    )
+    for columns in _both(layer):
+        if columns is not None:
+            columns.check(shape, f"layer '{name}'")
+    return layer
+
+
 def _columns(tensors: dict[str, Tensor], place: str) -> PulseColumns | None:
-    if f"{place}/status" not in tensors:
+    missing = [column for column in PulseColumns.NAMES if f"{place}/{column}" not in tensors]
+    if len(missing) == len(PulseColumns.NAMES):
         return None
+    if missing:
+        raise ArtifactError(f"the file lacks '{place}/{missing[0]}'; expected all of {', '.join(PulseColumns.NAMES)}")
     return PulseColumns(**{column: tensors[f"{place}/{column}"] for column in PulseColumns.NAMES})
 
 

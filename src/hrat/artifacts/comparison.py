@@ -6,9 +6,11 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from hrat.errors import ArtifactError
+from pydantic import ConfigDict, Field
+
+from hrat.artifacts.decode import STRICT, Count, Part, Positive, decoded, load_json
 from hrat.files import write_atomic
 
 __all__ = ["Comparison", "ComparisonRow"]
@@ -18,16 +20,18 @@ __all__ = ["Comparison", "ComparisonRow"]
 class ComparisonRow:
     """One way to train."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     method: str
     """Key, such as `hrat`."""
     label: str
     """What a person reads, such as `HRAT without fusing`."""
-    accuracies: tuple[float, ...]
+    accuracies: Annotated[tuple[Part, ...], Field(min_length=1)]
     """Test accuracy of each chip; of the network itself for `float`, which runs on no chip."""
-    software: float
+    software: Part
     """Test accuracy without programming error: in floating point, or, of HRAT, under the other restrictions."""
-    train_seconds: float
-    epochs: int
+    train_seconds: Positive
+    epochs: Count
 
     @property
     def mean(self) -> float:
@@ -44,16 +48,18 @@ class ComparisonRow:
 class Comparison:
     """All ways, and what they have in common."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     network: str
     data: str
     spec: str
     spec_summary: str
     """The restrictions in words, such as `3 bits, 10 % error, 0.3 V read, ...`."""
-    n_train: int
-    n_test: int
-    n_chips: int
-    seed: int
-    rows: tuple[ComparisonRow, ...]
+    n_train: Count
+    n_test: Count
+    n_chips: Count
+    seed: Count
+    rows: Annotated[tuple[ComparisonRow, ...], Field(min_length=1)]
 
     def row(self, method: str) -> ComparisonRow:
         """The row of a method; KeyError if it was not compared."""
@@ -73,14 +79,7 @@ class Comparison:
         Raises:
             ArtifactError: something is missing.
         """
-        try:
-            rows = tuple(
-                ComparisonRow(**{**row, "accuracies": tuple(float(a) for a in row["accuracies"])})
-                for row in data["rows"]
-            )
-            return cls(**{**data, "rows": rows})
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(f"not a comparison that hrat wrote: {error}") from error
+        return decoded(cls, data, "not a comparison that hrat wrote")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write as JSON, whole or not at all."""
@@ -93,8 +92,4 @@ class Comparison:
         Raises:
             ArtifactError: the file is damaged or foreign.
         """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ArtifactError(f"{path} is damaged or no JSON: {error}") from error
-        return cls.from_dict(data)
+        return load_json(cls, path, "comparison")

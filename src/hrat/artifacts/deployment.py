@@ -10,9 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hrat.artifacts.decode import decoded
+from hrat.artifacts.deployment_check import (
+    LAYER_ARRAYS,
+    DeploymentData,
+    check_deployment,
+    check_keys,
+    check_tile_adcs,
+    layer_arrays,
+)
 from hrat.artifacts.graph import OpNode, decode_node, encode_node
 from hrat.artifacts.storage import read_artifact, write_artifact
-from hrat.encoding import Geometry, RowTiles, Tile, tile_grid
+from hrat.encoding import Geometry, Tile, tile_grid
 from hrat.errors import ArtifactError
 from hrat.physics import converter_step_V
 from hrat.spec import HardwareSpec
@@ -138,7 +147,7 @@ class Deployment:
         spec = self.spec.replace({f"array.{name}": value for name, value in fields.items()})
         changed = replace(self, spec=spec)
         for layer in self.layers.values():
-            changed._check_tile_adcs(layer)
+            check_tile_adcs(layer, spec)
         return changed
 
     def is_same_as(self, other: Deployment) -> bool:
@@ -176,16 +185,7 @@ class Deployment:
         layers = []
         for layer in self.layers.values():
             layers.append({"name": layer.name, "geometry": layer.geometry.to_dict(), "r_f_ohm": layer.r_f_ohm})
-            for key in (
-                "g_pos_S",
-                "g_neg_S",
-                "bias_V",
-                "bias_codes",
-                "row_inputs",
-                "col_outputs",
-                "tile_adc_V",
-                "wanted_S",
-            ):
+            for key in LAYER_ARRAYS:
                 value = getattr(layer, key)
                 if value is not None:
                     tensors[f"layer/{layer.name}/{key}"] = value
@@ -203,81 +203,24 @@ class Deployment:
         Raises:
             ArtifactError: something that the content names is missing or does not fit.
         """
-        try:
-            layers = {}
-            for data in content["layers"]:
-                prefix = f"layer/{data['name']}/"
-                layers[data["name"]] = DeployedLayer(
-                    name=data["name"],
-                    geometry=Geometry.from_dict(data["geometry"]),
-                    g_pos_S=tensors[prefix + "g_pos_S"],
-                    g_neg_S=tensors[prefix + "g_neg_S"],
-                    r_f_ohm=float(data["r_f_ohm"]),
-                    bias_V=tensors.get(prefix + "bias_V"),
-                    bias_codes=tensors.get(prefix + "bias_codes"),
-                    row_inputs=tensors.get(prefix + "row_inputs"),
-                    col_outputs=tensors.get(prefix + "col_outputs"),
-                    tile_adc_V=tensors.get(prefix + "tile_adc_V"),
-                    wanted_S=tensors.get(prefix + "wanted_S"),
-                )
-            deployment = cls(
-                spec=HardwareSpec.from_dict(content["spec"]),
-                layers=layers,
-                graph=tuple(decode_node(node) for node in content["graph"]),
-                tensors={
-                    key.removeprefix("graph/"): value for key, value in tensors.items() if key.startswith("graph/")
-                },
+        data = decoded(DeploymentData, content, "the file lacks or garbles parts of a deployment")
+        layers: dict[str, DeployedLayer] = {}
+        for layer in data.layers:
+            if layer.name in layers:
+                raise ArtifactError(f"two layers are named '{layer.name}'; expected each name once")
+            arrays = layer_arrays(layer.name, tensors)
+            layers[layer.name] = DeployedLayer(
+                name=layer.name, geometry=layer.shape(), r_f_ohm=float(layer.r_f_ohm), **arrays
             )
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(f"the file lacks or garbles {error}; expected what Deployment.save writes") from error
-        deployment._check()
+        deployment = cls(
+            spec=HardwareSpec.from_dict(data.spec),
+            layers=layers,
+            graph=tuple(decode_node(node.name, node.op, node.args, node.kwargs) for node in data.graph),
+            tensors={key.removeprefix("graph/"): value for key, value in tensors.items() if key.startswith("graph/")},
+        )
+        check_keys(tensors, layers)
+        check_deployment(deployment)
         return deployment
-
-    def _check(self) -> None:
-        for layer in self.layers.values():
-            shape = self._array_shape(layer)
-            for name, value in (("g_pos_S", layer.g_pos_S), ("g_neg_S", layer.g_neg_S)):
-                if tuple(value.shape) != shape:
-                    raise ArtifactError(
-                        f"layer '{layer.name}': {name} has shape {tuple(value.shape)}, expected {shape}"
-                    )
-                if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
-                    raise ArtifactError(f"layer '{layer.name}': {name} has values that are negative or not finite")
-            self._check_tile_adcs(layer)
-
-    def _check_tile_adcs(self, layer: DeployedLayer) -> None:
-        row_tiles = RowTiles.of(layer.geometry, self.spec)
-        got = None if layer.tile_adc_V is None else tuple(layer.tile_adc_V.shape)
-        expected = None if row_tiles is None else (row_tiles.count,)
-        if got != expected:
-            raise ArtifactError(
-                f"layer '{layer.name}': tile_adc_V has shape {got}, expected {expected} with partial_sums = "
-                f"'{self.spec.periphery.partial_sums}' on tiles of {self.spec.array.rows} rows"
-            )
-        if layer.tile_adc_V is not None and not bool(((layer.tile_adc_V > 0) & layer.tile_adc_V.isfinite()).all()):
-            raise ArtifactError(f"layer '{layer.name}': tile_adc_V has values that are not positive and finite")
-
-    def _array_shape(self, layer: DeployedLayer) -> tuple[int, int, int]:
-        """The shape that a layer's arrays should have, once its lines are found to be in order."""
-        groups, rows, cols = layer.geometry.matrix_shape
-        lines = rows
-        for name, value, count in (("row_inputs", layer.row_inputs, rows), ("col_outputs", layer.col_outputs, cols)):
-            if value is None:
-                continue
-            times = value.shape[-1] // count if value.ndim == 2 else 0
-            every = torch.arange(count).repeat_interleave(times).expand(groups, -1)
-            if value.shape != every.shape or not torch.equal(value.sort(-1).values, every):
-                raise ArtifactError(
-                    f"layer '{layer.name}': {name} of shape {tuple(value.shape)} does not name each of {count} lines "
-                    f"equally often in {groups} group(s)"
-                )
-            if name == "row_inputs":
-                lines = value.shape[-1]
-        if layer.wanted_S is not None and tuple(layer.wanted_S.shape) != (groups, rows, cols):
-            raise ArtifactError(
-                f"layer '{layer.name}': wanted_S has shape {tuple(layer.wanted_S.shape)}, expected {groups, rows, cols}"
-            )
-        return groups, lines, cols
 
     def bias_step_V(self) -> float | None:
         """Size of one step of the bias DAC, V."""

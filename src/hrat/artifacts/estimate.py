@@ -8,8 +8,11 @@ import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic import ConfigDict
+
+from hrat.artifacts.decode import STRICT, Count, Positive, decoded
 from hrat.errors import ArtifactError
 from hrat.files import write_atomic
 
@@ -20,27 +23,29 @@ __all__ = ["Assumption", "Estimate", "LayerEstimate"]
 class LayerEstimate:
     """One layer, for one input of the network."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     name: str
-    products: float
+    products: Positive
     """Matrix-vector products, one after another."""
-    mvm_s: float
+    mvm_s: Positive
     """Time of each."""
-    macs: float
+    macs: Positive
     """Multiplications of a weight."""
-    devices_J: float
+    devices_J: Positive
     """`v^2 G t` of the devices."""
-    drive_J: float
+    drive_J: Positive
     """What the output stages of the drivers lose of the supply, `|v| (V_s - |v|) G t`."""
-    amplifiers_J: float
+    amplifiers_J: Positive
     """Amplifiers at rest, and the inverters of a dual-rail read-out."""
-    dac_J: float
-    adc_J: float
-    n_devices: int
-    n_amplifiers: int
-    n_dacs: int
+    dac_J: Positive
+    adc_J: Positive
+    n_devices: Count
+    n_amplifiers: Count
+    n_dacs: Count
     """Of inputs and biases."""
-    n_adcs: int
-    area_m2: float
+    n_adcs: Count
+    area_m2: Positive
 
     @property
     def energy_J(self) -> float:
@@ -57,6 +62,8 @@ class LayerEstimate:
 class Assumption:
     """Something that the figures rest on."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     what: str
     value: str
     source: str
@@ -66,9 +73,11 @@ class Assumption:
 class Estimate:
     """Energy, time and area of one chip for one input."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     spec: str
-    chip_seed: int
-    n_images: int
+    chip_seed: Count
+    n_images: Count
     """Inputs that the voltages were averaged over."""
     layers: tuple[LayerEstimate, ...]
     assumptions: tuple[Assumption, ...]
@@ -128,16 +137,10 @@ class Estimate:
         Raises:
             ArtifactError: something is missing.
         """
-        try:
-            return cls(
-                spec=data["spec"],
-                chip_seed=data["chip_seed"],
-                n_images=data["n_images"],
-                layers=tuple(LayerEstimate(**layer) for layer in data["layers"]),
-                assumptions=tuple(Assumption(**assumption) for assumption in data["assumptions"]),
-            )
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(f"not an estimate that hrat wrote: {error}") from error
+        if not isinstance(data, dict):
+            raise ArtifactError(f"not an estimate that hrat wrote: expected an object, got {type(data).__name__}")
+        kept = {key: value for key, value in data.items() if key not in (*_TOTALS, "parts_J")}
+        return decoded(cls, kept, "not an estimate that hrat wrote")
 
 
 _TOTALS = ("energy_J", "latency_s", "interval_s", "area_m2", "ops_per_J")

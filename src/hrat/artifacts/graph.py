@@ -21,7 +21,7 @@ operation      arguments                           meaning
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,20 +94,18 @@ def encode_node(node: OpNode) -> dict[str, Any]:
     }
 
 
-def decode_node(data: dict[str, Any]) -> OpNode:
-    """The inverse of `encode_node`.
+def decode_node(name: str, op: str, args: Iterable[Any], kwargs: Mapping[str, Any]) -> OpNode:
+    """The inverse of `encode_node`, from the values of its four keys.
 
     Raises:
-        ArtifactError: the operation is not one that this version knows.
+        ArtifactError: the operation is not one that this version knows, or a value is of no known kind.
     """
-    op = data["op"]
     if op not in BORDER_OPS and op not in OPS:
         raise ArtifactError(
-            f"node '{data['name']}' has the operation '{op}', which this version of hrat does not know; was the file "
-            "written by a newer version? One of your own has to be registered first (hrat.operation)"
+            f"node '{name}' has the operation '{op}', which this version of hrat does not know; was the file written "
+            "by a newer version? One of your own has to be registered first (hrat.operation)"
         )
-    args = tuple(_decode(arg) for arg in data["args"])
-    return OpNode(data["name"], op, args, tuple((key, _decode(value)) for key, value in data["kwargs"].items()))
+    return OpNode(name, op, tuple(map(_decode, args)), tuple((key, _decode(value)) for key, value in kwargs.items()))
 
 
 def _encode(value: Any) -> Any:
@@ -141,26 +139,47 @@ def _decode(value: Any) -> Any:
         return [_decode(part) for part in value]
     if not isinstance(value, dict):
         return value
+    if len(value) != 1:
+        raise ArtifactError(f"a graph holds a value of {len(value)} kinds ({', '.join(value)!r:.100}); expected one")
     ((kind, content),) = value.items()
-    if kind == "ref":
-        return Ref(content)
-    if kind == "tensor":
-        return TensorKey(content)
-    if kind == "dtype":
-        found = getattr(torch, content, None)
-        if not isinstance(found, torch.dtype):
-            raise ArtifactError(f"'{content}' is not a torch number type")
-        return found
-    if kind == "device":
-        return torch.device(content)
-    if kind == "float":
-        return float(content)
-    if kind == "slice":
-        return slice(*(_decode(part) for part in content))
-    if kind == "ellipsis":
-        return Ellipsis
-    if kind == "tuple":
-        return tuple(_decode(part) for part in content)
-    if kind == "dict":
-        return {key: _decode(part) for key, part in content.items()}
-    raise ArtifactError(f"a graph holds a value of the unknown kind '{kind}'")
+    decode = _DECODERS.get(kind)
+    if decode is None:
+        raise ArtifactError(f"a graph holds a value of the unknown kind '{kind:.100}'")
+    try:
+        return decode(content)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # torch.device raises RuntimeError
+        raise ArtifactError(f"a graph holds {content!r:.100}, which is no {kind}: {error}") from error
+
+
+def _decode_dtype(content: str) -> torch.dtype:
+    dtype = getattr(torch, content)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError("expected a number type of torch")
+    return dtype
+
+
+def _decode_text(make: Callable[[str], Any]) -> Callable[[Any], Any]:
+    def decode(content: Any) -> Any:
+        if not isinstance(content, str):
+            raise ValueError(f"expected a text, got {type(content).__name__}")
+        return make(content)
+
+    return decode
+
+
+def _decode_slice(content: list[Any]) -> slice:
+    start, stop, step = (_decode(part) for part in content)
+    return slice(start, stop, step)
+
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "ref": _decode_text(Ref),
+    "tensor": _decode_text(TensorKey),
+    "dtype": _decode_text(_decode_dtype),
+    "device": _decode_text(torch.device),
+    "float": _decode_text(float),
+    "slice": _decode_slice,
+    "ellipsis": lambda _: Ellipsis,
+    "tuple": lambda content: tuple(_decode(part) for part in content),
+    "dict": lambda content: {key: _decode(part) for key, part in content.items()},
+}

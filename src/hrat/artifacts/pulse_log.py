@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
 from torch import Tensor
+
+from hrat.errors import ArtifactError
 
 __all__ = ["PulseColumns", "PulseTotals", "Status"]
 
@@ -46,6 +49,26 @@ class PulseColumns:
         """Of one index of the first dimension, such as a chip; shares the memory."""
         return PulseColumns(**{name: getattr(self, name)[chip] for name in self.NAMES})
 
+    def check(self, shape: tuple[int, ...], what: str) -> None:
+        """Refuse columns that no programming wrote.
+
+        Args:
+            shape: of the conductances.
+            what: how the message begins.
+
+        Raises:
+            ArtifactError: another shape or type, or values that are no counts, energies or outcomes.
+        """
+        for name in self.NAMES:
+            column: Tensor = getattr(self, name)
+            if tuple(column.shape) != shape:
+                raise ArtifactError(f"{what}: {name} has not the shape of its conductances, {shape}")
+            if column.dtype not in _TYPES[name]:
+                raise ArtifactError(f"{what}: {name} has numbers of type {column.dtype}; expected {_TYPES[name][0]}")
+            top = len(Status) - 1 if name == "status" else math.inf
+            if not bool(((column >= 0) & (column <= top) & column.isfinite()).all()):
+                raise ArtifactError(f"{what}: {name} has values that are negative, not finite or of no meaning")
+
     @property
     def pulses(self) -> Tensor:
         """Pulses of both kinds, int32."""
@@ -67,6 +90,14 @@ class PulseColumns:
             energy_J=torch.zeros(shape, dtype=torch.float32),
             status=torch.zeros(shape, dtype=torch.uint8),
         )
+
+
+_TYPES = {
+    "set_pulses": (torch.int16, torch.int32),
+    "reset_pulses": (torch.int16, torch.int32),
+    "energy_J": (torch.float32,),
+    "status": (torch.uint8,),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,33 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic import ConfigDict
 from torch import Tensor
 
+from hrat.artifacts.decode import STRICT, Count, Part, Positive
 from hrat.files import write_atomic
 
-__all__ = ["SimulationResult"]
+__all__ = ["ResultFigures", "SimulationResult"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultFigures:
+    """The figures of a simulation as its JSON holds them: all but the outputs. None stands for what is no number."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    solver: str
+    seeds: tuple[Count, ...]
+    n_images: Count
+    accuracies: tuple[Part | None, ...] | None
+    """Of each chip; None for one that failed, or for all where there were no labels."""
+    mean: Part | None
+    worst: Part | None
+    seconds: Positive
+    statistics: dict[str, dict[str, float]]
+    failures: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)

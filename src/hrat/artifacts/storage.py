@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hrat.artifacts.decode import parse_json
 from hrat.errors import ArtifactError
 from hrat.files import atomic_path
 
@@ -106,10 +107,7 @@ def read_json(path: str | os.PathLike[str], expected: str) -> dict[str, Any]:
         FileNotFoundError: nothing stands at `path`.
         ArtifactError: it is no JSON, or no object.
     """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged or no JSON: {error}") from error
+    data = parse_json(Path(path).read_bytes(), path)
     if not isinstance(data, dict):
         raise ArtifactError(f"{path} is JSON, but nothing that hrat wrote; expected {expected}")
     return data

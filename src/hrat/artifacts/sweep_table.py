@@ -8,8 +8,11 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic import ConfigDict
+
+from hrat.artifacts.decode import STRICT, Count, load_json
 from hrat.errors import ArtifactError, MissingDependencyError
 from hrat.files import atomic_path, write_atomic
 
@@ -26,6 +29,8 @@ OUTCOMES = (
 class SweepTable:
     """All trials of a sweep."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     recipe: str
     data: str
     spec: str
@@ -33,9 +38,9 @@ class SweepTable:
     """Names of what was varied, which are columns."""
     search: str
     """grid, random or bayes."""
-    held_out: int
+    held_out: Count
     """Training images that were not trained on, on which `val_mean` was measured."""
-    n_test: int
+    n_test: Count
     rows: tuple[dict[str, Any], ...]
 
     @property
@@ -116,8 +121,20 @@ class SweepTable:
         Raises:
             ArtifactError: the file is damaged or foreign.
         """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls(**{**data, "varied": tuple(data["varied"]), "rows": tuple(data["rows"])})
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path} is damaged or no table of a sweep: {error}") from error
+        table = load_json(cls, path, "table of a sweep")
+        for number, row in enumerate(table.rows):
+            table._check_row(row, f"{os.fspath(path)}, row {number}")
+        return table
+
+    def _check_row(self, row: dict[str, Any], where: str) -> None:
+        unknown = [name for name in row if name not in (*self.varied, *OUTCOMES)]
+        if unknown:
+            raise ArtifactError(
+                f"{where}: unknown column {unknown[0]!r}; expected {', '.join((*self.varied, *OUTCOMES))}"
+            )
+        if not all(value is None or isinstance(value, str | bool | int | float) for value in row.values()):
+            raise ArtifactError(f"{where}: expected numbers and texts, got a nest of them")
+        score = row.get(self.score)
+        is_share = isinstance(score, float | int) and not isinstance(score, bool) and 0 <= score <= 1
+        if not isinstance(row.get("status"), str) or (row["status"] == "done" and not is_share):
+            raise ArtifactError(f"{where}: expected a status, and of a trial that is done a {self.score} from 0 to 1")

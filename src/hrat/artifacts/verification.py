@@ -6,9 +6,11 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from hrat.errors import ArtifactError
+from pydantic import ConfigDict, Field
+
+from hrat.artifacts.decode import STRICT, Count, Part, Positive, load_json
 from hrat.files import write_atomic
 
 __all__ = ["Depth", "LayerDifference", "Verification", "volts"]
@@ -18,20 +20,22 @@ __all__ = ["Depth", "LayerDifference", "Verification", "volts"]
 class LayerDifference:
     """How far a layer's amplifier outputs lie from those at another depth, over all images and outputs."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     layer: str
-    signal_rms_V: float
+    signal_rms_V: Positive
     """Root mean square of the outputs at the first depth."""
-    largest_V: float
+    largest_V: Positive
     """Largest difference from the first depth."""
-    rms_V: float
+    rms_V: Positive
     """Root mean square difference from the first depth."""
-    step_largest_V: float
+    step_largest_V: Positive
     """Largest difference from the depth before this one."""
-    step_rms_V: float
+    step_rms_V: Positive
     """Root mean square difference from the depth before this one."""
-    limited_share: float
+    limited_share: Part
     """Share of outputs that stand at a limit of their amplifier at this depth or at the one before."""
-    step_limited_V: float
+    step_limited_V: Positive
     """Largest difference from the depth before among these."""
 
 
@@ -39,14 +43,16 @@ class LayerDifference:
 class Depth:
     """What one depth of simulation gave."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     name: str
     adds: str
     """What it has that the depth before has not, which is what the difference between them comes from."""
-    accuracy: float | None
+    accuracy: Part | None
     """Share of images classified right; None without labels."""
-    agreement: float | None
+    agreement: Part | None
     """Share of images with the class of the first depth; None where the network yields no classes."""
-    seconds: float
+    seconds: Positive
     layers: tuple[LayerDifference, ...] = ()
     """Empty for the first depth, and where it failed."""
     failure: str | None = None
@@ -56,11 +62,13 @@ class Depth:
 class Verification:
     """The same images through one chip, at one depth after another."""
 
-    chip_seed: int
-    n_images: int
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    chip_seed: Count
+    n_images: Count
     spec: str
     """Name of the hardware."""
-    depths: tuple[Depth, ...]
+    depths: Annotated[tuple[Depth, ...], Field(min_length=1)]
 
     @property
     def failures(self) -> dict[str, str]:
@@ -82,15 +90,7 @@ class Verification:
         Raises:
             ArtifactError: the file is damaged or foreign.
         """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            depths = tuple(
-                Depth(**{**depth, "layers": tuple(LayerDifference(**layer) for layer in depth["layers"])})
-                for depth in data["depths"]
-            )
-            return cls(**{**data, "depths": depths})
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path} is damaged or no verification: {error}") from error
+        return load_json(cls, path, "verification")
 
     def sentences(self) -> list[str]:
         """What the differences come from, in words: one sentence for each step, and for each kind of failure."""

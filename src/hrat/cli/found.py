@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from hrat.artifacts import Comparison, Deployment, ProgrammedChip
+    from hrat.artifacts import Comparison, Deployment, ProgrammedChip, ResultFigures
 
 __all__ = ["Found", "found"]
 
@@ -68,7 +68,11 @@ def _json(path: Path) -> Found:
         comparison = Comparison.from_dict(data)
         return Found("comparison of methods", comparison_table(comparison), comparison)
     if "solver" in data and "accuracies" in data:
-        return Found(f"results of a simulation ({data['solver']})", _results(data))
+        from hrat.artifacts import ResultFigures
+        from hrat.artifacts.decode import decoded
+
+        result = decoded(ResultFigures, data, f"{path} is damaged or no results of hrat simulate")
+        return Found(f"results of a simulation ({result.solver})", _results(result))
     if "recipe" in data and "method" in data:
         return _run(path.parent)
     raise ArtifactError(f"{path} is JSON, but nothing that hrat wrote; expected {KNOWN}")
@@ -81,35 +85,31 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _run(folder: Path) -> Found:
+    from hrat.artifacts.run_facts import RunFacts
     from hrat.reports.words import duration, percent
 
-    run = _read(folder / "run.json")
-    try:
-        facts = {
-            "recipe": run["recipe"]["name"],
-            "network": run["recipe"]["network"],
-            "data": run["recipe"]["data"],
-            "hardware": run["spec"]["name"],
-            "method": run["method"],
-            "seed": run["seed"],
-            "epochs": run["recipe"]["fit"]["epochs"],
-        }
-        finished = "software" in run
-        if finished:
-            facts |= {"software accuracy": percent(run["software"]), "trained in": duration(run["seconds"])}
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{folder / 'run.json'} lacks or garbles {error}; expected what hrat train writes"
-        ) from error
+    run = RunFacts.load(folder / "run.json")
+    facts = {
+        "recipe": run.recipe.name,
+        "network": run.recipe.network,
+        "data": run.recipe.data,
+        "hardware": run.hardware.name,
+        "method": run.method,
+        "seed": run.seed,
+        "epochs": run.recipe.fit.epochs,
+    }
+    finished = run.software is not None
+    if run.software is not None and run.seconds is not None:
+        facts |= {"software accuracy": percent(run.software), "trained in": duration(run.seconds)}
     return Found("run, finished" if finished else "run, not finished: hrat train goes on with it", _grid(facts))
 
 
-def _results(data: dict[str, Any]) -> Table:
+def _results(result: ResultFigures) -> Table:
     from hrat.reports.words import percent
 
-    facts = {"images": data.get("n_images"), "chips": len(data.get("seeds") or ())}
-    if data["accuracies"]:
-        facts |= {"mean accuracy": percent(data["mean"]), "worst chip": percent(data["worst"])}
+    facts: dict[str, Any] = {"images": result.n_images, "chips": len(result.seeds)}
+    if result.mean is not None and result.worst is not None:
+        facts |= {"mean accuracy": percent(result.mean), "worst chip": percent(result.worst)}
     return _grid(facts)
 
 

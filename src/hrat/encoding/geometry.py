@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -204,9 +204,14 @@ class Geometry:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Geometry:
-        """The inverse of `to_dict`; lists become tuples again."""
+        """The inverse of `to_dict`; lists become tuples again.
+
+        Raises:
+            ValueError: the data is no geometry of a layer: unknown fields, wrong types, sizes that do not fit together.
+        """
+        _check_fields(data)
         raw = cls(**data)
-        return replace(
+        made = replace(
             raw,
             kernel=tuple(raw.kernel),
             stride=tuple(raw.stride),
@@ -214,6 +219,8 @@ class Geometry:
             output_padding=tuple(raw.output_padding),
             padding=tuple((before, after) for before, after in raw.padding),
         )
+        _check_geometry(made)
+        return made
 
     def _padded(self, inputs: Tensor) -> Tensor:
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
@@ -232,6 +239,54 @@ class Geometry:
             )
         ]
         return F.pad(stuffed, _torch_order(edges))
+
+
+def _check_fields(data: Any) -> None:
+    """Types alone."""
+    names = {field.name for field in fields(Geometry)}
+    needed = {"kind", "in_channels", "out_channels"}
+    if not isinstance(data, dict) or not needed <= data.keys() <= names:
+        raise ValueError(f"a geometry has the fields {', '.join(sorted(names))}, got {data!r:.200}")
+    for name in ("in_channels", "out_channels", "groups"):
+        if not _is_size(data.get(name, 1), least=1):
+            raise ValueError(f"a geometry's {name} is a whole number from 1, got {data[name]!r:.200}")
+    for name in ("kernel", "stride", "dilation", "output_padding"):
+        value = data.get(name, ())
+        least = 0 if name == "output_padding" else 1
+        if not isinstance(value, list | tuple) or not all(_is_size(size, least=least) for size in value):
+            raise ValueError(f"a geometry's {name} is a list of whole numbers from {least}, got {value!r:.200}")
+    padding = data.get("padding", ())
+    pairs = isinstance(padding, list | tuple) and all(isinstance(p, list | tuple) and len(p) == 2 for p in padding)
+    if not pairs or not all(_is_size(size, least=0) for pair in padding for size in pair):
+        raise ValueError(f"a geometry's padding is a list of pairs of whole numbers from 0, got {padding!r:.200}")
+
+
+def _is_size(value: Any, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
+
+
+def _check_geometry(it: Geometry) -> None:
+    """What the sizes have to do with each other."""
+    kinds, modes = ("linear", "conv", "conv_transpose"), ("zeros", "reflect", "replicate", "circular")
+    if it.kind not in kinds or it.padding_mode not in modes:
+        raise ValueError(
+            f"a geometry's kind is one of {', '.join(kinds)} and its padding_mode one of {', '.join(modes)}, got "
+            f"{it.kind!r:.50} and {it.padding_mode!r:.50}"
+        )
+    wanted = (0,) if it.kind == "linear" else (1, 2, 3)
+    transposed = it.kind == "conv_transpose"
+    lengths = {len(part) for part in (it.stride, it.padding, it.dilation)}
+    if it.dims not in wanted or lengths != {it.dims} or len(it.output_padding) != (it.dims if transposed else 0):
+        raise ValueError(
+            f"a layer of kind {it.kind} has kernel, stride, padding and dilation (transposed: and output_padding) for "
+            f"{' or '.join(map(str, wanted))} dimension(s) each, got {it.to_dict()!r:.300}"
+        )
+    if it.in_channels % it.groups or it.out_channels % it.groups:
+        raise ValueError(
+            f"{it.in_channels} inputs and {it.out_channels} outputs do not divide into {it.groups} group(s)"
+        )
+    if transposed and any(before != after for before, after in it.padding):
+        raise ValueError("a transposed convolution has the same padding before and after")
 
 
 def _torch_order(pairs: Sequence[tuple[int, int]]) -> list[int]:

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from hrat.artifacts import Deployment, ProgrammedChip, load
-from hrat.artifacts.storage import read_json
+from hrat.artifacts.run_facts import RunFacts
 from hrat.errors import ArtifactError, HratError
 from hrat.files import write_atomic
+from hrat.reports.report_file import ReportFile, read_report
 from hrat.reports.words import percent, points, si
 from hrat.spec import HardwareSpec, load_spec, preset_names
 
@@ -199,23 +200,17 @@ def _of_folder(folder: Path) -> Side:
         return _of_report(folder / "report.json", name)
     if not (folder / "run.json").is_file():
         raise ArtifactError(f"{folder} holds neither run.json nor report.json; expected {KNOWN}")
-    run = read_json(folder / "run.json", KNOWN)
-    try:
-        spec = HardwareSpec.from_dict(run["spec"])
-        recipe = run["recipe"]
-        facts = {
-            "recipe": str(recipe["name"]),
-            "network": str(recipe["network"]),
-            "data": str(recipe["data"]),
-            "epochs": str(recipe["fit"]["epochs"]),
-            "method": str(run["method"]),
-            "training seed": str(run["seed"]),
-        }
-        figures = {} if run.get("software") is None else {"software": float(run["software"])}
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{folder / 'run.json'} lacks or garbles {error}; expected what hrat train writes"
-        ) from error
+    run = RunFacts.load(folder / "run.json")
+    spec = run.hardware
+    facts = {
+        "recipe": run.recipe.name,
+        "network": run.recipe.network,
+        "data": run.recipe.data,
+        "epochs": str(run.recipe.fit.epochs),
+        "method": run.method,
+        "training seed": str(run.seed),
+    }
+    figures = {} if run.software is None else {"software": run.software}
     side = Side(label=folder.name, kind="run", spec=spec, facts=facts, figures=figures)
     if not (folder / "report" / "report.json").is_file():
         return side
@@ -233,46 +228,41 @@ def _of_folder(folder: Path) -> Side:
 
 
 def _of_report(path: Path, label: str) -> Side:
-    data = read_json(path, KNOWN)
-    try:
-        if data["report"] != 1:
-            raise ArtifactError(f"{path} is of report version {data['report']}, this hrat reads version 1")
-        result, budget, estimate = data["result"], data["budget"], data["estimate"]
-        figures = {key: float(data["chips"][key]) for key in ("devices", "tiles")}
-        figures["chips"] = float(len(data["chips"]["seeds"]))
-        if data["chips"].get("error_rms") is not None:
-            figures["error_rms"] = float(data["chips"]["error_rms"])
-        if data["software"] is not None:
-            figures["software"] = float(data["software"])
-        accuracies: tuple[float, ...] = ()
-        if result is not None and result["mean"] is not None:
-            figures |= {"mean": result["mean"], "worst": result["worst"], "images": float(result["n_images"])}
-            accuracies = tuple(value for value in result["accuracies"] if value is not None)
-        costs, verdict = {}, ""
-        if budget is not None:
-            figures |= {"cost": budget["ideal"] - budget["full"], "rms": budget["rms"]}
-            costs = {row["name"]: (row["removed"], row["removed_error"]) for row in budget["rows"]}
-            verdict = data["said"][-1] if data.get("said") else ""
-        if estimate is not None:
-            figures |= {key: estimate[key] for key in ("energy_J", "latency_s", "area_m2")}
-        depths = [] if data["verification"] is None else data["verification"]["depths"]
-        agreed = [depth["agreement"] for depth in depths if depth["agreement"] is not None]
-        if agreed:
-            figures["agreement"] = agreed[-1]
-        facts = {str(key): str(value) for key, value in data["facts"].items() if key != "from"}
-        facts["programmed by"] = str(data["chips"]["scheme"])
-        return Side(
-            label=label,
-            kind="report",
-            spec=HardwareSpec.from_dict(data["spec"]),
-            facts=facts,
-            figures=figures,
-            costs=costs,
-            accuracies=accuracies,
-            verdict=verdict,
-        )
-    except (KeyError, TypeError, IndexError) as error:
-        raise ArtifactError(f"{path} lacks or garbles {error}; expected the report.json of hrat report") from error
+    report = read_report(path)
+    result, budget = report.result, report.budget
+    facts = {key: value for key, value in report.facts.items() if key != "from"}
+    return Side(
+        label=label,
+        kind="report",
+        spec=HardwareSpec.from_dict(report.spec),
+        facts={**facts, "programmed by": report.chips.scheme},
+        figures=_report_figures(report),
+        costs={} if budget is None else {row.name: (row.removed, row.removed_error) for row in budget.rows},
+        accuracies=tuple(a for a in (result and result.accuracies) or () if a is not None),
+        verdict=report.said[-1] if budget is not None and report.said else "",
+    )
+
+
+def _report_figures(report: ReportFile) -> dict[str, float]:
+    """By the keys of `FIGURES`, those that the report has."""
+    chips, result, budget, estimate = report.chips, report.result, report.budget, report.estimate
+    figures: dict[str, float | None] = {
+        "devices": float(chips.devices),
+        "tiles": float(chips.tiles),
+        "chips": float(len(chips.seeds)),
+        "error_rms": chips.error_rms,
+        "software": report.software,
+    }
+    if result is not None and result.mean is not None:
+        figures |= {"mean": result.mean, "worst": result.worst, "images": float(result.n_images)}
+    if budget is not None:
+        figures |= {"cost": budget.ideal - budget.full, "rms": budget.rms}
+    if estimate is not None:
+        figures |= {"energy_J": estimate.energy_J, "latency_s": estimate.latency_s, "area_m2": estimate.area_m2}
+    depths = () if report.verification is None else report.verification.depths
+    agreed = [depth.agreement for depth in depths if depth.agreement is not None]
+    figures["agreement"] = agreed[-1] if agreed else None
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _sizes(deployment: Deployment) -> dict[str, float]:
