@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts.graph import OpNode, Ref, TensorKey
+from hrat.artifacts.ops import MOST_VALUES, OPS
 from hrat.artifacts.recurrence import CELLS
 from hrat.errors import ArtifactError
 from hrat.names import check_name
 
 __all__ = ["check_graph"]
 
-MOST_LEAVES = 10_000
-"""Values among the arguments of one node."""
 DEEPEST = 16
 """Nests within nests of the arguments of one node."""
 LONGEST_TEXT = 1_000
@@ -53,6 +52,8 @@ def check_graph(graph: Sequence[OpNode], layers: Collection[str], tensors: Tenso
         border = _BORDERS.get(node.op)
         if border is not None:
             border(node, layers, tensors)
+        elif OPS[node.op].analog and not node.args:
+            raise _wrong(node, "a signal in front of other arguments", "no arguments")
         if node.op == "input":
             if node.args[0] in arguments:
                 raise _wrong(node, f"the argument '{node.args[0]}' once", "it twice")
@@ -83,8 +84,8 @@ _NUMBER_WORDS = ", ".join(str(dtype).removeprefix("torch.") for dtype in _NUMBER
 
 def _check_arguments(node: OpNode, known: set[str], tensors: Tensors) -> None:
     for count, (value, depth) in enumerate(_leaves((node.args, dict(node.kwargs)), 0), start=1):
-        if depth > DEEPEST or count > MOST_LEAVES:
-            raise _wrong(node, f"at most {MOST_LEAVES:,} values, nested {DEEPEST} deep", "more")
+        if depth > DEEPEST or count > MOST_VALUES:
+            raise _wrong(node, f"at most {MOST_VALUES:,} values, nested {DEEPEST} deep", "more")
         if isinstance(value, Ref) and value.name not in known:
             raise _wrong(node, "the names of nodes in front of it", repr(value.name))
         if isinstance(value, TensorKey) and value.key not in tensors:

@@ -25,6 +25,11 @@ from hrat.errors import HratError
 
 __all__ = ["FACTORIES", "OPS", "Op", "op_of", "register"]
 
+MOST_BITS = 64
+"""Of a whole number that is worked out beside the tensors, such as a size."""
+MOST_VALUES = 10_000
+"""Of a list or tuple that is worked out beside the tensors."""
+
 Signals = Literal["first", "two", "list"]
 
 
@@ -55,6 +60,25 @@ def _add(a: Any, b: Any, *, alpha: float = 1) -> Any:
 
 def _sub(a: Any, b: Any, *, alpha: float = 1) -> Any:
     return a - b if alpha == 1 else a - alpha * b
+
+
+def _pow(a: Any, b: Any) -> Any:
+    if isinstance(a, int) and isinstance(b, int) and b > 0 and (abs(a).bit_length() * b) > MOST_BITS:
+        raise HratError(f"{a} ** {b} has more than {MOST_BITS} bits; expected a number that a size can be")
+    return a**b
+
+
+def _mul(a: Any, b: Any) -> Any:
+    for one, times in ((a, b), (b, a)):
+        if isinstance(one, list | tuple | str) and isinstance(times, int) and len(one) * times > MOST_VALUES:
+            raise HratError(f"a list of {len(one)} repeated {times} times has more than {MOST_VALUES:,} values")
+    return a * b
+
+
+def _mod(a: Any, b: Any) -> Any:
+    if isinstance(a, str | bytes):  # which would be formatting, and may ask for a text of any length
+        raise HratError("the remainder of a text; expected a number or a tensor")
+    return a % b
 
 
 def _relu(x: Tensor, inplace: bool = False) -> Tensor:
@@ -198,7 +222,7 @@ _CURVES: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("log1p", torch.log1p, [torch.log1p, "log1p"]),
     ("sqrt", torch.sqrt, [torch.sqrt, "sqrt"]),
     ("rsqrt", torch.rsqrt, [torch.rsqrt, "rsqrt"]),
-    ("pow", operator.pow, [torch.pow, operator.pow, "pow"]),
+    ("pow", _pow, [torch.pow, operator.pow, "pow"]),
     ("square", torch.square, [torch.square, "square"]),
     ("reciprocal", torch.reciprocal, [torch.reciprocal, "reciprocal"]),
     ("erf", torch.erf, [torch.erf, "erf"]),
@@ -236,7 +260,7 @@ _PRODUCTS: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("outer", torch.outer, [torch.outer, "outer"]),
     ("attention", F.scaled_dot_product_attention, [F.scaled_dot_product_attention]),
     ("glu", F.glu, [F.glu]),
-    ("mul", operator.mul, [operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply"]),
+    ("mul", _mul, [operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply"]),
     ("truediv", operator.truediv, [operator.truediv, operator.itruediv, torch.div, torch.divide, "div", "div_"]),
     ("lerp", torch.lerp, [torch.lerp, "lerp"]),
     ("addcmul", torch.addcmul, [torch.addcmul, "addcmul"]),
@@ -246,7 +270,7 @@ _PRODUCTS: list[tuple[str, Callable[..., Any], list[Any]]] = [
 _IS_LOGIC = "arithmetic or logic that the circuit has no part for"
 _LOGIC: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("floordiv", operator.floordiv, [operator.floordiv, torch.floor_divide, "floor_divide"]),
-    ("mod", operator.mod, [operator.mod, torch.remainder, "remainder"]),
+    ("mod", _mod, [operator.mod, torch.remainder, "remainder"]),
     ("neg", operator.neg, [operator.neg, torch.neg, "neg"]),
     ("abs", operator.abs, [torch.abs, operator.abs, "abs"]),
     ("floor", torch.floor, [torch.floor, "floor"]),

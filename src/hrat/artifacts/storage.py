@@ -10,23 +10,40 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic import ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hrat.artifacts.decode import parse_json
+from hrat.artifacts.decode import STRICT, decoded, parse_json
 from hrat.errors import ArtifactError
 from hrat.files import atomic_path
+from hrat.names import one_line
 
 __all__ = ["SCHEMA_VERSION", "kind_of", "read_artifact", "read_json", "write_artifact"]
 
 SCHEMA_VERSION = 1
 """Raised when files of an older version can no longer be read as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What stands in the metadata of a file."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    kind: str
+    schema_version: int
+    hrat_version: str
+    digest: str
+    content: str
+    """JSON."""
 
 
 def _hrat_version() -> str:
@@ -81,19 +98,20 @@ def read_artifact(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, An
         ArtifactError: the file is truncated, altered, foreign, of another kind or of another schema version.
     """
     header, tensors = _read(path)
-    if header["kind"] != kind:
-        raise ArtifactError(f"{path} holds a {header['kind']}; expected a {kind}")
-    if header["digest"] != _digest(kind, header["content"], tensors):
+    if header.kind != kind:
+        raise ArtifactError(f"{path} holds a {one_line(header.kind)}; expected a {kind}")
+    if header.digest != _digest(kind, header.content, tensors):
         raise ArtifactError(f"{path} was changed after hrat wrote it, or is damaged: its check-sum does not hold")
-    content = json.loads(header["content"])
-    assert isinstance(content, dict)
+    content = parse_json(header.content, path)
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} holds JSON of another shape than hrat writes; expected an object")
     return content, tensors
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
     """Which kind of artefact a file holds; raises as `read_artifact` does."""
     header, _ = _read(path, header_only=True)
-    return str(header["kind"])
+    return header.kind
 
 
 def read_json(path: str | os.PathLike[str], expected: str) -> dict[str, Any]:
@@ -113,7 +131,7 @@ def read_json(path: str | os.PathLike[str], expected: str) -> dict[str, Any]:
     return data
 
 
-def _read(path: str | os.PathLike[str], header_only: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: str | os.PathLike[str], header_only: bool = False) -> tuple[_Header, dict[str, Tensor]]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}")
     try:
@@ -123,20 +141,23 @@ def _read(path: str | os.PathLike[str], header_only: bool = False) -> tuple[dict
                 raise ArtifactError(
                     f"{path} is a safetensors file, but none that hrat wrote; expected the output of deploy or program"
                 )
-            header = json.loads(metadata["hrat"])
-            _check_version(path, header)
+            header = _header(path, metadata["hrat"])
             tensors = {} if header_only else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (SafetensorError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} is truncated, damaged or not an hrat file: {error}") from error
     return header, tensors
 
 
-def _check_version(path: str | os.PathLike[str], header: Any) -> None:
+def _header(path: str | os.PathLike[str], text: str) -> _Header:
+    data = parse_json(text, path)
     fields = ("kind", "schema_version", "hrat_version", "digest", "content")
-    if not isinstance(header, dict) or any(name not in header for name in fields):
+    if not isinstance(data, dict) or any(name not in data for name in fields):
         raise ArtifactError(f"{path} has an incomplete hrat header; expected {', '.join(fields)}")
-    if header["schema_version"] != SCHEMA_VERSION:
+    header = decoded(_Header, data, f"{path} has a damaged hrat header")
+    if header.schema_version != SCHEMA_VERSION:
         raise ArtifactError(
-            f"{path} has schema version {header['schema_version']} (written by hrat {header['hrat_version']}), this "
-            f"hrat {_hrat_version()} reads version {SCHEMA_VERSION}; make the file again, or use the hrat that wrote it"
+            f"{path} has schema version {header.schema_version} (written by hrat {one_line(header.hrat_version)}), "
+            f"this hrat {_hrat_version()} reads version {SCHEMA_VERSION}; make the file again, or use the hrat that "
+            "wrote it"
         )
+    return header

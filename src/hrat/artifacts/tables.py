@@ -170,6 +170,8 @@ def _cells(chip: str, tile: Tile, arrays: list[Tensor]) -> list[str]:
 
 def _texts(values: Tensor) -> list[str]:
     """The shortest text that reads back as the same number of the tensor's own type."""
+    if values.dtype == torch.bfloat16:  # of which numpy knows nothing; each is a float32 too
+        values = values.float()
     texts: list[str] = values.reshape(-1).numpy().astype(str).tolist()
     return texts
 

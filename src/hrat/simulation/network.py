@@ -25,6 +25,7 @@ from hrat.encoding import RowTiles
 from hrat.errors import HratError
 from hrat.physics import amplifier_limits_V, input_voltage, island_value, normal_scale
 from hrat.simulation.behavioural import Behavioural
+from hrat.simulation.limits import check_value, computed, most_bytes
 from hrat.simulation.memory import Footprint
 from hrat.simulation.methods import LayerModel, Method, SolverError, amplified
 from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked, tensors_of
@@ -178,8 +179,10 @@ class ChipSolver:
         values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
         n_images = first_tensor(values).shape[0]
         at_work, voltages = [0], {}
+        most = most_bytes(values, probe.gains, chip.deployment.tensors)
 
         def weigh(name: str, values: Values) -> None:
+            check_value(name, values[name], most)
             at_work.append(bytes_of(values) + probe._workspace(name, values))
             if probe._layer_at.get(name) in voltages_of:
                 voltages[name] = bytes_of(_voltages_in(values[name]))
@@ -205,8 +208,10 @@ class ChipSolver:
         values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
         n_images = first_tensor(values).shape[0]
         found: dict[str, int] = {}
+        most = most_bytes(values, probe.gains, chip.deployment.tensors)
 
         def count(name: str, values: Values) -> None:
+            check_value(name, values[name], most)
             found[name] = sum(tensor.numel() for tensor in tensors_of(values[name])) // n_images
 
         _run(for_all + for_each, values, probe._gains_of[0], count)
@@ -393,7 +398,9 @@ def _run(steps: list[_Step], values: Values, gains: Gains, watch: Watch | None =
     """Take the steps, adding to `values` what is needed further on; returns what the last one yields."""
     out = None
     for step in steps:
-        out = values[step.name] = step.run(values, gains)
+        out = values[step.name] = computed(step.name, partial(step.run, values, gains))
+        if not isinstance(out, Tensor):
+            check_value(step.name, out)
         if watch is not None:
             watch(step.name, values)
         for name in step.ends:

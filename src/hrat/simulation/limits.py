@@ -1,0 +1,91 @@
+"""What one step of a network may yield, so that no graph, by mistake or on purpose, takes all memory or time.
+
+A graph comes from a file that anybody may have made. Its operations are those of the table and harmless, but some of
+them build something of any size out of a number: a mask of a million rows, a list that doubles at each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from hrat.artifacts.ops import MOST_BITS, MOST_VALUES
+from hrat.errors import HratError
+from hrat.simulation.nested import bytes_of
+
+__all__ = ["check_value", "computed", "most_bytes"]
+
+SMALL_BYTES = 2**29
+"""What a step may always yield."""
+MOST_GROWTH = 64
+"""How many times larger than inputs, weights and constants together the result of one step may be beyond that."""
+
+_FAULTS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError)
+"""What torch and Python raise where an operation cannot take its arguments."""
+
+
+def most_bytes(*given: Any) -> int:
+    """Largest result of a step of a network.
+
+    Args:
+        given: nests of tensors: inputs, weights, constants.
+    """
+    return max(SMALL_BYTES, MOST_GROWTH * sum(map(bytes_of, given)))
+
+
+def computed(name: str, run: Callable[[], Any]) -> Any:
+    """The result of a node.
+
+    Raises:
+        HratError: the node cannot be computed; torch's words for it are in the message.
+    """
+    try:
+        return run()
+    except HratError:
+        raise
+    except _FAULTS as error:
+        why = str(error).strip().split("\n")[0] or type(error).__name__
+        raise HratError(
+            f"node '{name}' of the network cannot be computed: {why:.500}; are the inputs of the shapes and types that "
+            "the network was prepared for?"
+        ) from error
+
+
+def check_value(name: str, value: Any, most: int | None = None) -> None:
+    """Refuse a result that is larger than any network means.
+
+    Args:
+        name: of the node.
+        value: its result.
+        most: bytes that a tensor without memory (on the device "meta") stands for at most; no bound if None.
+
+    Raises:
+        HratError: it is.
+    """
+    if isinstance(value, Tensor):
+        n_bytes = value.numel() * value.element_size()
+        if most is not None and n_bytes > most:
+            raise HratError(
+                f"node '{name}' of the network would yield {n_bytes:,} bytes for these inputs; expected at most "
+                f"{most:,} ({MOST_GROWTH} times all inputs, weights and constants, and no less than {SMALL_BYTES:,})"
+            )
+        return
+    count = 0
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        count += 1
+        if isinstance(part, tuple | list):
+            waiting.extend(part[: MOST_VALUES + 1])
+        elif isinstance(part, dict):
+            waiting.extend(part.values())
+        elif isinstance(part, Tensor):
+            check_value(name, part, most)
+        elif isinstance(part, int) and part.bit_length() > MOST_BITS:
+            raise HratError(f"node '{name}' of the network yields a whole number of {part.bit_length():,} bits")
+        elif isinstance(part, str) and len(part) > MOST_VALUES:
+            raise HratError(f"node '{name}' of the network yields a text of {len(part):,} characters")
+        if count > MOST_VALUES:
+            raise HratError(f"node '{name}' of the network yields a nest of more than {MOST_VALUES:,} values")
