@@ -13,7 +13,9 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field
 
 from hrat.artifacts.decode import STRICT, Count, Part, Positive, load_json
+from hrat.errors import ArtifactError
 from hrat.files import write_atomic
+from hrat.names import one_line
 
 __all__ = ["BudgetLayer", "BudgetRow", "BudgetStep", "RestrictionBudget"]
 
@@ -184,7 +186,14 @@ class RestrictionBudget:
         Raises:
             ArtifactError: the file is damaged or foreign.
         """
-        return load_json(cls, path, "restriction budget")
+        budget = load_json(cls, path, "restriction budget")
+        for layer in budget.layers:
+            if "all" not in layer.snr_dB:
+                raise ArtifactError(
+                    f"{os.fspath(path)}: layer '{one_line(layer.name)}' has no signal-to-error ratio under all "
+                    "restrictions; expected 'all' among its snr_dB"
+                )
+        return budget
 
 
 def _points(part: float) -> str:

@@ -23,6 +23,7 @@ OUTCOMES = (
     *("train_seconds", "seconds", "cached", "error", "key"),
 )
 """Columns behind those of what was varied."""
+TEXT_OUTCOMES = ("status", "error", "key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,10 @@ class SweepTable:
             )
         if not all(value is None or isinstance(value, str | bool | int | float) for value in row.values()):
             raise ArtifactError(f"{where}: expected numbers and texts, got a nest of them")
+        for name in OUTCOMES:
+            value, is_text = row.get(name), name in TEXT_OUTCOMES
+            if value is not None and (isinstance(value, str) != is_text):
+                raise ArtifactError(f"{where}: expected {name} to be {'a text' if is_text else 'a number'}")
         score = row.get(self.score)
         is_share = isinstance(score, float | int) and not isinstance(score, bool) and 0 <= score <= 1
         if not isinstance(row.get("status"), str) or (row["status"] == "done" and not is_share):
