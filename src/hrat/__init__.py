@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hrat.analysis import report, restriction_budget
-    from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, import_csv, load, operation
+    from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, import_csv, load
+    from hrat.circuit import operation
     from hrat.errors import HratError
     from hrat.mapping import deploy
     from hrat.measurements import DeviceFit, fit_device
@@ -64,7 +65,8 @@ __all__ = [
 
 _ROOMS = {
     "analysis": ("report", "restriction_budget"),
-    "artifacts": ("Deployment", "ProgrammedChip", "SimulationResult", "export_csv", "import_csv", "load", "operation"),
+    "artifacts": ("Deployment", "ProgrammedChip", "SimulationResult", "export_csv", "import_csv", "load"),
+    "circuit": ("operation",),
     "errors": ("HratError",),
     "mapping": ("deploy",),
     "measurements": ("DeviceFit", "fit_device"),

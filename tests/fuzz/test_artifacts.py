@@ -20,8 +20,8 @@ from torch import Tensor, nn
 import hrat
 from fuzz.harness import QUICK, SLOW, bounded
 from fuzz.mutate import change_bytes, change_json, change_tensors
-from hrat.artifacts.ops import OPS
 from hrat.artifacts.storage import read_artifact, write_artifact
+from hrat.circuit.operations import OPS
 from hrat.simulation.nested import tensors_of
 from laws.networks import SPECS, network
 

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import TensorDataset
 
 import hrat
+from hrat.circuit import input_names
 from hrat.nn.layers import CrossbarLayer
 from hrat.simulation import Amplifier, ChipSolver, Metered, Spice
 from hrat.training import make_loader
@@ -125,7 +126,7 @@ def test_chips_that_pass_each_operation_together(name: str) -> None:
     """As they do on a GPU."""
     model, x = architecture(name)
     chip = hrat.program(hrat.deploy(hrat.prepare(model, SPECS["harsh"], x)), chips=2)
-    names = [node.args[0] for node in chip.deployment.graph if node.op == "input"]
+    names = input_names(chip.deployment.graph)
     inputs = dict(zip(names, x if isinstance(x, tuple) else (x,), strict=True))
     with torch.no_grad():
         together, apart = (ChipSolver(chip, together=how).compute(inputs) for how in (True, False))

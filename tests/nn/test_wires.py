@@ -110,7 +110,7 @@ def test_eval_with_the_errors_of_a_chip_is_that_chip(name: str, readout: str) ->
     model = hrat.prepare(layer, spec, x).eval()
     chip = hrat.program(hrat.deploy(model), chips=2)
     dac, reader = (next(node for node in chip.deployment.graph if node.op == op) for op in ("dac", "reader"))
-    scale_in, scale_out = (chip.deployment.tensors[node.args[1].key] for node in (dac, reader))
+    scale_in, scale_out = (chip.deployment.tensors[node.alpha.key] for node in (dac, reader))
     v_read, steps = spec.device.v_read_V, 2**7 - 1
     voltage = ((x * scale_in).clamp(-v_read, v_read) * (steps / v_read)).round() * (v_read / steps)
     for index in range(2):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import hrat
 from hrat.artifacts import DeployedLayer, ProgrammedLayer
-from hrat.artifacts.graph import OpNode, Ref, TensorKey
+from hrat.circuit import Crossbar, Dac, Input, Output, Reader, Ref, TensorKey
 from hrat.encoding import Geometry
 from hrat.spec import HardwareSpec
 
@@ -38,11 +38,11 @@ def crossbar(
         bias_codes=None,
     )
     graph = (
-        OpNode("x", "input", ("x",)),
-        OpNode("v", "dac", (Ref("x"), TensorKey("one"))),
-        OpNode("out", "crossbar", (Ref("v"), "fc")),
-        OpNode("read", "reader", (Ref("out"), TensorKey("one"))),
-        OpNode("output", "output", (Ref("read"),)),
+        Input("x", "x"),
+        Dac("v", Ref("x"), TensorKey("one")),
+        Crossbar("out", Ref("v"), "fc"),
+        Reader("read", Ref("out"), TensorKey("one")),
+        Output("output", Ref("read")),
     )
     deployment = hrat.Deployment(spec=spec, layers={"fc": layer}, graph=graph, tensors={"one": tensor(1.0)})
     programmed = ProgrammedLayer(g_pos_S=g_pos_S.unsqueeze(0), g_neg_S=g_neg_S.unsqueeze(0))

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
 import hrat
+from hrat.circuit import input_names
 from laws.networks import NETWORKS, SPECS, network, small_network
 
 
@@ -199,7 +200,7 @@ def test_surplus_or_unknown_inputs_are_refused() -> None:
     chip, x = chips(1)
     with pytest.raises(hrat.HratError, match=r"takes 1 input.*got 2"):
         hrat.simulate(chip, (x, x))
-    name = next(node.args[0] for node in chip.deployment.graph if node.op == "input")
+    name = input_names(chip.deployment.graph)[0]
     with pytest.raises(hrat.HratError, match="no input 'bogus'"):
         hrat.simulate(chip, {name: x, "bogus": x})
     with pytest.raises(hrat.HratError, match=r"expected the chips that hrat\.program returned"):

@@ -12,7 +12,6 @@ from hrat.artifacts.deployment import DeployedLayer, Deployment
 from hrat.artifacts.estimate import Assumption, Estimate, LayerEstimate
 from hrat.artifacts.faults import FaultMap, LayerFaults
 from hrat.artifacts.measured import import_csv
-from hrat.artifacts.own_ops import operation
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.results import ResultFigures, SimulationResult
 from hrat.artifacts.storage import SCHEMA_VERSION, kind_of
@@ -47,7 +46,6 @@ __all__ = [
     "export_csv",
     "import_csv",
     "load",
-    "operation",
 ]
 
 

@@ -19,8 +19,8 @@ from hrat.artifacts.deployment_check import (
     check_tile_adcs,
     layer_arrays,
 )
-from hrat.artifacts.graph import OpNode, decode_node, encode_node
 from hrat.artifacts.storage import read_artifact, write_artifact
+from hrat.circuit import Node, decode_node, encode_node
 from hrat.encoding import Geometry, Tile, tile_grid
 from hrat.errors import ArtifactError
 from hrat.physics import converter_step_V
@@ -114,7 +114,7 @@ class Deployment:
 
     spec: HardwareSpec
     layers: dict[str, DeployedLayer]
-    graph: tuple[OpNode, ...]
+    graph: tuple[Node, ...]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """Scales of converters and readers, and the numbers of digital islands, by the keys that the graph names."""
 

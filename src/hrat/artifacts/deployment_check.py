@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from hrat.artifacts.decode import STRICT
-from hrat.artifacts.graph_check import check_graph
+from hrat.circuit import check_graph
 from hrat.encoding import Geometry, RowTiles
 from hrat.errors import ArtifactError
 from hrat.names import check_name

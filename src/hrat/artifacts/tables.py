@@ -33,8 +33,8 @@ from torch import Tensor
 
 from hrat.artifacts.chip import ProgrammedChip
 from hrat.artifacts.deployment import Deployment
-from hrat.artifacts.graph import TensorKey, encode_node
 from hrat.artifacts.pulse_log import PulseColumns
+from hrat.circuit import converters, encode_node
 from hrat.encoding import Tile
 from hrat.errors import ArtifactError
 from hrat.files import atomic_path, write_atomic
@@ -111,17 +111,9 @@ def _biases(deployment: Deployment) -> str:
 
 def _converters(deployment: Deployment) -> str:
     rows = ["converter,kind,channel,alpha_V"]
-    for node in deployment.graph:
-        if node.op == "recurrence":  # the DAC and the ADC that the state passes at every step
-            converters = [(f"{node.name}.state", "dac", node.args[3]), (f"{node.name}.product", "adc", node.args[4])]
-        elif node.op in ("dac", "adc", "reader"):
-            converters = [(node.name, node.op, node.args[1])]
-        else:
-            continue
-        for name, kind, key in converters:
-            assert isinstance(key, TensorKey)
-            for channel, alpha in enumerate(_texts(deployment.tensors[key.key])):
-                rows.append(f"{name},{kind},{channel},{alpha}")
+    for name, kind, key in converters(deployment.graph):
+        for channel, alpha in enumerate(_texts(deployment.tensors[key.key])):
+            rows.append(f"{name},{kind},{channel},{alpha}")
     return "\n".join(rows) + "\n"
 
 

@@ -9,21 +9,37 @@ from torch import Tensor, fx
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.artifacts import DeployedLayer, Deployment
-from hrat.artifacts.graph import OpNode, Ref, TensorKey, map_nested
-from hrat.artifacts.ops import op_of
+from hrat.circuit import (
+    Adc,
+    ClampSwing,
+    Constant,
+    Crossbar,
+    Dac,
+    Input,
+    Node,
+    OpNode,
+    Output,
+    Reader,
+    Recurrence,
+    Ref,
+    TensorKey,
+    map_nested,
+    op_of,
+)
 from hrat.encoding import encode_pair
 from hrat.errors import ConversionError
 from hrat.nn import CrossbarLayer, PreparedModel, Scale
 from hrat.nn.prepared import scale_value, scales_of_call
 from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.rewrite import SharedError
-from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, Reader, SwingClamp
+from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, SwingClamp
+from hrat.nn.signals import Reader as ReaderModule
 from hrat.nn.trace import is_dropout
 from hrat.physics import convert, converter_codes
 
 __all__ = ["deploy"]
 
-_BORDERS = {InputDac: "dac", IslandAdc: "adc", Reader: "reader"}
+_CONVERTERS = {InputDac: Dac, IslandAdc: Adc, ReaderModule: Reader}
 
 
 @torch.no_grad()
@@ -55,7 +71,7 @@ class _Walk:
         self.graph = model.graph
         self.layers: dict[str, DeployedLayer] = {}
         self.tensors: dict[str, Tensor] = {}
-        self.nodes: list[OpNode] = []
+        self.nodes: list[Node] = []
         self.stands_for: dict[str, str] = {}
         """Nodes -> the node whose result is theirs: dropout vanishes, and a layer that rectifies is two nodes."""
 
@@ -66,17 +82,17 @@ class _Walk:
                 self.nodes.append(made)
         return Deployment(spec=self.model.spec, layers=self.layers, graph=tuple(self.nodes), tensors=self.tensors)
 
-    def _node(self, node: fx.Node) -> OpNode | None:
+    def _node(self, node: fx.Node) -> Node | None:
         if node.op == "placeholder":
-            return OpNode(node.name, "input", (str(node.target), *self._values(node.args)))
+            return Input(node.name, str(node.target), self._values(node.args))
         if node.op == "get_attr":
             key = str(node.target)
             value = self.graph
             for part in key.split("."):
                 value = getattr(value, part)
-            return OpNode(node.name, "constant", (self._keep(key, value),))  # type: ignore[arg-type]
+            return Constant(node.name, self._keep(key, value))  # type: ignore[arg-type]
         if node.op == "output":
-            return OpNode(node.name, "output", self._values(node.args))
+            return Output(node.name, *self._values(node.args))
         if node.op == "call_module":
             return self._module(node)
         if node.target is torch.repeat_interleave:
@@ -87,14 +103,14 @@ class _Walk:
             return OpNode(node.name, op.name, self._values(node.args[:1]))
         return OpNode(node.name, op.name, self._values(node.args), tuple(self._values(dict(node.kwargs)).items()))
 
-    def _module(self, node: fx.Node) -> OpNode | None:
+    def _module(self, node: fx.Node) -> Node | None:
         module = self.graph.get_submodule(str(node.target))
         if isinstance(module, Scale | SharedError):
             return None
         source = self._values(node.args[:1])
         if isinstance(module, CrossbarLayer):
             self._layer(str(node.target), module, scales_of_call(node, module))
-            made = OpNode(node.name, "crossbar", (*source, str(node.target)))
+            made = Crossbar(node.name, source[0], str(node.target))
             if not node.kwargs.get("rectifies"):
                 return made
             self.nodes.append(made)
@@ -103,18 +119,18 @@ class _Walk:
         if isinstance(module, CrossbarRecurrence):
             return self._recurrence(node, module)
         if isinstance(module, SwingClamp):
-            return OpNode(node.name, "clamp_swing", source)
+            return ClampSwing(node.name, source[0])
         if is_dropout(module):
             self.stands_for[node.name] = source[0].name
             return None
         if isinstance(module, IslandBatchNorm):
             return self._batch_norm(node, module.batch_norm)
-        kind = _BORDERS[type(module)]
+        kind = _CONVERTERS[type(module)]
         scale = node.args[1]
         assert isinstance(scale, fx.Node)
-        return OpNode(node.name, kind, (*source, self._keep(f"scale.{node.name}", scale_value(self.model, scale))))
+        return kind(node.name, source[0], self._keep(f"scale.{node.name}", scale_value(self.model, scale)))
 
-    def _recurrence(self, node: fx.Node, loop: CrossbarRecurrence) -> OpNode:
+    def _recurrence(self, node: fx.Node, loop: CrossbarRecurrence) -> Node:
         scales = scales_of_call(node, loop)
         layer = f"{node.target}.product"
         self._layer(layer, loop.product, scales)
@@ -122,8 +138,19 @@ class _Walk:
             self._keep(f"scale.{node.name}.{what}", scale_value(self.model, scale))
             for what, scale in zip(("state", "product"), scales, strict=True)
         )
-        how = (("kind", loop.kind), ("time_dim", loop.time_dim), ("reverse", loop.reverse))
-        return OpNode(node.name, "recurrence", (*self._values(node.args[:2]), layer, *alphas), how)
+        source, states = self._values(node.args[:2])
+        alpha_state, alpha_product = alphas
+        return Recurrence(
+            name=node.name,
+            source=source,
+            states=tuple(states),
+            layer=layer,
+            alpha_state=alpha_state,
+            alpha_product=alpha_product,
+            kind=loop.kind,
+            time_dim=loop.time_dim,
+            reverse=loop.reverse,
+        )
 
     def _batch_norm(self, node: fx.Node, bn: _BatchNorm) -> OpNode:
         args: list[Any] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hrat.artifacts.recurrence import CELLS, through_time
+from hrat.circuit import CELLS, through_time
 from hrat.nn.functional import PairError
 from hrat.nn.layers import CrossbarLayer
 from hrat.nn.straight_through import convert_ste
@@ -27,7 +27,7 @@ class Recurrence(nn.Module):
         """Around the operation that the state passes.
 
         Args:
-            kind: of `hrat.artifacts.recurrence.CELLS`.
+            kind: of `hrat.circuit.recurrence.CELLS`.
             product: `(batch, hidden) -> (batch, gates * hidden)`.
             time_dim: which dimension of the input is time.
             reverse: from the last step to the first.

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from hrat.artifacts.ops import OPS, Op, op_of
+from hrat.circuit import OPS, Op, op_of
 from hrat.encoding import RowTiles, tile_grid
 from hrat.errors import ConversionError
 from hrat.nn.blocks import Block, Signals, geometry_of
@@ -25,9 +25,6 @@ from hrat.spec import HardwareSpec
 __all__ = ["Conversion", "ScaleMode", "SharedError"]
 
 ScaleMode = Literal["signal", "channel"]
-
-_RECTIFY_OR_POOL = frozenset(("relu", "leaky_relu", "mean", "amax", *(name for name in OPS if "pool" in name)))
-"""Arithmetic that a circuit could do on voltages, and that is counted where it is digital."""
 
 SIGMAS_OF_BATCH_NORM = 3.0
 """Where batch norm fixes the size of a signal, its peak is taken this many standard deviations out."""
@@ -236,7 +233,7 @@ class Conversion:
         if node.op not in ("call_function", "call_module") or not self._reads_values(node):
             return False
         sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
-        if op is not None and op.analog and op.signals == "first" and op.name not in _RECTIFY_OR_POOL:
+        if op is not None and op.analog and op.signals == "first" and not op.averages:
             return any(self._is_voltage(source) for source in sources)
         return bool(sources)
 

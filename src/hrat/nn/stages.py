@@ -13,20 +13,11 @@ from __future__ import annotations
 
 from torch import fx
 
-from hrat.artifacts.ops import op_of
+from hrat.circuit import Op, op_of
 from hrat.nn.layers import CrossbarLayer
 from hrat.nn.signals import InputDac
 
 __all__ = ["unite_limits"]
-
-SELECTING = frozenset(
-    (
-        *("max_pool1d", "max_pool2d", "max_pool3d"),
-        *("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
-        *("relu", "identity", "flatten", "unflatten", "reshape", "permute", "transpose", "squeeze", "unsqueeze"),
-    )
-)
-"""Operations each of whose outputs is one of its inputs, or zero."""
 
 
 def unite_limits(module: fx.GraphModule) -> None:
@@ -61,14 +52,14 @@ def _is(module: fx.GraphModule, node: fx.Node, kind: type) -> bool:
     return node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), kind)
 
 
-def _op_name(node: fx.Node) -> str | None:
-    op = op_of(node.target) if node.op in ("call_function", "call_method") else None
-    return None if op is None else op.name
+def _op(node: fx.Node) -> Op | None:
+    return op_of(node.target) if node.op in ("call_function", "call_method") else None
 
 
 def _take_relu(module: fx.GraphModule, node: fx.Node) -> None:
     users = list(node.users)
-    if len(users) == 1 and _op_name(users[0]) == "relu":
+    op = _op(users[0]) if len(users) == 1 else None
+    if op is not None and op.rectifies:
         users[0].replace_all_uses_with(node)
         module.graph.erase_node(users[0])
         node.update_kwarg("rectifies", True)
@@ -80,7 +71,7 @@ def _readers(module: fx.GraphModule, node: fx.Node) -> list[fx.Node | None]:
     for user in node.users:
         if _is(module, user, CrossbarLayer):
             readers.append(user)
-        elif _op_name(user) in SELECTING and not user.kwargs.get("return_indices"):
+        elif (op := _op(user)) is not None and (op.rectifies or op.picks(user.args, user.kwargs)):
             readers += _readers(module, user)
         else:
             readers.append(None)

@@ -5,7 +5,7 @@ batch size, all of which training needs and an exported program has lost. What i
 that depends on the data, which a crossbar chip could not do either. How it is helped: `hrat.nn.tracer`.
 
 Normal form: linear operations, batch norms, dropouts and recurrences are module calls; all else is a function of the
-table `hrat.artifacts.ops`; each node carries what it yields on the example (`node.meta`).
+table `hrat.circuit.operations`; each node carries what it yields on the example (`node.meta`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
-from hrat.artifacts.ops import op_of
+from hrat.circuit import op_of
 from hrat.errors import ConversionError
 from hrat.nn.calls import calls_to_modules, computes_its_weight
 from hrat.nn.recurrent import Recurrence
@@ -360,7 +360,7 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
         )
     raise ConversionError(
         f"{describe(node)} is not among the operations that a chip or its digital islands can do; replace it by one "
-        "that hrat.artifacts.ops lists, move it out of the model that is prepared, or add it to that table"
+        "that hrat.circuit.operations lists, move it out of the model that is prepared, or add it to that table"
     )
 
 

@@ -5,7 +5,7 @@ Beyond what torch.fx does by itself:
 * Python may ask for what the example tells and a chip has to know when it is built: numbers of dimensions, number
   types, and sizes. A size that Python needs as a number (a loop over time steps, a branch on a length) is that of the
   example from there on, and the graph gets a check that says so if another size comes (`expect` in
-  `hrat.artifacts.ops`). Sizes that only reach other operations stay free.
+  `hrat.circuit.operations`). Sizes that only reach other operations stay free.
 * Arguments that the example does not give keep their defaults.
 * The value of a tensor is never known here: a branch on it cannot be followed, which a chip could not do either.
 """
@@ -27,7 +27,7 @@ from torch.fx.proxy import TraceError
 from torch.nn.modules import transformer
 from torch.utils._pytree import tree_leaves, tree_map
 
-from hrat.artifacts.ops import OPS
+from hrat.circuit import OPS
 
 __all__ = ["ModelTracer"]
 

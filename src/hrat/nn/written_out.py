@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hrat.artifacts.recurrence import CELLS
+from hrat.circuit import CELLS
 from hrat.errors import ConversionError
 from hrat.nn.recurrent import Recurrence
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip, SimulationResult
+from hrat.circuit import input_names
 from hrat.reports.words import count, percent, safe_markup
 from hrat.spec import HardwareSpec
 
@@ -55,7 +56,7 @@ def _facts(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
         facts.add_row("switched off", ", ".join(off))
     each = " a chip" if chip is not None and chip.n_chips > 1 else ""
     facts.add_row("size", f"{count(deployment.n_devices, 'device')} on {count(deployment.n_tiles, 'tile')}{each}")
-    inputs = [str(node.args[0]) for node in deployment.graph if node.op == "input"]
+    inputs = input_names(deployment.graph)
     facts.add_row("inputs", safe_markup(", ".join(inputs)) or "-")
     return facts
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hrat.artifacts import ProgrammedChip
+from hrat.circuit import input_names
 from hrat.errors import HratError
 from hrat.simulation.nested import bytes_of, first_tensor, tensors_of
 
@@ -68,7 +69,7 @@ def batches(chip: ProgrammedChip, data: Any, limit: int | None, device: torch.de
         HratError: the data is of no kind that is known, or does not fit the network's inputs.
         ValueError: inputs that are not finite.
     """
-    names = [node.args[0] for node in chip.deployment.graph if node.op == "input"]
+    names = input_names(chip.deployment.graph)
     dtype = next(iter(chip.layers.values())).g_pos_S.dtype
     if limit is not None and limit < 1:
         raise HratError(f"limit: expected 1 image or more, or None for all, got {limit}")

@@ -9,7 +9,7 @@ import torch
 
 from hrat.artifacts import Deployment, ProgrammedChip
 from hrat.artifacts.estimate import Assumption, Estimate, LayerEstimate
-from hrat.artifacts.graph import OpNode
+from hrat.circuit import Adc, Converter, Dac, Node, Reader, Recurrence, layer_of
 from hrat.errors import HratError
 from hrat.physics import conversion_J, settling_s
 from hrat.simulation.batches import batches
@@ -58,7 +58,7 @@ def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGE
         n_images += batch.n_images
     if not n_images:
         raise HratError("there is nothing to estimate on: the data holds no inputs")
-    recurrent = {_layer_of(node) for node in deployment.graph if node.op == "recurrence"}
+    recurrent = {node.layer for node in deployment.graph if isinstance(node, Recurrence)}
     layers = []
     for name, values in _converted(deployment, sizes).items():
         told = {what: amount / n_images for what, amount in solver.statistics[name].items()}
@@ -147,7 +147,7 @@ def _converted(deployment: Deployment, sizes: dict[str, int]) -> dict[str, tuple
     Converters inside of a recurrence and ADCs between tiles are counted where the layer's products are.
     """
     graph = {node.name: node for node in deployment.graph}
-    of_layer = {node.name: layer for node in deployment.graph if (layer := _layer_of(node)) is not None}
+    of_layer = {node.name: layer for node in deployment.graph if (layer := layer_of(node)) is not None}
     found = dict.fromkeys(deployment.layers, (0.0, 0.0))
 
     def share(layers: set[str], dac: float = 0.0, adc: float = 0.0) -> None:
@@ -157,22 +157,16 @@ def _converted(deployment: Deployment, sizes: dict[str, int]) -> dict[str, tuple
 
     sources = {name: _sources(graph, name, of_layer) for name in of_layer}
     for node in deployment.graph:
-        if node.op == "dac":
+        if isinstance(node, Dac):
             share({of_layer[name] for name, its in sources.items() if node.name in its}, dac=sizes[node.name])
-        elif node.op in ("adc", "reader"):
+        elif isinstance(node, Adc | Reader):
             makers = {of_layer[name] for name in _sources(graph, node.name, of_layer) if name in of_layer}
             digital = {layer for layer in makers if deployment.layers[layer].tile_adc_V is not None}
             share(makers - digital, adc=sizes[node.name])
     return found
 
 
-def _layer_of(node: OpNode) -> str | None:
-    if node.op not in ("crossbar", "recurrence"):
-        return None
-    return str(node.args[1 if node.op == "crossbar" else 2])
-
-
-def _sources(graph: dict[str, OpNode], name: str, of_layer: dict[str, str]) -> set[str]:
+def _sources(graph: dict[str, Node], name: str, of_layer: dict[str, str]) -> set[str]:
     """Nodes that a node's value comes from with no layer or converter between, and the layers and converters there."""
     found: set[str] = set()
     ahead = list(graph[name].inputs())
@@ -181,7 +175,7 @@ def _sources(graph: dict[str, OpNode], name: str, of_layer: dict[str, str]) -> s
         if source in found:
             continue
         found.add(source)
-        if source not in of_layer and graph[source].op not in ("dac", "adc", "reader"):
+        if source not in of_layer and not isinstance(graph[source], Converter):
             ahead += graph[source].inputs()
     return found
 

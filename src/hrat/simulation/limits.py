@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hrat.artifacts.ops import MOST_BITS, MOST_VALUES
+from hrat.circuit import MOST_BITS, MOST_VALUES
 from hrat.errors import HratError
 from hrat.simulation.nested import bytes_of
 

@@ -2,7 +2,7 @@
 
 Each layer is `v_out = clamp_swing(amplifier(v_in))`, with `v_in` held within the read threshold; what the array and its
 amplifiers make of the word lines' voltages is the matter of a method (`hrat.simulation.methods`). Nothing of training
-is used. Where the two clamps are done, `hrat.simulation.plan` says.
+is used. Where the two clamps are done, `hrat.circuit.clamps` says.
 """
 
 from __future__ import annotations
@@ -18,9 +18,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
-from hrat.artifacts.graph import OpNode, Ref, TensorKey, map_nested
-from hrat.artifacts.ops import FACTORIES, OPS
-from hrat.artifacts.recurrence import through_time
+from hrat.circuit import (
+    OPS,
+    Adc,
+    Amplifier,
+    Constant,
+    Dac,
+    Input,
+    Node,
+    OpNode,
+    Output,
+    PlannedNode,
+    Reader,
+    Recurrence,
+    Ref,
+    TensorKey,
+    Within,
+    layer_of,
+    make_plan,
+    map_nested,
+    through_time,
+)
 from hrat.encoding import RowTiles
 from hrat.errors import HratError
 from hrat.physics import amplifier_limits_V, input_voltage, island_value, normal_scale
@@ -29,7 +47,6 @@ from hrat.simulation.limits import check_value, computed, most_bytes
 from hrat.simulation.memory import Footprint
 from hrat.simulation.methods import LayerModel, Method, SolverError, amplified
 from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked, tensors_of
-from hrat.simulation.plan import PlannedNode, make_plan
 
 __all__ = ["ChipSolver"]
 
@@ -88,7 +105,7 @@ class ChipSolver:
         self.together = only_gains and (_is_better_together(self.device) if together is None else together)
         self._circuit = _Circuit(chip.deployment, self.device, self.together)
         self._steps = self._circuit.steps(merge=True)
-        self._layer_at = {node.name: _layer_of(node) for node in chip.deployment.graph if node.op in _HAVE_LAYERS}
+        self._layer_at = {node.name: layer for node in chip.deployment.graph if (layer := layer_of(node)) is not None}
 
     def _models(self, chip: ProgrammedChip, methods: Mapping[str, Method]) -> dict[str, LayerModel]:
         """The layers, those of one method together."""
@@ -235,11 +252,11 @@ class ChipSolver:
         """The network's arguments by the names of their nodes."""
         values = {}
         for node in self.deployment.graph:
-            if node.op == "input":
-                name, *default = node.args
-                if name not in inputs and not default:
+            if isinstance(node, Input):
+                name = node.argument
+                if name not in inputs and not node.default:
                     raise HratError(f"the network's input '{name}' is missing; got {', '.join(inputs) or 'none'}")
-                values[node.name] = inputs[name] if name in inputs else default[0]
+                values[node.name] = inputs[name] if name in inputs else node.default[0]
         return values
 
 
@@ -277,32 +294,48 @@ class _Circuit:
         """The steps that are taken once for all chips, and those that are taken for each."""
         plan = make_plan(self.deployment.graph, self.deployment.spec, merge=merge, summed=self.row_tiles)
         for_all, for_each = (
-            [_Step(p.node.name, self._runner(p, keep=not merge), p.ends) for p in part if p.node.op != "input"]
+            [_Step(p.node.name, self._runner(p, keep=not merge), p.ends) for p in part if not isinstance(p.node, Input)]
             for part in (plan.for_all, plan.for_each)
         )
         return for_all, for_each
 
     def _runner(self, planned: PlannedNode, *, keep: bool) -> Callable[[Values, Gains], Any]:
         """What a node does; all that can be known before the first batch is looked up here."""
-        node = planned.node
-        if node.op == "recurrence":
-            return self._recurrence(node, keep)
-        if node.op == "amplifier":
-            source, layer = node.args[0].name, node.args[1]
-            return lambda values, gains: self._crossbar(layer, gains[layer], values[source])
-        function = self._function(node.op, in_place=planned.overwrites and not self.together)
+        match planned.node:
+            case Recurrence() as node:
+                return self._recurrence(node, keep)
+            case Amplifier(source=source, layer=layer):
+                return lambda values, gains: self._crossbar(layer, gains[layer], values[source.name])
+            case OpNode() as node:
+                return self._operation(node)
+            case node:
+                return _calls(*self._part(node, in_place=planned.overwrites and not self.together), {})
+
+    def _operation(self, node: OpNode) -> Callable[[Values, Gains], Any]:
+        op = OPS[node.operation]
         args, kwargs = map_nested((node.args, dict(node.kwargs)), self._here)
-        if node.op in FACTORIES and kwargs.get("device") is None:
+        if op.factory and kwargs.get("device") is None:
             kwargs["device"] = self.device
-        if args and isinstance(args[0], Ref) and len(node.inputs()) == 1:
-            source, rest = args[0].name, args[1:]
-            return lambda values, _: function(values[source], *rest, **kwargs)
+        return _calls(op.function, args, kwargs)
 
-        def call(values: Values, _: Gains) -> Any:
-            now = map_nested((args, kwargs), lambda arg: values[arg.name] if isinstance(arg, Ref) else arg)
-            return function(*now[0], **now[1])
-
-        return call
+    def _part(self, node: Node, *, in_place: bool) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """What a part of the circuit does, and its arguments."""
+        spec = self.deployment.spec
+        match node:
+            case Within(source=source, low=low, high=high):
+                return (_hold_in_place if in_place else _hold), (source, low, high)
+            case Dac(source=source, alpha=alpha):
+                return partial(input_voltage, spec=spec), (source, self.tensors[alpha.key])
+            case Adc(source=source, alpha=alpha):
+                return partial(island_value, spec=spec), (source, self.tensors[alpha.key])
+            case Reader(source=source, alpha=alpha):
+                return normal_scale, (source, self.tensors[alpha.key])
+            case Constant(tensor=tensor):
+                return _as_it_is, (self.tensors[tensor.key],)
+            case Output(value=value):
+                return _as_it_is, (map_nested(value, self._here),)
+            case _:
+                raise HratError(f"node '{node.name}' ({node.op}) has no part in a simulation")
 
     def _here(self, arg: Any) -> Any:
         """A tensor for its key, and the device where all is computed for the one that the network was traced on."""
@@ -310,12 +343,10 @@ class _Circuit:
             return self.tensors[arg.key]
         return self.device if isinstance(arg, torch.device) else arg
 
-    def _recurrence(self, node: OpNode, keep: bool) -> Callable[[Values, Gains], Any]:
+    def _recurrence(self, node: Recurrence, keep: bool) -> Callable[[Values, Gains], Any]:
         """A recurrent layer, its state digital between the steps; `keep` to have its amplifiers' outputs as well."""
-        spec = self.deployment.spec
-        source, states, layer, *keys = node.args
-        alpha_in, alpha_out = (self.tensors[key.key] for key in keys)
-        how = dict(node.kwargs)
+        spec, layer = self.deployment.spec, node.layer
+        alpha_in, alpha_out = self.tensors[node.alpha_state.key], self.tensors[node.alpha_product.key]
         summed = layer in self.row_tiles
         swing_V = (-math.inf, math.inf) if summed else amplifier_limits_V(spec)
 
@@ -328,49 +359,44 @@ class _Circuit:
                 last_V = steps_V[-1] if keep else steps_V.pop()
                 return normal_scale(last_V, alpha_out) if summed else island_value(last_V, alpha_out, spec)
 
-            now = map_nested(states, lambda arg: values[arg.name] if isinstance(arg, Ref) else arg)
-            found = through_time(how["kind"], values[source.name], now, product, **_without_kind(how))
-            if keep and how["reverse"]:
+            now = [None if state is None else values[state.name] for state in node.states]
+            signal = values[node.source.name]
+            results = through_time(node.kind, signal, now, product, time_dim=node.time_dim, reverse=node.reverse)
+            if keep and node.reverse:
                 steps_V.reverse()
-            return (*found, torch.stack(steps_V, dim=how["time_dim"])) if keep else found
+            return (*results, torch.stack(steps_V, dim=node.time_dim)) if keep else results
 
         return run
-
-    def _function(self, op: str, *, in_place: bool) -> Callable[..., Any]:
-        spec = self.deployment.spec
-        match op:
-            case "within":
-                return _hold_in_place if in_place else _hold
-            case "dac":
-                return lambda x, alpha: input_voltage(x, alpha, spec)
-            case "adc":
-                return lambda voltage, alpha: island_value(voltage, alpha, spec)
-            case "reader":
-                return normal_scale
-            case "output" | "constant":
-                return _as_it_is
-            case _:
-                return OPS[op].function
 
 
 _BEHAVIOURAL: Method = Behavioural()
 
 
-_HAVE_LAYERS = ("crossbar", "recurrence")
+def _calls(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[Values, Gains], Any]:
+    """A call of a function, the results of other nodes put in where they are named."""
+    if args and isinstance(args[0], Ref) and not _names_nodes((args[1:], kwargs)):
+        source, rest = args[0].name, args[1:]
+        return lambda values, _: function(values[source], *rest, **kwargs)
+
+    def call(values: Values, _: Gains) -> Any:
+        now = map_nested((args, kwargs), lambda arg: values[arg.name] if isinstance(arg, Ref) else arg)
+        return function(*now[0], **now[1])
+
+    return call
 
 
-def _layer_of(node: OpNode) -> str:
-    """The layer of a node that has one."""
-    return str(node.args[1 if node.op == "crossbar" else 2])
+def _names_nodes(nested: Any) -> bool:
+    """Whether the result of some node is among nested values."""
+    named: list[Ref] = []
+    map_nested(nested, lambda arg: named.append(arg) if isinstance(arg, Ref) else None)
+    return bool(named)
 
 
 def _voltages_in(value: Any) -> Tensor:
     """The amplifiers' outputs in what a node with a layer yields: a recurrence has them last."""
     return cast(Tensor, value[-1] if isinstance(value, tuple) else value)
-
-
-def _without_kind(how: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in how.items() if key != "kind"}
 
 
 def _fail(error: SolverError, voltage_V: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
-from hrat.artifacts.graph import OpNode
+from hrat.circuit import OPS, Crossbar, Node, OpNode, Recurrence
 from hrat.physics import amplifier_limits_V, digital_sum
 from hrat.simulation.methods import LayerModel, SolverError, Statistics
 from hrat.simulation.spice.circuit import Amplifier, CircuitError, CircuitLayer, SpiceOptions
@@ -27,9 +27,6 @@ from hrat.simulation.spice.run import run_chain
 from hrat.spec import HardwareSpec
 
 __all__ = ["Spice", "circuit_layers", "linear_chains", "rectified_layers"]
-
-_PASSED_ON = ("identity", "flatten", "relu")
-"""What may lie between two layers of one circuit: values in their order, and ReLU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +97,16 @@ def linear_chains(deployment: Deployment, names: Sequence[str]) -> list[list[str
     """
     nodes = {node.name: node for node in deployment.graph}
     readers = Counter(name for node in deployment.graph for name in node.inputs())
-    crossbars = [node for node in deployment.graph if node.op == "crossbar"]
-    calls = Counter(node.args[1] for node in crossbars)
+    crossbars = [node for node in deployment.graph if isinstance(node, Crossbar)]
+    calls = Counter(node.layer for node in crossbars)
     before: dict[str, str] = {}
     for node in crossbars:
         source = _feeding(node, nodes, readers)
-        if source is not None and calls[node.args[1]] == calls[source.args[1]] == 1:
-            before[node.args[1]] = source.args[1]
+        if source is not None and calls[node.layer] == calls[source.layer] == 1:
+            before[node.layer] = source.layer
     fully_connected = {name for name in names if deployment.layers[name].geometry.kind == "linear"}
     chains: list[list[str]] = []
-    for name in [node.args[1] for node in crossbars if node.args[1] in names]:
+    for name in [node.layer for node in crossbars if node.layer in names]:
         if any(name in chain for chain in chains):
             continue  # a layer that is called twice
         fed_by = before.get(name)
@@ -119,7 +116,7 @@ def linear_chains(deployment: Deployment, names: Sequence[str]) -> list[list[str
         else:
             chains.append([name])
     # The states of recurrences pass converters at each step.
-    recurrent = dict.fromkeys(node.args[2] for node in deployment.graph if node.op == "recurrence")
+    recurrent = dict.fromkeys(node.layer for node in deployment.graph if isinstance(node, Recurrence))
     return chains + [[name] for name in recurrent if name in names]
 
 
@@ -129,12 +126,21 @@ def _fits(deployment: Deployment, before: str, name: str) -> bool:
     return outputs[2] == inputs[1]
 
 
-def _feeding(node: OpNode, nodes: dict[str, OpNode], readers: Counter[str]) -> OpNode | None:
+def _feeding(node: Node, nodes: dict[str, Node], readers: Counter[str]) -> Crossbar | None:
     """The crossbar whose outputs a node takes with nothing but ReLU and layout between, and nobody else."""
     source = nodes[node.inputs()[0]]
-    while source.op in _PASSED_ON and readers[source.name] == 1:
+    while _passes_on(source) and readers[source.name] == 1:
         source = nodes[source.inputs()[0]]
-    return source if source.op == "crossbar" and readers[source.name] == 1 else None
+    return source if isinstance(source, Crossbar) and readers[source.name] == 1 else None
+
+
+def _passes_on(node: Node) -> bool:
+    """Whether a node may lie between two layers of one circuit: values in their order, or rectified."""
+    return isinstance(node, OpNode) and (OPS[node.operation].keeps_order or OPS[node.operation].rectifies)
+
+
+def _is_rectifier(node: Node) -> bool:
+    return isinstance(node, OpNode) and OPS[node.operation].rectifies
 
 
 def circuit_layers(
@@ -204,10 +210,10 @@ def rectified_layers(deployment: Deployment) -> set[str]:
     """Layers whose outputs go to a ReLU and nowhere else: their amplifiers may have a single supply."""
     nodes = {node.name: node for node in deployment.graph}
     readers = Counter(name for node in deployment.graph for name in node.inputs())
-    feeding = [_feeding(node, nodes, readers) for node in deployment.graph if node.op == "relu"]
+    feeding = [_feeding(node, nodes, readers) for node in deployment.graph if _is_rectifier(node)]
     # One set of amplifiers serves all calls of a layer: each of them has to be rectified, by however many ReLUs.
-    calls = Counter(node.args[1] for node in deployment.graph if node.op == "crossbar")
-    rectified = Counter({node.name: node.args[1] for node in feeding if node is not None}.values())
+    calls = Counter(node.layer for node in deployment.graph if isinstance(node, Crossbar))
+    rectified = Counter({node.name: node.layer for node in feeding if node is not None}.values())
     return {layer for layer, count in rectified.items() if count == calls[layer]}
 
 

@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from torch.overrides import handle_torch_function, is_tensor_like
 from torch.utils._pytree import tree_leaves
 
-from hrat.artifacts.ops import OPS, Op, op_of, register
+from hrat.circuit.operations import OPS, Op, op_of, register
 from hrat.errors import HratError
 
 __all__ = ["operation"]

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import hrat
-from hrat.artifacts.graph import OpNode, Ref
+from hrat.circuit import Input, OpNode, Output, Plan, PlannedNode, Ref, Within, input_names, make_plan
+from hrat.circuit.clamps import _in_common
 from hrat.errors import ArtifactError
 from hrat.simulation import ChipSolver
-from hrat.simulation.plan import Plan, PlannedNode, _in_common, make_plan
 from hrat.spec import HardwareSpec
 from laws.networks import NETWORKS, SPECS, network
 
@@ -27,7 +27,7 @@ def two_chips(name: str, spec: str) -> tuple[hrat.ProgrammedChip, dict[str, Any]
     """Chips, and inputs by name."""
     model, x = network(name)
     chips = hrat.program(hrat.deploy(hrat.prepare(model, SPECS[spec], x)), chips=2)
-    names = [node.args[0] for node in chips.deployment.graph if node.op == "input"]
+    names = input_names(chips.deployment.graph)
     inputs = x if isinstance(x, dict) else dict(zip(names, x if isinstance(x, tuple) else (x,), strict=False))
     return chips, inputs
 
@@ -73,7 +73,7 @@ def summary(nodes: tuple[PlannedNode, ...]) -> list[Any]:
     """Operations in order; of clamps the interval, and `!` where the input is overwritten."""
     out: list[Any] = []
     for part in nodes:
-        interval = part.node.args[1:] if part.node.op == "within" else ()
+        interval = (part.node.low, part.node.high) if isinstance(part.node, Within) else ()
         out.append((part.node.op + "!" * part.overwrites, *interval) if interval else part.node.op)
     return out
 
@@ -132,17 +132,17 @@ def test_averages_are_taken_of_what_was_clamped() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(18, 2))
     ops = summary(planned(model, torch.randn(2, 1, 8, 8)).for_each)
     assert ops[:5] == ["amplifier", ("within!", 0.0, 0.8), "identity", "avg_pool2d", "flatten"]
-    assert ops[5] == ("within", -0.3, 0.3)
+    assert ops[5] == ("within!", -0.3, 0.3)
 
 
 def test_pooling_that_returns_places_sees_what_was_clamped() -> None:
     """Among values that a clamp made equal it is the first whose place counts."""
     for places in ({"args": (2, 2, 0, 1, False, True)}, {"kwargs": (("return_indices", True),)}):
         graph = (
-            OpNode("x", "input", ("x",)),
+            Input("x", "x"),
             OpNode("relu", "relu", (Ref("x"),)),
             OpNode("pool", "max_pool2d", (Ref("relu"), *places.get("args", (2,))), places.get("kwargs", ())),
-            OpNode("output", "output", (Ref("pool"),)),
+            Output("output", Ref("pool")),
         )
         plan = make_plan(graph, SPEC)
         assert summary(plan.for_all) == ["input", ("within", 0.0, math.inf), "max_pool2d"]
@@ -169,4 +169,4 @@ def test_recorded_voltages_are_those_in_front_of_the_rectifier() -> None:
 
 def test_a_graph_without_an_output_is_refused() -> None:
     with pytest.raises(ArtifactError, match="no output"):
-        make_plan((OpNode("x", "input", ("x",)),), SPEC)
+        make_plan((Input("x", "x"),), SPEC)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from torch.fx.node import has_side_effect
 
 from hrat.errors import HratError
 
-__all__ = ["FACTORIES", "OPS", "Op", "op_of", "register"]
+__all__ = ["MOST_BITS", "MOST_VALUES", "OPS", "Op", "op_of", "register"]
 
 MOST_BITS = 64
 """Of a whole number that is worked out beside the tensors, such as a size."""
@@ -52,6 +52,25 @@ class Op:
     """Why it is digital."""
     reads_values: bool = True
     """Whether the values of its arguments matter, not their sizes alone."""
+    rectifies: bool = False
+    """Whether it is a clamp to `[0, infinity)`, which an amplifier with a single supply does by itself."""
+    factory: bool = False
+    """Whether it makes a tensor of which no argument says on which device it is."""
+    selects: bool = False
+    """Whether each value of its result is one of its signal's, so that a clamp may as well be in front of it."""
+    indices_at: int | None = None
+    """Place of the argument that asks for the places of the values too, which a clamp in front would change."""
+    makes_new: bool = False
+    """Whether its result has memory of its own; else it may be a view of its signal."""
+    keeps_order: bool = False
+    """Whether all values of its signal stay, in their order."""
+    averages: bool = False
+    """Whether it is arithmetic on its signal, not layout alone: what counts where it has to be digital."""
+
+    def picks(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a call of it selects values, and yields nothing that depends on the others."""
+        asked = self.indices_at is not None and len(args) > self.indices_at and bool(args[self.indices_at])
+        return self.selects and not asked and not kwargs.get("return_indices")
 
 
 def _add(a: Any, b: Any, *, alpha: float = 1) -> Any:
@@ -138,33 +157,50 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 # (name, function, ways to write it: functions, and Tensor methods as strings)
-_CHANNELWISE: list[tuple[str, Callable[..., Any], list[Any]]] = [
-    ("relu", _relu, [F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"]),
+_Line = tuple[str, Callable[..., Any], list[Any]]
+_RELU: list[_Line] = [("relu", _relu, [F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"])]
+_LEAKY_RELU: list[_Line] = [
     ("leaky_relu", F.leaky_relu, [F.leaky_relu, F.leaky_relu_]),
-    ("identity", _identity, ["contiguous", "clone", torch.clone, "detach", torch.detach]),
+]
+_MAX_POOLS: list[_Line] = [
     ("max_pool1d", F.max_pool1d, [F.max_pool1d, torch.max_pool1d]),
     ("max_pool2d", F.max_pool2d, [F.max_pool2d, torch.max_pool2d]),
     ("max_pool3d", F.max_pool3d, [F.max_pool3d, torch.max_pool3d]),
+]
+_ADAPTIVE_MAX_POOLS: list[_Line] = [
+    ("adaptive_max_pool1d", F.adaptive_max_pool1d, [F.adaptive_max_pool1d]),
+    ("adaptive_max_pool2d", F.adaptive_max_pool2d, [F.adaptive_max_pool2d]),
+    ("adaptive_max_pool3d", F.adaptive_max_pool3d, [F.adaptive_max_pool3d]),
+]
+_MEAN_POOLS: list[_Line] = [
     ("avg_pool1d", F.avg_pool1d, [F.avg_pool1d, torch.avg_pool1d]),
     ("avg_pool2d", F.avg_pool2d, [F.avg_pool2d]),
     ("avg_pool3d", F.avg_pool3d, [F.avg_pool3d]),
     ("adaptive_avg_pool1d", F.adaptive_avg_pool1d, [F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d]),
     ("adaptive_avg_pool2d", F.adaptive_avg_pool2d, [F.adaptive_avg_pool2d]),
     ("adaptive_avg_pool3d", F.adaptive_avg_pool3d, [F.adaptive_avg_pool3d]),
-    ("adaptive_max_pool1d", F.adaptive_max_pool1d, [F.adaptive_max_pool1d]),
-    ("adaptive_max_pool2d", F.adaptive_max_pool2d, [F.adaptive_max_pool2d]),
-    ("adaptive_max_pool3d", F.adaptive_max_pool3d, [F.adaptive_max_pool3d]),
 ]
-_LAYOUT: list[tuple[str, Callable[..., Any], list[Any]]] = [
+_AS_THEY_ARE: list[_Line] = [
+    ("identity", _identity, ["contiguous", "clone", torch.clone, "detach", torch.detach]),
+]
+_IN_ORDER: list[_Line] = [
     ("flatten", torch.flatten, [torch.flatten, "flatten"]),
     ("unflatten", _method("unflatten"), [torch.unflatten, "unflatten"]),
     ("reshape", _reshape, [torch.reshape, "reshape", "view"]),
+    ("squeeze", torch.squeeze, [torch.squeeze, "squeeze"]),
+    ("unsqueeze", torch.unsqueeze, [torch.unsqueeze, "unsqueeze"]),
+]
+_TURNED: list[_Line] = [
     ("permute", _method("permute"), [torch.permute, "permute"]),
     ("transpose", torch.transpose, [torch.transpose, "transpose", torch.swapaxes, "swapaxes", torch.swapdims]),
     ("movedim", torch.movedim, [torch.movedim, "movedim", torch.moveaxis, "moveaxis"]),
     ("t", torch.t, [torch.t, "t"]),
-    ("squeeze", torch.squeeze, [torch.squeeze, "squeeze"]),
-    ("unsqueeze", torch.unsqueeze, [torch.unsqueeze, "unsqueeze"]),
+]
+_REDUCTIONS: list[_Line] = [
+    ("mean", _mean, [torch.mean, "mean"]),
+    ("amax", torch.amax, [torch.amax, "amax"]),
+]
+_LAYOUT: list[_Line] = [
     ("getitem", operator.getitem, [operator.getitem]),
     ("chunk", torch.chunk, [torch.chunk, "chunk"]),
     ("split", torch.split, [torch.split, "split"]),
@@ -185,8 +221,6 @@ _LAYOUT: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("channel_shuffle", F.channel_shuffle, [F.channel_shuffle]),
     ("pixel_shuffle", F.pixel_shuffle, [F.pixel_shuffle, torch.pixel_shuffle]),
     ("pixel_unshuffle", F.pixel_unshuffle, [F.pixel_unshuffle, torch.pixel_unshuffle]),
-    ("mean", _mean, [torch.mean, "mean"]),
-    ("amax", torch.amax, [torch.amax, "amax"]),
     ("pad", F.pad, [F.pad]),
     ("interpolate", F.interpolate, [F.interpolate]),
     ("to", _method("to"), ["to"]),  # to another number type or device; digital where the type is no real number
@@ -196,7 +230,7 @@ _LAYOUT: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("half", _method("half"), ["half"]),
 ]
 _BENDS = "does not commute with a scale"
-_CURVES: list[tuple[str, Callable[..., Any], list[Any]]] = [
+_CURVES: list[_Line] = [
     ("relu6", F.relu6, [F.relu6]),
     ("hardtanh", F.hardtanh, [F.hardtanh]),
     ("gelu", F.gelu, [F.gelu]),
@@ -234,7 +268,7 @@ _CURVES: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("sign", torch.sign, [torch.sign, "sign"]),
 ]
 _DIVIDES = "divides by statistics of the signal"
-_NORMS: list[tuple[str, Callable[..., Any], list[Any]]] = [
+_NORMS: list[_Line] = [
     ("normalize", F.normalize, [F.normalize]),
     ("layer_norm", F.layer_norm, [F.layer_norm, torch.layer_norm]),
     ("rms_norm", F.rms_norm, [F.rms_norm, torch.rms_norm]),
@@ -250,7 +284,7 @@ _NORMS: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("cosine_similarity", F.cosine_similarity, [F.cosine_similarity]),
 ]
 _MULTIPLIES = "multiplies signals, or one with numbers that no crossbar holds"
-_PRODUCTS: list[tuple[str, Callable[..., Any], list[Any]]] = [
+_PRODUCTS: list[_Line] = [
     ("linear", F.linear, [F.linear]),
     ("bilinear", F.bilinear, [F.bilinear]),
     ("matmul", torch.matmul, [torch.matmul, operator.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm"]),
@@ -268,7 +302,7 @@ _PRODUCTS: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("prod", torch.prod, [torch.prod, "prod"]),
 ]
 _IS_LOGIC = "arithmetic or logic that the circuit has no part for"
-_LOGIC: list[tuple[str, Callable[..., Any], list[Any]]] = [
+_LOGIC: list[_Line] = [
     ("floordiv", operator.floordiv, [operator.floordiv, torch.floor_divide, "floor_divide"]),
     ("mod", _mod, [operator.mod, torch.remainder, "remainder"]),
     ("neg", operator.neg, [operator.neg, torch.neg, "neg"]),
@@ -316,7 +350,7 @@ _LOGIC: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("int", _method("int"), ["int"]),
     ("bool", _method("bool"), ["bool"]),
 ]
-_DIGITAL: list[tuple[str, list[tuple[str, Callable[..., Any], list[Any]]]]] = [
+_DIGITAL: list[tuple[str, list[_Line]]] = [
     (_BENDS, _CURVES),
     (_DIVIDES, _NORMS),
     (_MULTIPLIES, _PRODUCTS),
@@ -325,7 +359,7 @@ _DIGITAL: list[tuple[str, list[tuple[str, Callable[..., Any], list[Any]]]]] = [
     # Made by mapping from a batch norm that no crossbar could take.
     ("no crossbar beside it can take it exactly", [("batch_norm", F.batch_norm, [])]),
 ]
-_SIZES: list[tuple[str, Callable[..., Any], list[Any]]] = [
+_SIZES: list[_Line] = [
     ("size", _size, ["size"]),
     ("dim", _method("dim"), ["dim"]),
     ("numel", _method("numel"), ["numel", torch.numel]),
@@ -344,6 +378,8 @@ _SIZES: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("zeros_like", torch.zeros_like, [torch.zeros_like]),
     ("ones_like", torch.ones_like, [torch.ones_like]),
     ("full_like", torch.full_like, [torch.full_like]),
+]
+_FACTORIES: list[_Line] = [
     ("zeros", torch.zeros, [torch.zeros]),
     ("ones", torch.ones, [torch.ones]),
     ("full", torch.full, [torch.full]),
@@ -352,9 +388,6 @@ _SIZES: list[tuple[str, Callable[..., Any], list[Any]]] = [
     ("linspace", torch.linspace, [torch.linspace]),
     ("tensor", torch.tensor, [torch.tensor]),
 ]
-
-FACTORIES = ("zeros", "ones", "full", "eye", "arange", "linspace", "tensor")
-"""Operations of which no argument says on which device they are."""
 
 OPS: dict[str, Op] = {}
 _BY_TARGET: dict[Any, Op] = {}
@@ -366,23 +399,33 @@ def register(op: Op, targets: list[Any]) -> None:
     _BY_TARGET.update(dict.fromkeys([*targets, op.function], op))
 
 
-for _name, _function, _targets in _CHANNELWISE:
-    register(Op(_name, _function, analog=True, per_channel=True), _targets)
-for _name, _function, _targets in _LAYOUT:
-    register(Op(_name, _function, analog=True), _targets)
+def _register(lines: list[_Line], **known: Any) -> None:
+    for name, function, targets in lines:
+        register(Op(name, function, **known), targets)
+
+
+_register(_RELU, analog=True, per_channel=True, averages=True, makes_new=True, rectifies=True)
+_register(_LEAKY_RELU, analog=True, per_channel=True, averages=True, makes_new=True)
+_register(_MAX_POOLS, analog=True, per_channel=True, averages=True, makes_new=True, selects=True, indices_at=6)
+_register(_ADAPTIVE_MAX_POOLS, analog=True, per_channel=True, averages=True, makes_new=True, selects=True, indices_at=2)
+_register(_MEAN_POOLS, analog=True, per_channel=True, averages=True, makes_new=True)
+_register(_AS_THEY_ARE, analog=True, per_channel=True, selects=True, keeps_order=True)
+_register(_IN_ORDER, analog=True, selects=True, keeps_order=True)
+_register(_TURNED, analog=True, selects=True)
+_register(_REDUCTIONS, analog=True, averages=True)
+_register(_LAYOUT, analog=True)
 for _why, _ops in _DIGITAL:
-    for _name, _function, _targets in _ops:
-        register(Op(_name, _function, analog=False, why=_why), _targets)
-for _name, _function, _targets in _SIZES:
-    register(Op(_name, _function, analog=False, reads_values=False), _targets)
+    _register(_ops, analog=False, why=_why)
+_register(_SIZES, analog=False, reads_values=False)
+_register(_FACTORIES, analog=False, reads_values=False, factory=True)
 has_side_effect(_expect)
 has_side_effect(_assert)
 register(
-    Op("add", _add, analog=True, signals="two", amplifier=True, per_channel=True),
+    Op("add", _add, analog=True, signals="two", amplifier=True, per_channel=True, makes_new=True),
     [operator.add, operator.iadd, torch.add, "add", "add_"],
 )
 register(
-    Op("sub", _sub, analog=True, signals="two", amplifier=True, per_channel=True),
+    Op("sub", _sub, analog=True, signals="two", amplifier=True, per_channel=True, makes_new=True),
     [operator.sub, operator.isub, torch.sub, "sub", "sub_"],
 )
 register(Op("cat", torch.cat, analog=True, signals="list"), [torch.cat, torch.concat, torch.concatenate])

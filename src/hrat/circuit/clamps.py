@@ -17,27 +17,33 @@ from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
-from hrat.artifacts.graph import OpNode, Ref
+from hrat.circuit.nodes import (
+    Adc,
+    Amplifier,
+    ClampSwing,
+    Crossbar,
+    Dac,
+    Node,
+    OpNode,
+    Output,
+    Reader,
+    Recurrence,
+    Ref,
+    Within,
+)
+from hrat.circuit.operations import OPS
 from hrat.errors import ArtifactError
 from hrat.physics import amplifier_limits_V
 from hrat.spec import HardwareSpec
 
 __all__ = ["Plan", "PlannedNode", "make_plan"]
 
-# Operations that the plan has beside those of a deployment's graph:
-#   amplifier  value, layer      V -> V: `R_f (G+ - G-)^T v + V_bias`, before the swing
-#   within     value, low, high  a value held within [low, high]
-_MAX_POOLS = ("max_pool1d", "max_pool2d", "max_pool3d")
-_LAYOUTS = ("identity", "flatten", "reshape", "permute", "transpose", "squeeze")
-_MAKE_NEW = (*_MAX_POOLS, "amplifier", "within", "dac", "adc", "reader", "add", "sub")
-_ASK_SHAPE = ("size", "dim", "len", "numel", "device")
-
 
 @dataclass(frozen=True)
 class PlannedNode:
     """One node, and what may happen to values at it."""
 
-    node: OpNode
+    node: Node
     overwrites: bool
     """Whether it may write its result over its first argument."""
     ends: tuple[str, ...]
@@ -54,7 +60,7 @@ class Plan:
     """What differs from chip to chip; the last node yields what the network returns."""
 
 
-def make_plan(graph: Sequence[OpNode], spec: HardwareSpec, *, merge: bool = True, summed: Container[str] = ()) -> Plan:
+def make_plan(graph: Sequence[Node], spec: HardwareSpec, *, merge: bool = True, summed: Container[str] = ()) -> Plan:
     """Plan a chip's graph.
 
     Args:
@@ -69,7 +75,7 @@ def make_plan(graph: Sequence[OpNode], spec: HardwareSpec, *, merge: bool = True
     nodes = _clamps_apart(graph, spec, summed)
     if merge:
         nodes = _merged(nodes)
-    outputs = [k for k, node in enumerate(nodes) if node.op == "output"]
+    outputs = [k for k, node in enumerate(nodes) if isinstance(node, Output)]
     if not outputs:
         raise ArtifactError("the graph of the deployment has no output")
     del nodes[outputs[0] + 1 :]
@@ -77,64 +83,64 @@ def make_plan(graph: Sequence[OpNode], spec: HardwareSpec, *, merge: bool = True
     nodes.sort(key=lambda node: node.name in of_devices)  # stable: each stays behind those that it reads
     fresh = _fresh(nodes) if merge else set()
     planned = tuple(
-        PlannedNode(node, node.op == "within" and _source(node) in fresh, ends)
+        PlannedNode(node, isinstance(node, Within) and _source(node) in fresh, ends)
         for node, ends in zip(nodes, _ends(nodes), strict=True)
     )
     first = sum(node.name not in of_devices for node in nodes)
     return Plan(planned[:first], planned[first:])
 
 
-def _clamps_apart(graph: Sequence[OpNode], spec: HardwareSpec, summed: Container[str]) -> list[OpNode]:
+def _clamps_apart(graph: Sequence[Node], spec: HardwareSpec, summed: Container[str]) -> list[Node]:
     """Crossbars as word lines, amplifier and swing; all clamps as `within`."""
     swing_V = amplifier_limits_V(spec)
     v_read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
     # What an input converter yields, at most its full scale, is within the read threshold already.
-    converted = [Ref(node.name) for node in graph if node.op == "dac"]
-    nodes = []
+    converted = [Ref(node.name) for node in graph if isinstance(node, Dac)]
+    nodes: list[Node] = []
     for node in graph:
-        if node.op == "crossbar":
-            voltage, layer = node.args
+        if isinstance(node, Crossbar):
             lines, amplifier = f"{node.name}.word_lines", f"{node.name}.amplifier"
-            high_V = math.inf if voltage in converted else v_read_V
-            nodes.append(_within(lines, voltage, -high_V, high_V))
-            nodes.append(OpNode(amplifier, "amplifier", (Ref(lines), layer)))
-            nodes.append(_within(node.name, Ref(amplifier), *((-math.inf, math.inf) if layer in summed else swing_V)))
-        elif node.op == "clamp_swing":
-            nodes.append(_within(node.name, node.args[0], *swing_V))
-        elif node.op == "relu":
+            high_V = math.inf if node.source in converted else v_read_V
+            nodes.append(_within(lines, node.source, -high_V, high_V))
+            nodes.append(Amplifier(amplifier, Ref(lines), node.layer))
+            limits_V = (-math.inf, math.inf) if node.layer in summed else swing_V
+            nodes.append(_within(node.name, Ref(amplifier), *limits_V))
+        elif isinstance(node, ClampSwing):
+            nodes.append(_within(node.name, node.source, *swing_V))
+        elif isinstance(node, OpNode) and OPS[node.operation].rectifies:
             nodes.append(_within(node.name, node.args[0], 0.0, math.inf))
         else:
             nodes.append(node)
     return nodes
 
 
-def _within(name: str, value: object, low: float, high: float) -> OpNode:
+def _within(name: str, value: object, low: float, high: float) -> Node:
     """The node that holds a value within an interval; one that passes it on if that has no end."""
     if (low, high) == (-math.inf, math.inf):
         return OpNode(name, "identity", (value,))
-    return OpNode(name, "within", (value, low, high))
+    return Within(name, value, low, high)
 
 
-def _merged(nodes: list[OpNode]) -> list[OpNode]:
+def _merged(nodes: list[Node]) -> list[Node]:
     """The same with each clamp done by the one in front of it, where nothing reads what lies between."""
     place = {node.name: k for k, node in enumerate(nodes)}
     readers = _readers(nodes)
     merged = list(nodes)
 
-    def alone(name: str | None) -> OpNode | None:
+    def alone(name: str | None) -> Node | None:
         """The node of a value that is read once."""
         return merged[place[name]] if name is not None and readers[name] == 1 else None
 
     for k, node in enumerate(nodes):
-        if node.op != "within":
+        if not isinstance(node, Within):
             continue
         front = alone(_source(node))
         while front is not None and _picks_values(front):
             front = alone(_source(front))
-        if front is not None and front.op == "within":
-            interval = _in_common(front.args[1:], node.args[1:])
-            merged[place[front.name]] = OpNode(front.name, "within", (front.args[0], *interval))
-            merged[k] = OpNode(node.name, "identity", node.args[:1])
+        if isinstance(front, Within):
+            low, high = _in_common((front.low, front.high), (node.low, node.high))
+            merged[place[front.name]] = Within(front.name, front.source, low, high)
+            merged[k] = OpNode(node.name, "identity", (node.source,))
     return merged
 
 
@@ -144,44 +150,54 @@ def _in_common(first: tuple[float, float], then: tuple[float, float]) -> tuple[f
     return low, high
 
 
-def _picks_values(node: OpNode) -> bool:
+def _picks_values(node: Node) -> bool:
     """Whether each value of the result is one of the input's, the same one with or without a clamp in front."""
-    # Which of several equal values max pooling picks does not matter, unless it returns their places as well.
-    places = len(node.args) > 6 or bool(dict(node.kwargs).get("return_indices"))
-    return node.op in _LAYOUTS or (node.op in _MAX_POOLS and not places)
+    return isinstance(node, OpNode) and OPS[node.operation].picks(node.args, dict(node.kwargs))
 
 
-def _source(node: OpNode) -> str | None:
+def _source(node: Node) -> str | None:
     """The value that stands first among a node's arguments."""
-    return node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
+    source = getattr(node, "source", None)
+    return source.name if isinstance(source, Ref) else None
 
 
-def _readers(nodes: Iterable[OpNode]) -> Counter[str]:
+def _readers(nodes: Iterable[Node]) -> Counter[str]:
     """How often each value is read."""
-    return Counter(name for node in nodes if node.op not in _ASK_SHAPE for name in node.inputs())
+    return Counter(name for node in nodes if _reads_values(node) for name in node.inputs())
 
 
-def _of_devices(nodes: Iterable[OpNode]) -> set[str]:
+def _reads_values(node: Node) -> bool:
+    return not isinstance(node, OpNode) or OPS[node.operation].reads_values
+
+
+def _of_devices(nodes: Iterable[Node]) -> set[str]:
     """Values that a crossbar has a part in, and the output."""
     found: set[str] = set()
     for node in nodes:
-        if node.op in ("amplifier", "recurrence", "output") or not found.isdisjoint(node.inputs()):
+        if isinstance(node, Amplifier | Recurrence | Output) or not found.isdisjoint(node.inputs()):
             found.add(node.name)
     return found
 
 
-def _fresh(nodes: Iterable[OpNode]) -> set[str]:
+def _fresh(nodes: Iterable[Node]) -> set[str]:
     """Values in memory of their own that one node reads and no more."""
     nodes = list(nodes)
     readers = _readers(nodes)
     found: set[str] = set()
     for node in nodes:
-        if readers[node.name] == 1 and (node.op in _MAKE_NEW or (node.op in _LAYOUTS and _source(node) in found)):
+        if readers[node.name] == 1 and (_makes_new(node) or (_picks_values(node) and _source(node) in found)):
             found.add(node.name)
     return found
 
 
-def _ends(nodes: list[OpNode]) -> list[tuple[str, ...]]:
+def _makes_new(node: Node) -> bool:
+    """Whether a node's result has memory of its own."""
+    if isinstance(node, OpNode):
+        return OPS[node.operation].makes_new
+    return isinstance(node, Amplifier | Within | Dac | Adc | Reader)
+
+
+def _ends(nodes: list[Node]) -> list[tuple[str, ...]]:
     """For each node the values that no later one reads."""
     last: dict[str, int] = {}
     for step, node in enumerate(nodes):

@@ -1,0 +1,70 @@
+"""The graph of a chip: typed nodes, the table of operations between them, clamps merged, and loops over time."""
+
+from __future__ import annotations
+
+from hrat.circuit.as_json import decode_node, encode_node
+from hrat.circuit.check import check_graph
+from hrat.circuit.clamps import Plan, PlannedNode, make_plan
+from hrat.circuit.nodes import (
+    Adc,
+    Amplifier,
+    ClampSwing,
+    Constant,
+    Converter,
+    Crossbar,
+    Dac,
+    Input,
+    Node,
+    OpNode,
+    Output,
+    Reader,
+    Recurrence,
+    Ref,
+    TensorKey,
+    Within,
+    converters,
+    input_names,
+    layer_of,
+    map_nested,
+)
+from hrat.circuit.operations import MOST_BITS, MOST_VALUES, OPS, Op, op_of
+from hrat.circuit.own_operations import operation
+from hrat.circuit.recurrence import CELLS, Cell, through_time
+
+__all__ = [
+    "CELLS",
+    "MOST_BITS",
+    "MOST_VALUES",
+    "OPS",
+    "Adc",
+    "Amplifier",
+    "Cell",
+    "ClampSwing",
+    "Constant",
+    "Converter",
+    "Crossbar",
+    "Dac",
+    "Input",
+    "Node",
+    "Op",
+    "OpNode",
+    "Output",
+    "Plan",
+    "PlannedNode",
+    "Reader",
+    "Recurrence",
+    "Ref",
+    "TensorKey",
+    "Within",
+    "check_graph",
+    "converters",
+    "decode_node",
+    "encode_node",
+    "input_names",
+    "layer_of",
+    "make_plan",
+    "map_nested",
+    "op_of",
+    "operation",
+    "through_time",
+]
