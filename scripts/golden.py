@@ -5,9 +5,10 @@
     python scripts/golden.py compare FOLDER           # after the work, on the same machine; status 1 on any difference
     python scripts/golden.py compare FOLDER --only wires
 
-Deployments, programmed chips, simulations and steps of training of all networks of tests/laws, through the public
-functions alone, so that internals may be renamed. Everything is compared bit for bit; processors and versions of
-PyTorch round differently, so a folder serves only the machine and the environment that wrote it.
+Deployments, programmed chips, simulations and steps of training of all networks of tests/laws, and fits to
+measurements, through the public functions alone, so that internals may be renamed. All is compared bit for bit;
+processors and versions of PyTorch round differently, so a folder serves only the machine and the environment that
+wrote it.
 """
 
 from __future__ import annotations

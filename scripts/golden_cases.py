@@ -11,19 +11,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from golden_records import RECORDS, ROOT, fitted
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, TensorDataset
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]  # of this tree, whichever is installed
+sys.path.insert(0, str(ROOT / "tests"))
 
-import hrat  # noqa: E402
-from hrat.mapping import choose_redundancy, compensate, favour_states, remap, replicate  # noqa: E402
-from hrat.programming import find_faults  # noqa: E402
-from hrat.training import accuracy, make_loader  # noqa: E402
-from laws.architectures import ARCHITECTURES, architecture  # noqa: E402
-from laws.networks import NETWORKS, SPECS, network  # noqa: E402
+import hrat
+from hrat.mapping import choose_redundancy, compensate, favour_states, remap, replicate
+from hrat.programming import find_faults
+from hrat.training import accuracy, make_loader
+from laws.architectures import ARCHITECTURES, architecture
+from laws.networks import NETWORKS, SPECS, network
 
 PARAMETERS = "parameters"
 """Items below this name may change their names: their values are then compared as a multiset."""
@@ -265,6 +265,8 @@ def cases() -> dict[str, Callable[[], Items]]:
         add(f"netlists, {spec}: fc4", with_netlists, "fc4", SPECS[spec])
     for name, (preset, changes) in PULSES.items():
         add(f"pulses: {name}", with_pulses, preset, changes)
+    for name, (files, options) in RECORDS.items():
+        add(f"measurements: {name}", fitted, files, options)
     add("fit: adamw", with_fit, HARSH)
     add("fit: sgd, tile ADCs", with_fit, SPECS["tile ADCs"], optimizer="sgd", lr=0.01, accumulate=2)
     add("calibration", with_calibration)
