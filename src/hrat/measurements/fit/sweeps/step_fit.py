@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
-from hrat.measurements.direction import DirectionFit, Window
-from hrat.measurements.reading import Floats
-from hrat.measurements.statistics import sums_by, truncated_moments
-from hrat.measurements.sweeps import Steps
+from hrat.measurements.fit.statistics import sums_by, truncated_moments
+from hrat.measurements.fit.sweeps.direction import DirectionFit
+from hrat.measurements.fit.sweeps.steps import Steps
+from hrat.measurements.fit.sweeps.window import Window
+from hrat.measurements.read import Floats
 
 __all__ = ["Spreads", "StepFit"]
 
@@ -34,16 +35,16 @@ class Spreads:
 
     cycle_rel: float = 0.3
     cycle: float = 0.0
-    """The part that all steps have alike, in units of the window."""
+    """Part that is equal for all steps, in units of the window."""
     read_rel: float = 0.0
-    """Of a reading, relative to its conductance."""
+    """Noise of a reading relative to its conductance."""
 
     def variance(self, step: Floats, read_variance: Floats) -> Floats:
-        """Of a measured step, in units of the window."""
+        """Variance of a measured step, in units of the window."""
         return self.cycle_rel**2 * step**2 + self.cycle**2 + self.read_rel**2 * read_variance
 
     def moments(self, step: Floats) -> tuple[Floats, Floats, Floats]:
-        """Of a step that never works backwards: mean over `step`, deviation over `step`, and that before the cut."""
+        """Mean, standard deviation, and that before the cut, over `step`, of a step that never works backwards."""
         # One number for all steps, unless a part of the spread is the same for all of them.
         alike = np.array([self.cycle_rel])
         s = alike if self.cycle == 0 else np.hypot(self.cycle_rel, self.cycle / np.maximum(step, 1e-9))
@@ -51,30 +52,30 @@ class Spreads:
 
 
 class StepFit:
-    """The steps of one direction, with what is fitted to them so far."""
+    """Steps of one direction, with what is fitted to them so far."""
 
     def __init__(self, steps: Steps, window: Window, up: bool) -> None:
         self.steps, self.up = steps, up
-        self.earlier = window.way(steps.earlier_S, up)
-        before, after = window.way(steps.before_S, up), window.way(steps.after_S, up)
+        self.earlier = window.position(steps.earlier_S, up)
+        before, after = window.position(steps.before_S, up), window.position(steps.after_S, up)
         self.change = after - before
         self.read_variance = (steps.before_S**2 + steps.after_S**2) / window.width_S**2
-        """Of a step whose readings have a noise of one, in units of the window."""
+        """Variance of a step whose readings have a relative noise of one, in units of the window."""
         self.middle_square = (steps.before_S / window.width_S) ** 2
         self.rho, self.rho_error = 0.0, 0.0
         inner = (before > 0.05) & (before < 0.7)
         chosen = inner if inner.sum() > 10 else np.ones(len(steps), dtype=bool)
         typical = max(float(np.mean(self.change[chosen])), 1e-9)
         self.step = np.full(steps.n_devices, typical)
-        """s of each device."""
+        """Step of each device at the beginning of the window: its s."""
         self.step_error = np.zeros(steps.n_devices)
         self.slope = 0.0
         self.keep = np.ones(len(steps), dtype=bool)
         self.before = before
         self.cluster = steps.device if steps.n_devices >= FEWEST_CLUSTERS else steps.sweep
-        """What may go together beyond the model: a device's steps, or where there are few, those of a sweep."""
+        """Cluster within which residuals may be correlated: the device, or the sweep where there are few devices."""
         self.longer = np.ones(1)
-        """Mean of a step over that of the Gaussian behind it."""
+        """Ratio of the mean step to that of the Gaussian behind it."""
         self.place = before
 
     def predicted(self, place: Floats | None = None) -> Floats:
@@ -103,17 +104,13 @@ class StepFit:
         # A step that never works backwards is longer on average than the Gaussian behind it.
         self.longer = spreads.moments(expected)[0]
         weight = np.where(self.keep, self.longer**2 / variance, 0.0)
-        columns = self._binned(weight)
+        bins = self._binned(weight)
         if not linear:
-            found = least_squares(
-                lambda rho: _residuals(rho[0], columns)[0], [self.rho], jac=lambda rho: _slopes(rho[0], columns),
-                bounds=([-20.0], [1.2]), x_scale=[0.1],
-            )  # fmt: skip
-            self.rho = float(found.x[0])
-        _, step, square = _residuals(self.rho, columns)
+            self.rho = _best_rho(self.rho, bins)
+        _, step, square = _residuals(self.rho, bins)
         usual = float(np.median(step[step > 0])) if (step > 0).any() else 1e-9
         self.step = np.clip(np.where(step > 0, step, usual), usual / 30, usual * 30)
-        self._errors(columns, square, weight, linear)
+        self._errors(bins, square, weight, linear)
 
     def _binned(self, weight: Floats) -> _Bins:
         """The steps of each device put together by where they begin: `(devices, BINS)` each."""
@@ -127,7 +124,7 @@ class StepFit:
         change = sums_by(index, weight * self.change / self.longer, size) / safe
         return _Bins(total.reshape(shape), where.reshape(shape), change.reshape(shape))
 
-    def _errors(self, columns: _Bins, square: Floats, weight: Floats, linear: bool) -> None:
+    def _errors(self, bins: _Bins, square: Floats, weight: Floats, linear: bool) -> None:
         """Standard errors of rho and of each s."""
         device = self.steps.device
         residual = self.change / self.longer - self.predicted()
@@ -139,10 +136,10 @@ class StepFit:
             self.rho_error, self.slope = 0.0, 0.0
             return
         h = 1e-4
-        ahead, behind = (_residuals(self.rho + sign * h, columns)[1] for sign in (1, -1))
+        ahead, behind = (_residuals(self.rho + sign * h, bins)[1] for sign in (1, -1))
         sound = (ahead > 0) & (behind > 0)
         self.slope = float(np.mean(np.log(ahead[sound] / behind[sound]))) / (2 * h) if sound.any() else 0.0
-        jacobian = _slopes(self.rho, columns)[:, 0]
+        jacobian = _slopes(self.rho, bins)[:, 0]
         information = float(jacobian @ jacobian)
         if information < 1e-12:
             self.rho_error = math.inf
@@ -156,7 +153,7 @@ class StepFit:
         self.rho_error = math.sqrt(max(overdispersion / information, by_cluster / information**2))
 
     def misfit_rel(self) -> float:
-        """How far mean steps lie off the model: over BINS parts of the window, each with its error taken off."""
+        """Distance of mean steps from the model over BINS parts of the window, with their errors taken off (rms)."""
         place = np.clip((self.place[self.keep] * BINS).astype(np.int64), 0, BINS - 1)
         expected = self.predicted()[self.keep]
         residual = (self.change / self.longer)[self.keep] - expected
@@ -170,7 +167,7 @@ class StepFit:
         return float(np.sqrt(np.mean(np.maximum(mean**2 - 4 * error, 0.0)[enough] / model[enough] ** 2)))
 
     def result(self) -> DirectionFit:
-        """What was found; the mean over devices is not in it yet."""
+        """The fit so far; the mean over devices is not in it yet."""
         return DirectionFit(
             up=self.up,
             rho=self.rho,
@@ -192,6 +189,15 @@ class _Bins:
     change: Floats
 
 
+def _best_rho(rho: float, bins: _Bins) -> float:
+    """Value of rho with the least sum of squares, each device having its best s."""
+    solution = least_squares(
+        lambda x: _residuals(x[0], bins)[0], [rho], jac=lambda x: _slopes(x[0], bins),
+        bounds=([-20.0], [1.2]), x_scale=[0.1],
+    )  # fmt: skip
+    return float(solution.x[0])
+
+
 def _residuals(rho: float, bins: _Bins) -> tuple[Floats, Floats, Floats]:
     """Weighted residuals for the best s of each device; those s; and the sum of squares that they rest on."""
     u = 1 - rho * bins.place
@@ -201,7 +207,7 @@ def _residuals(rho: float, bins: _Bins) -> tuple[Floats, Floats, Floats]:
 
 
 def _slopes(rho: float, bins: _Bins) -> Floats:
-    """Slopes of the residuals by rho, as Kaufman has it: the part that no change of s could take up."""
+    """Derivatives of the residuals by rho after Kaufman: the part that no change of s could take up."""
     u = 1 - rho * bins.place
     _, step, square = _residuals(rho, bins)
     along = (bins.weight * u * bins.place).sum(1) / np.maximum(square, 1e-300)
@@ -209,6 +215,6 @@ def _slopes(rho: float, bins: _Bins) -> Floats:
 
 
 def _clustered(scores: Floats) -> float:
-    """Variance of a sum of scores, of which those of one cluster may go together."""
+    """Variance of the sum of the scores of clusters, those of one cluster being correlated."""
     n = int(np.count_nonzero(scores))
     return float((scores**2).sum()) * n / max(n - 1, 1)

@@ -11,21 +11,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrat.measurements.direction import Window
-from hrat.measurements.reading import Floats
-from hrat.measurements.sweeps import Steps
+from hrat.measurements.fit.sweeps.steps import Steps
+from hrat.measurements.fit.sweeps.window import Window
+from hrat.measurements.read import Floats
 
-__all__ = ["JumpFit", "fit_jumps"]
+__all__ = ["JumpTable", "make_jump_table"]
 
 MOST_KNOTS, FEWEST_KNOTS = 16, 3
+"""Conductances of a table."""
+
 FEWEST_STEPS = 20
-"""At each conductance and in each direction."""
+"""Steps that each conductance needs in each direction."""
+
 PROBABILITIES = np.linspace(0.0, 1.0, 21)
+"""Quantiles of the table."""
 
 
 @dataclass(frozen=True)
-class JumpFit:
-    """The table."""
+class JumpTable:
+    """A table of measured changes, as in `hrat.spec.JumpTable`."""
 
     g_S: tuple[float, ...]
     set_S: tuple[tuple[float, ...], ...]
@@ -36,17 +40,17 @@ class JumpFit:
     n_steps: int
 
 
-def fit_jumps(sweeps: dict[bool, Steps], window: Window) -> JumpFit | None:
+def make_jump_table(sweeps: dict[bool, Steps], window: Window) -> JumpTable | None:
     """Make the table; None where a direction is missing, or too few conductances have steps enough."""
     if len(sweeps) < 2:
         return None
     for n_knots in range(MOST_KNOTS, FEWEST_KNOTS - 1, -1):
         knots = np.linspace(window.low_S, window.high_S, n_knots)
-        found = {up: _by_knot(steps, knots) for up, steps in sweeps.items()}
-        full = [k for k in range(n_knots) if all(len(parts[k]) >= FEWEST_STEPS for parts in found.values())]
+        changes = {up: _by_knot(steps, knots) for up, steps in sweeps.items()}
+        full = [k for k in range(n_knots) if all(len(parts[k]) >= FEWEST_STEPS for parts in changes.values())]
         # The inner parts must be there; where one end was never the start of a step, the table ends before it.
         if len(full) >= max(FEWEST_KNOTS, n_knots - 2) and full == list(range(full[0], full[-1] + 1)):
-            return _table(knots[full], {up: [parts[k] for k in full] for up, parts in found.items()})
+            return _table(knots[full], {up: [parts[k] for k in full] for up, parts in changes.items()})
     return None
 
 
@@ -59,11 +63,11 @@ def _by_knot(steps: Steps, knots: Floats) -> list[Floats]:
     return np.split(change, np.searchsorted(nearest[order], np.arange(1, len(knots))))
 
 
-def _table(knots: Floats, changes: dict[bool, list[Floats]]) -> JumpFit:
+def _table(knots: Floats, changes: dict[bool, list[Floats]]) -> JumpTable:
     def rows(up: bool) -> tuple[tuple[float, ...], ...]:
         return tuple(tuple(np.quantile(part, PROBABILITIES).tolist()) for part in changes[up])
 
-    return JumpFit(
+    return JumpTable(
         tuple(knots.tolist()),
         rows(True),
         rows(False),

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrat.measurements.direction import DirectionFit
-from hrat.measurements.retention_fit import BOLTZMANN_EV_K as FITTED
-from hrat.measurements.spread_fit import SpreadPolynomial
+from hrat.measurements.fit.retention.trend import BOLTZMANN_EV_K as FITTED
+from hrat.measurements.fit.spread_polynomial import SpreadPolynomial
+from hrat.measurements.fit.sweeps.direction import DirectionFit
 from hrat.physics.constants import BOLTZMANN_EV_K
 from hrat.physics.pulses.soft_bounds import asymptote_and_rate
 from hrat.physics.spread import spread_S

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hrat.errors import DataError
-from hrat.measurements.reading import Floats, RawTable
+from hrat.measurements.read.arrays import Floats, Mask
+from hrat.measurements.read.csv_table import RawTable
 
 __all__ = ["Cleaning", "check_scales_agree", "cleaned"]
-
-Mask = NDArray[np.bool_]
 
 PLAUSIBLE = {
     "conductance": (1e-12, 1.0, "S"),
@@ -23,12 +21,13 @@ PLAUSIBLE = {
     "time": (1e-9, 3.2e9, "s"),
     "temperature": (1.0, 1000.0, "K"),
 }
-"""Role -> between what its median must lie."""
+"""Role -> the interval in which its median must lie, and its unit."""
 
 USUAL_S = (1e-9, 1e-2)
-"""Outside of this a median conductance is worth a word."""
+"""Median conductances outside this interval are remarked on, S."""
 
 FACTOR_BETWEEN_FILES = 300.0
+"""Largest ratio of the median conductances of two files of one device."""
 
 
 @dataclass
@@ -78,18 +77,9 @@ def cleaned(table: RawTable) -> tuple[dict[str, Floats], Cleaning]:
     if table.unused:
         report.notes.append(f"columns that were not used: {', '.join(map(repr, table.unused))}")
     columns = table.columns
-    missing = np.zeros(table.n_rows, dtype=bool)
-    for values in columns.values():
-        missing |= np.isnan(values)
-    report.drop("a cell is empty or no number", int(missing.sum()))
-    # An infinite conductance was a resistance of zero; an infinite voltage was written so.
-    wrong = np.zeros(table.n_rows, dtype=bool)
-    for role, values in columns.items():
-        if role in ("conductance", "achieved", "target", "width", "temperature"):
-            wrong |= ~((values > 0) & (values < np.inf))
-        elif role != "device":
-            wrong |= ~np.isfinite(values)
+    missing, wrong = _missing(columns, table.n_rows), _impossible(columns, table.n_rows)
     wrong &= ~missing
+    report.drop("a cell is empty or no number", int(missing.sum()))
     report.drop("infinite, or a conductance, resistance, width or temperature that is not above 0", int(wrong.sum()))
     keep = ~(missing | wrong)
     if not keep.any():
@@ -100,6 +90,26 @@ def cleaned(table: RawTable) -> tuple[dict[str, Floats], Cleaning]:
     if report.n_kept < 0.9 * report.n_rows:
         report.notes.append(f"only {report.n_kept / report.n_rows:.0%} of the rows could be used; look at the file")
     return kept, report
+
+
+def _missing(columns: dict[str, Floats], n_rows: int) -> Mask:
+    """Rows in which a value is missing."""
+    missing = np.zeros(n_rows, dtype=bool)
+    for values in columns.values():
+        missing |= np.isnan(values)
+    return missing
+
+
+def _impossible(columns: dict[str, Floats], n_rows: int) -> Mask:
+    """Rows with a value that no measurement has, missing ones among them."""
+    # An infinite conductance was a resistance of zero; an infinite voltage was written so.
+    wrong = np.zeros(n_rows, dtype=bool)
+    for role, values in columns.items():
+        if role in ("conductance", "achieved", "target", "width", "temperature"):
+            wrong |= ~((values > 0) & (values < np.inf))
+        elif role != "device":
+            wrong |= ~np.isfinite(values)
+    return wrong
 
 
 def _check_scales(columns: dict[str, Floats], table: RawTable, report: Cleaning) -> None:

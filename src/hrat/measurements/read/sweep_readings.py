@@ -1,7 +1,6 @@
-"""Pulse sweeps: rows of a file become steps, each the change of a device's conductance by one pulse.
+"""Pulse sweeps: the rows of a file in the order of time, repeated readings averaged.
 
-A row is a reading after the pulse that it names. Two rows of a device and cycle whose pulse numbers follow each other
-make one step; the sign of the second row's voltage says which way it was meant to go.
+A row is a reading after the pulse that it names.
 """
 
 from __future__ import annotations
@@ -12,29 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrat.errors import DataError
-from hrat.measurements.cleaning import Cleaning, Mask
-from hrat.measurements.reading import Floats
+from hrat.measurements.read.arrays import Floats, Ints
+from hrat.measurements.read.cleaning import Cleaning
 
-__all__ = ["Ints", "Readings", "Steps", "readings_in_order", "steps_of"]
+__all__ = ["FEWEST_STEPS", "SweepReadings", "joined_sweeps", "sweep_readings_in_order"]
 
-Ints = NDArray[np.int64]
 Signs = NDArray[np.int8]
 
 FEWEST_STEPS = 30
-"""Of one direction: with fewer, nothing is fitted."""
+"""Pulses of one direction from which anything is told of them."""
 
 RUNS_DOWN = 0.7
 """Share of neighbouring rows whose pulse number falls, above which they are numbered against time."""
 
 DEVICES_LOOKED_AT = 50
-"""From which it is judged how the file numbers its pulses."""
-
-STUCK_BELOW = 0.1
-"""A device whose conductance moves by less than this share of what is usual is stuck."""
+"""Devices by which it is judged how the file numbers its pulses."""
 
 
 @dataclass(frozen=True)
-class Readings:
+class SweepReadings:
     """Conductances in the order in which they were measured; each array `(n,)`."""
 
     device: Ints
@@ -44,43 +39,13 @@ class Readings:
     g_S: Floats
     width_s: Floats | None
     read_noise_rel: float | None
-    """Of a single reading, where devices were read several times between two pulses."""
+    """Relative noise of a single reading; None where no device was read several times between two pulses."""
     read_noise_error: float
     n_reads: float
-    """Readings that were averaged into one, on average."""
+    """Mean number of readings that were averaged into one."""
 
 
-@dataclass(frozen=True)
-class Steps:
-    """Changes by single pulses of one direction; each array `(n,)`."""
-
-    device: Ints
-    """0, 1, 2, ... over the devices that are not stuck."""
-    sweep: Ints
-    """Which run of pulses without a change of direction the step belongs to."""
-    number: Ints
-    """Which step of its sweep it is, from 0."""
-    earlier_S: Floats
-    """The reading before the one before the pulse; that one itself where the sweep begins with it."""
-    before_S: Floats
-    after_S: Floats
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self.device)
-
-    @property
-    def n_devices(self) -> int:
-        """How many devices they come from, at most."""
-        return int(self.device.max()) + 1
-
-    @property
-    def starts_sweep(self) -> Mask:
-        """Whether a step is the first of its sweep."""
-        return np.asarray(self.number == 0)
-
-
-def readings_in_order(columns: dict[str, Floats], report: Cleaning) -> Readings:
+def sweep_readings_in_order(columns: dict[str, Floats], report: Cleaning) -> SweepReadings:
     """The rows of a file in the order of time, repeated readings averaged.
 
     Args:
@@ -106,41 +71,29 @@ def readings_in_order(columns: dict[str, Floats], report: Cleaning) -> Readings:
         report.notes.append("rows were out of order; they were sorted by device, cycle and pulse number")
         device, cycle, pulse, g_S, voltage_V = device[order], cycle[order], pulse[order], g_S[order], voltage_V[order]
         width_s = None if width_s is None else width_s[order]
-    return _without_repeats(Readings(device, cycle, pulse, voltage_V, g_S, width_s, None, 0.0, 1.0), report)
+    return _without_repeats(SweepReadings(device, cycle, pulse, voltage_V, g_S, width_s, None, 0.0, 1.0), report)
 
 
-def consecutive(readings: Readings, alive: Mask) -> Mask:
-    """For each reading but the first whether it follows on the one before by one pulse, on a device that moves."""
-    follows: Mask = (
-        (np.diff(readings.device) == 0)
-        & (np.diff(readings.cycle) == 0)
-        & (np.diff(readings.pulse) == 1)
-        & alive[readings.device[1:]]
+def joined_sweeps(files: list[SweepReadings]) -> SweepReadings:
+    """The readings of several files, whose devices are different ones."""
+    if len(files) == 1:
+        return files[0]
+    firsts = np.cumsum([0] + [int(part.device.max()) + 1 for part in files[:-1]])
+    widths = [part.width_s for part in files if part.width_s is not None]
+    noises = [part.read_noise_rel for part in files if part.read_noise_rel is not None]
+    errors = [part.read_noise_error for part in files if part.read_noise_rel is not None]
+    return SweepReadings(
+        device=np.concatenate([part.device + first for part, first in zip(files, firsts, strict=True)]),
+        cycle=np.concatenate([part.cycle for part in files]),
+        pulse=np.concatenate([part.pulse for part in files]),
+        voltage_V=np.concatenate([part.voltage_V for part in files]),
+        g_S=np.concatenate([part.g_S for part in files]),
+        width_s=np.concatenate(widths) if len(widths) == len(files) else None,
+        # Of several files that each tell it, the root mean square.
+        read_noise_rel=float(np.sqrt(np.mean(np.square(noises)))) if noises else None,
+        read_noise_error=float(np.linalg.norm(errors)) / max(len(errors), 1),
+        n_reads=float(np.mean([part.n_reads for part in files])),
     )
-    return follows
-
-
-def steps_of(readings: Readings, up: bool, positive_sets: bool, alive: Mask) -> Steps:
-    """The steps of one direction.
-
-    Args:
-        readings: of all devices.
-        up: set pulses, else reset pulses.
-        positive_sets: whether a positive voltage raises the conductance.
-        alive: by device, whether it moves at all.
-    """
-    follows = consecutive(readings, alive)
-    goes_up = (readings.voltage_V[1:] > 0) == positive_sets
-    wanted = follows & (readings.voltage_V[1:] != 0) & (goes_up == up)
-    second = np.flatnonzero(wanted) + 1  # the row after the pulse
-    first_of_sweep = np.ones(len(second), dtype=bool)
-    first_of_sweep[1:] = np.diff(second) != 1
-    sweep = np.cumsum(first_of_sweep) - 1
-    number = np.arange(len(second)) - np.flatnonzero(first_of_sweep)[sweep] if len(second) else sweep
-    earlier = np.where(first_of_sweep, second - 1, second - 2)
-    _, device = np.unique(readings.device[second], return_inverse=True)
-    g_S = readings.g_S
-    return Steps(device.astype(np.int64), sweep, number, g_S[earlier], g_S[second - 1], g_S[second])
 
 
 def _whole(values: Floats, what: str, where: str) -> Ints:
@@ -204,7 +157,7 @@ def _order(device: Ints, cycle: Ints, pulse: Ints) -> Ints | None:
     return None if ahead.all() else np.lexsort(keys[::-1])
 
 
-def _without_repeats(readings: Readings, report: Cleaning) -> Readings:
+def _without_repeats(readings: SweepReadings, report: Cleaning) -> SweepReadings:
     """Rows of the same pulse: doubles if all of them are equal, else repeated readings, which become their mean."""
     same = np.concatenate(
         [[False], (np.diff(readings.device) == 0) & (np.diff(readings.cycle) == 0) & (np.diff(readings.pulse) == 0)]
@@ -225,7 +178,7 @@ def _without_repeats(readings: Readings, report: Cleaning) -> Readings:
         n_reads = float(count.mean())
         report.notes.append(f"{int(same.sum()):,} rows repeat the reading of a pulse; the mean was taken")
     width_s = readings.width_s
-    return Readings(
+    return SweepReadings(
         readings.device[first], readings.cycle[first], readings.pulse[first], readings.voltage_V[first], mean_S,
         None if width_s is None else width_s[first], noise, error, n_reads,
     )  # fmt: skip

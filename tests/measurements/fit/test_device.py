@@ -1,21 +1,22 @@
+"""From files to a spec: everything around the fits themselves."""
+
 from __future__ import annotations
 
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 import hrat
 from hrat.errors import DataError
-from hrat.measurements import example_csv, example_truth
-from hrat.measurements.example import EXAMPLES
+from hrat.measurements import EXAMPLES, example_csv, example_truth
 from hrat.measurements.synthetic import sweep_csv, write_examples
 from hrat.spec import spec_from_toml
-
-Write = Callable[..., Path]
+from measurements.made_files import Write
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def fit() -> hrat.DeviceFit:
 
 
 def test_the_examples_are_small_synthetic_and_what_the_generator_writes(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     script = importlib.util.spec_from_file_location("generator", root / "examples" / "synthetic_device.py")
     assert script is not None
     write_examples(tmp_path)
@@ -65,19 +66,12 @@ def test_the_preset_is_like_any_other(fit: hrat.DeviceFit, tmp_path: Path) -> No
 
 
 def test_a_chip_can_be_programmed_with_it(fit: hrat.DeviceFit) -> None:
-    import torch
-    from torch import nn
 
     spec = fit.spec.replace({"programming.scheme": "write_verify", "faults.limit_faults": False})
     model = hrat.prepare(nn.Linear(20, 10), spec, torch.randn(4, 20)).eval()
     chip = hrat.program(hrat.deploy(model), seed=0)
     misses = torch.cat([part.flatten() for part in chip.errors_S(next(iter(chip.layers)))])
     assert float(misses.abs().mean()) < 0.05 * spec.device.g_range_S
-
-
-def test_device_from_measurements_is_the_same_door(fit: hrat.DeviceFit) -> None:
-    again = hrat.Device.from_measurements([example_csv(name) for name in EXAMPLES], name="mine")
-    assert again == fit
 
 
 def test_the_base_gives_the_rest_and_gives_way(write: Write, sweeps: str) -> None:
@@ -105,20 +99,6 @@ def test_a_file_for_each_device(write: Write, truth: hrat.HardwareSpec, sweeps: 
     assert apart.parameter("device_spread_rel").value == together.parameter("device_spread_rel").value
 
 
-def test_one_direction_alone(write: Write, truth: hrat.HardwareSpec) -> None:
-    text = sweep_csv(truth, devices=8, cycles=1, pulses=60, seed=0)
-    rows = [row for row in text.split("\n")[2:] if row and ",-1.6," not in row]
-    fit = hrat.fit_device(write("\n".join([text.split("\n")[1], *rows])))
-    assert fit.parameter("n_set").value == pytest.approx(40, rel=0.2)
-    assert fit.spec.soft_bounds.n_reset == hrat.load_spec("generic-4bit").soft_bounds.n_reset
-    assert any("0 reset pulses are too few to fit" in warning for warning in fit.warnings)
-
-
-def test_unfinished_sweeps_say_that_the_window_may_be_wider(write: Write, truth: hrat.HardwareSpec) -> None:
-    fit = hrat.fit_device(write(sweep_csv(truth, devices=12, cycles=3, pulses=16, seed=0)), accept_poor=True)
-    assert any("set sweeps still move when they end" in warning for warning in fit.warnings)
-
-
 def test_fit_prints_everything(fit: hrat.DeviceFit) -> None:
     text = str(fit)
     for words in ("soft_bounds.n_set = ", "+-", "set sweeps: 48, median rms", "sweep.csv: pulse sweep, 5,808 of 5,808"):
@@ -130,18 +110,6 @@ def test_progress_is_told(write: Write, sweeps: str) -> None:
     hrat.fit_device(write(sweeps), progress=lambda what, done: told.append((what, done)))
     assert ("reading sweep.csv", 1.0) in told
     assert told[-1] == ("fitting", 1.0)
-
-
-def test_very_many_sweeps_are_thinned_but_no_device_is_lost(
-    write: Write, sweeps: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = hrat.fit_device(write(sweeps))
-    monkeypatch.setattr("hrat.measurements.sweep_fit.MOST_STEPS", 400)
-    fit = hrat.fit_device(write(sweeps))
-    assert any("some sweeps of every device" in warning for warning in fit.warnings)
-    assert len(fit.residuals[0].rms_S) == 6
-    difference = fit.parameter("n_set").value - whole.parameter("n_set").value  # type: ignore[operator]
-    assert abs(difference) < 2 * fit.parameter("n_set").error  # type: ignore[operator]
 
 
 @pytest.mark.slow

@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hrat
 from hrat.errors import DataError
-
-Write = Callable[..., Path]
-
-
-def values(path: Path, **options: object) -> dict[str, float]:
-    fit = hrat.fit_device(path, **options)  # type: ignore[arg-type]
-    return {part.field: part.value for part in fit.parameters if isinstance(part.value, float)}
-
-
-def with_header(text: str, header: str) -> str:
-    comment, _, rest = text.split("\n", 2)
-    return f"{comment}\n{header}\n{rest}"
-
-
-def each_row(text: str, change: Callable[[list[str]], list[str]]) -> str:
-    comment, header, *rows = text.strip().split("\n")
-    return "\n".join([comment, header, *(",".join(change(row.split(","))) for row in rows)]) + "\n"
-
-
-# ---- what is refused -------------------------------------------------------------------------------------------------
+from measurements.made_files import Write, each_row, values, with_header
 
 
 @pytest.mark.parametrize(
@@ -106,51 +86,10 @@ def test_pulse_numbers_that_run_down_are_refused(write: Write, sweeps: str) -> N
         hrat.fit_device(write(text))
 
 
-def test_pulses_without_a_sign_are_refused(write: Write, sweeps: str) -> None:
-    text = each_row(sweeps, lambda row: [*row[:3], row[3].lstrip("-"), *row[4:]])
-    with pytest.raises(DataError, match="Are the signs"):
-        hrat.fit_device(write(text))
-
-
-def test_pulses_of_both_signs_that_do_the_same_are_refused(write: Write) -> None:
-    head = "device,cycle,pulse,voltage_V,conductance_uS\n"
-    rows = [f"d,0,{k},{1.5 if k % 2 else -1.5},{20 + 0.5 * k}\n" for k in range(100)]
-    with pytest.raises(DataError, match="pulses of both polarities raise the conductance"):
-        hrat.fit_device(write(head + "".join(rows)))
-
-
-def test_too_few_pulses_are_refused(write: Write, truth: hrat.HardwareSpec) -> None:
-    rows = "".join(f"0,0,{k},1.5,{20 + k}\n" for k in range(10))
-    with pytest.raises(DataError, match="too few pulses to fit"):
-        hrat.fit_device(write("device,cycle,pulse,voltage_V,conductance_uS\n" + rows))
-
-
-def test_a_device_that_does_not_move_is_refused(write: Write) -> None:
-    rows = "".join(f"0,0,{k},1.5,20\n" for k in range(100))
-    with pytest.raises(DataError, match="no pulse changes any conductance"):
-        hrat.fit_device(write("device,cycle,pulse,voltage_V,conductance_uS\n" + rows))
-
-
 def test_all_rows_bad(write: Write, sweeps: str) -> None:
     text = each_row(sweeps, lambda row: [*row[:5], "-" + row[5]])
     with pytest.raises(DataError, match="no row is left to fit"):
         hrat.fit_device(write(text))
-
-
-def test_noise_alone_is_refused_with_its_reasons_and_can_be_accepted(write: Write) -> None:
-    rng = np.random.default_rng(0)
-    rows = "".join(
-        f"0,{c},{k},{1.5 if k < 40 else -1.5},{rng.uniform(20, 100):.3f}\n" for c in range(3) for k in range(80)
-    )
-    path = write("device,cycle,pulse,voltage_V,conductance_uS\n" + rows)
-    with pytest.raises(DataError, match="the fit is not to be trusted, and is refused:\n- ") as caught:
-        hrat.fit_device(path, model="soft_bounds")
-    assert "R^2" in str(caught.value)
-    fit = hrat.fit_device(path, model="soft_bounds", accept_poor=True)
-    assert any(warning.startswith("accepted although set: ") for warning in fit.warnings)
-
-
-# ---- what is handled, and said ---------------------------------------------------------------------------------------
 
 
 def test_rows_that_are_no_measurements_are_dropped_and_counted(write: Write, sweeps: str) -> None:
@@ -182,15 +121,6 @@ def test_rows_out_of_order_are_sorted(write: Write, sweeps: str) -> None:
     fit = hrat.fit_device(write("\n".join([comment, header, *rows])))
     assert any("out of order" in note for note in fit.cleaning[0].notes)
     assert fit.parameter("n_set").value == pytest.approx(expected["soft_bounds.n_set"], rel=1e-6)
-
-
-def test_one_device_fits_but_tells_nothing_of_the_spread(write: Write, truth: hrat.HardwareSpec) -> None:
-    from hrat.measurements.synthetic import sweep_csv
-
-    fit = hrat.fit_device(write(sweep_csv(truth, devices=1, cycles=6, pulses=60, seed=1)))
-    assert "pulses.device_spread_rel" not in {part.field for part in fit.parameters}
-    assert fit.spec.pulses.device_spread_rel == hrat.load_spec("generic-4bit").pulses.device_spread_rel
-    assert any(warning.startswith("one device tells nothing of how devices differ") for warning in fit.warnings)
 
 
 @pytest.mark.parametrize(
@@ -233,34 +163,6 @@ def test_no_cycle_column_and_counters_that_begin_anew_with_each_direction(write:
     fit = hrat.fit_device(write(restarting))
     assert fit.parameter("n_set").value == pytest.approx(expected["soft_bounds.n_set"], rel=0.01)
     assert fit.parameter("n_reset").value == pytest.approx(expected["soft_bounds.n_reset"], rel=0.05)
-
-
-def test_negative_pulses_may_set(write: Write, sweeps: str) -> None:
-    turned = each_row(sweeps, lambda row: [*row[:3], str(-float(row[3])), *row[4:]])
-    fit = hrat.fit_device(write(turned))
-    assert (fit.spec.pulses.set_V, fit.spec.pulses.reset_V) == (1.8, 1.6)
-    assert fit.parameter("n_set").value == values(write(sweeps))["soft_bounds.n_set"]
-    assert any("negative pulses raise the conductance" in warning for warning in fit.warnings)
-
-
-def test_stuck_devices_are_counted_and_kept_out(write: Write, sweeps: str) -> None:
-    expected = values(write(sweeps))
-    dead = each_row(sweeps, lambda row: ["dead" + row[0], *row[1:5], f"{21 if row[0] != 'd0' else 118}"])
-    both = sweeps + "\n".join(line for line in dead.split("\n")[2:] if line.startswith(("deadd0", "deadd1"))) + "\n"
-    fit = hrat.fit_device(write(both))
-    assert fit.parameter("stuck_off").value == fit.parameter("stuck_on").value == 1 / 8
-    assert fit.spec.faults.stuck_off_S == pytest.approx(21e-6)
-    assert not fit.spec.faults.limit_faults
-    assert fit.parameter("n_set").value == pytest.approx(expected["soft_bounds.n_set"])
-
-
-def test_other_amplitudes_are_left_out(write: Write, sweeps: str) -> None:
-    stronger = each_row(
-        sweeps, lambda row: [*row[:3], "2.5" if row[0] == "d0" and row[3] == "1.8" else row[3], *row[4:]]
-    )
-    fit = hrat.fit_device(write(stronger))
-    assert fit.spec.pulses.set_V == 1.8
-    assert any("several amplitudes (1.8, 2.5 V)" in warning for warning in fit.warnings)
 
 
 def test_faults_anywhere_in_a_large_file_cost_their_own_rows_only(write: Write, sweeps: str) -> None:

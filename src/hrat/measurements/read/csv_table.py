@@ -1,4 +1,4 @@
-"""A CSV file as columns of numbers, in blocks, so that ten million rows neither fill the memory nor stop the clock."""
+"""A CSV file -> columns of numbers in SI units: its encoding, its delimiter, its header and its rows."""
 
 from __future__ import annotations
 
@@ -7,33 +7,24 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hrat.errors import DataError
-from hrat.measurements.columns import Column, RecordKind, recognised, record_kind
+from hrat.measurements.read.arrays import Floats
+from hrat.measurements.read.columns import Column, RecordKind, recognised, record_kind
+from hrat.measurements.read.csv_blocks import BlockParser, text_blocks
 
-__all__ = ["Floats", "Progress", "RawTable", "read_table"]
-
-Floats = NDArray[np.float64]
+__all__ = ["Progress", "RawTable", "read_table"]
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and how much of it is done, 0 to 1."""
 
-BLOCK_CHARACTERS = 2**24
-"""Text that is read at a time."""
-
-SMALL_BLOCK = 2**15
-"""Text that is read cell by cell where something in it is no number."""
-
 DELIMITERS = (";", "\t", ",")
-
-NOT_A_NUMBER = float("nan")
 
 
 @dataclass(frozen=True)
@@ -83,22 +74,19 @@ def read_table(path: str | os.PathLike[str], progress: Progress | None = None) -
         kind = record_kind(columns, unused, where)
         used = [column for column in columns if column.role in (*kind.needed, *kind.optional)]
         unused += [column.header for column in columns if column not in used]
-        blocks = _Blocks(used, delimiter, len(header))
+        parser = BlockParser(used, delimiter, len(header))
         rows: list[Floats] = []
-        for lines in _blocks_of(text):
-            rows.append(blocks.numbers(lines))
+        for block in text_blocks(text):
+            rows.append(parser.numbers(block))
             if progress is not None:
                 progress(f"reading {where}", min(binary.tell() / size, 1.0))
     numbers = np.concatenate(rows, axis=1) if rows else np.empty((len(used), 0))
     if numbers.shape[1] == 0:
         raise DataError(f"{where}: there is a header and no row below it; expected measurements")
-    found: dict[str, Floats] = {}
-    for column, values in zip(used, numbers, strict=True):
-        found[column.role] = _in_si(values, column)
     return RawTable(
         where=where,
         kind=kind,
-        columns=found,
+        columns={column.role: _in_si(values, column) for column, values in zip(used, numbers, strict=True)},
         headers={column.role: column.header for column in used},
         unused=tuple(unused),
         notes=tuple(notes),
@@ -166,84 +154,3 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _blocks_of(text: TextIO) -> Iterator[str]:
-    """Pieces of whole lines."""
-    while block := text.read(BLOCK_CHARACTERS):
-        yield block + text.readline()
-
-
-class _Blocks:
-    """Turns text into numbers: quickly where it is clean, cell by cell where it is not."""
-
-    def __init__(self, used: list[Column], delimiter: str, n_cells: int) -> None:
-        self.used = used
-        self.delimiter = delimiter
-        self.n_cells = n_cells
-        self.names: dict[str, int] = {}
-        """Name of a device -> its number, in order of appearance."""
-        self.device = next((k for k, column in enumerate(used) if column.role == "device"), None)
-
-    def numbers(self, block: str) -> Floats:
-        """`(columns, rows)`; not a number where a cell is missing or is none."""
-        if self.delimiter != "," and "," in block:
-            block = block.replace(",", ".")
-        if self.delimiter == "\t":
-            block = block.replace(" ", "")  # loadtxt takes blanks for empty cells at the ends of lines
-        try:
-            return self._quick(block)
-        except ValueError:
-            pass
-        if len(block) <= SMALL_BLOCK:
-            return self._slow(block)
-        # One bad cell must not make a whole block slow.
-        middle = block.index("\n", len(block) // 2) + 1 if "\n" in block[len(block) // 2 : -1] else len(block)
-        parts = [block[:middle], block[middle:]]
-        return np.concatenate([self.numbers(part) for part in parts if part], axis=1) if parts[1] else self._slow(block)
-
-    def _quick(self, block: str) -> Floats:
-        places = [column.place for column in self.used]
-        converters: dict[int | str, Callable[[str], int]] | None = None
-        if self.device is not None:
-            converters = {places[self.device]: self._number_of}
-        if not block.strip():
-            return np.empty((len(places), 0))
-        table = np.loadtxt(
-            io.StringIO(block),
-            dtype=np.float64,
-            delimiter=self.delimiter,
-            usecols=places,
-            ndmin=2,
-            converters=converters,
-            encoding=None,
-            quotechar='"',
-            comments=None,
-        )
-        return np.ascontiguousarray(table.T)
-
-    def _number_of(self, name: str) -> int:
-        return self.names.setdefault(name.strip(), len(self.names))
-
-    def _slow(self, block: str) -> Floats:
-        rows = []
-        for cells in csv.reader(block.splitlines(), delimiter=self.delimiter, quoting=_quoting(block)):
-            if not any(cell.strip() for cell in cells) or cells[0].startswith("#"):
-                continue
-            whole = len(cells) == self.n_cells
-            rows.append([self._cell(cells, k) if whole else NOT_A_NUMBER for k in range(len(self.used))])
-        return np.array(rows, dtype=np.float64).reshape(-1, len(self.used)).T.copy()
-
-    def _cell(self, cells: list[str], k: int) -> float:
-        text = cells[self.used[k].place].strip()
-        if k == self.device:
-            return float(self._number_of(text)) if text else NOT_A_NUMBER
-        try:
-            return float(text)
-        except ValueError:
-            return NOT_A_NUMBER
-
-
-def _quoting(block: str) -> Literal[0, 3]:
-    """Whether quotes enclose cells; an odd number of them would swallow the rest of the block."""
-    return csv.QUOTE_NONE if block.count('"') % 2 else csv.QUOTE_MINIMAL

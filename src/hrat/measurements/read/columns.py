@@ -59,17 +59,17 @@ class Column:
     """A column that hrat can use."""
 
     role: str
-    """What it is: a key of `NAMES`."""
+    """Quantity that it holds: a key of `NAMES`."""
     place: int
-    """Which column of the file, from 0."""
+    """Place in the row, from 0."""
     header: str
-    """As the file has it."""
+    """Its name in the file."""
     factor: float = 1.0
-    """What one of its unit is in SI units."""
+    """SI units in one of its unit."""
     offset: float = 0.0
-    """What is added then (0 degC is 273.15 K)."""
+    """Added after the factor was applied (0 degC is 273.15 K)."""
     reciprocal: bool = False
-    """It is a resistance, which becomes a conductance."""
+    """Whether it is a resistance, which becomes a conductance."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,11 @@ def record_kind(columns: list[Column], others: list[str], where: str) -> RecordK
         if roles.issuperset(kind.needed):
             return kind
     nearest = max(KINDS, key=lambda kind: len(roles.intersection(kind.needed)) / len(kind.needed))
-    found = ", ".join(repr(column.header) for column in columns) or "none that is known"
+    known = ", ".join(repr(column.header) for column in columns) or "none that is known"
     beside = f"; not understood: {', '.join(map(repr, others))}" if others else ""
     kinds = "; ".join(f"{kind.name}: {kind.example}" for kind in KINDS)
     raise DataError(
-        f"{where}: the columns fit no kind of record. Found {found}{beside}. Nearest is a {nearest.name} record, which "
+        f"{where}: the columns fit no kind of record. Found {known}{beside}. Nearest is a {nearest.name} record, which "
         f"lacks {' and '.join(role for role in nearest.needed if role not in roles)}. Headers that would do: {kinds}"
     )
 

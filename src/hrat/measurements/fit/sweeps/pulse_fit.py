@@ -1,6 +1,6 @@
 """From steps to the pulse model: step sizes, nonlinearity, and spreads over cycles and devices.
 
-With x the way through the window (0 where the sweep begins, 1 where it ends, for set and reset alike), soft bounds say
+With x the position in the window (0 where the sweep begins, 1 where it ends, for set and reset alike), soft bounds say
 
     x(k+1) - x(k) = s (1 - rho x(k)) (1 + cycle spread),      s = s_0 exp(device spread)
     rho = 1 - exp(-nonlinearity),      n_pulses = log(1 - rho) / log(1 - s_0 rho)
@@ -27,16 +27,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hrat.measurements.direction import DirectionFit, Window
-from hrat.measurements.statistics import spread_between
-from hrat.measurements.step_fit import Spreads, StepFit
-from hrat.measurements.step_noise import find_spreads
-from hrat.measurements.sweeps import Steps
+from hrat.measurements.fit.statistics import spread_between
+from hrat.measurements.fit.sweeps.direction import DirectionFit
+from hrat.measurements.fit.sweeps.step_fit import Spreads, StepFit
+from hrat.measurements.fit.sweeps.step_noise import SpreadEstimate, find_spreads
+from hrat.measurements.fit.sweeps.steps import Steps
+from hrat.measurements.fit.sweeps.window import Window
 
 __all__ = ["PulseFit", "fit_pulses"]
 
 ROUNDS = 8
-"""Of fit and weights in turns."""
+"""Largest number of rounds of fit and weights in turns."""
 
 SETTLED = 1e-4
 """Change of the figures from one round to the next, below which no further one is made."""
@@ -47,18 +48,21 @@ WIDEST = 2.0
 
 @dataclass(frozen=True)
 class PulseFit:
-    """Both directions together; a direction that was not measured is None."""
+    """Fit of the pulse model to the directions that were measured."""
 
-    set: DirectionFit | None
-    reset: DirectionFit | None
+    directions: dict[bool, DirectionFit]
+    """Fit of each direction (true: set)."""
     cycle_rel: float
+    """Spread from cycle to cycle relative to the step."""
     cycle_rel_error: float
     cycle_S: float
+    """Part of that spread that is equal for all steps, S."""
     cycle_error_S: float
     device_rel: float | None
-    """None where one device alone was measured."""
+    """Spread over devices of the logarithm of the step; None where one device alone was measured."""
     device_rel_error: float
     read_rel: float
+    """Relative noise of a single reading."""
     read_rel_error: float
 
 
@@ -76,31 +80,42 @@ def fit_pulses(
         n_reads: readings that were averaged into one.
     """
     problems = {up: StepFit(steps, window, up) for up, steps in sweeps.items()}
-    spreads = Spreads(read_rel=read[0] / math.sqrt(n_reads) if read else 0.0)
-    for _ in range(ROUNDS):
-        before = [(problem.rho, *problem.step) for problem in problems.values()]
-        for problem in problems.values():
-            problem.fit(spreads, linear)
-        found = find_spreads(list(problems.values()), spreads, read_known=read is not None)
-        spreads = replace(found.spreads, cycle_rel=min(found.spreads.cycle_rel, WIDEST))
-        after = [(problem.rho, *problem.step) for problem in problems.values()]
-        if all(np.allclose(old, new, rtol=SETTLED, atol=SETTLED) for old, new in zip(before, after, strict=True)):
-            break
+    noise = _fit_in_turns(list(problems.values()), linear, None if read is None else read[0] / math.sqrt(n_reads))
     directions = {up: problem.result() for up, problem in problems.items()}
-    groups = [(fit.device_log_steps, fit.device_errors) for fit in directions.values()]
+    groups = [(part.device_log_steps, part.device_errors) for part in directions.values()]
     several = any(len(values) > 1 for values, _ in groups)
     device_rel, device_error, means = spread_between(groups)
     for up, (mean, error) in zip(list(directions), means, strict=True):
         directions[up] = replace(directions[up], log_step=mean, log_step_error=error)
     return PulseFit(
-        set=directions.get(True),
-        reset=directions.get(False),
-        cycle_rel=found.spreads.cycle_rel,
-        cycle_rel_error=found.cycle_rel_error,
-        cycle_S=found.spreads.cycle * window.width_S,
-        cycle_error_S=found.cycle_error * window.width_S,
+        directions=directions,
+        cycle_rel=noise.spreads.cycle_rel,
+        cycle_rel_error=noise.cycle_rel_error,
+        cycle_S=noise.spreads.cycle * window.width_S,
+        cycle_error_S=noise.cycle_error * window.width_S,
         device_rel=device_rel if several else None,
         device_rel_error=device_error,
-        read_rel=read[0] if read else found.spreads.read_rel,
-        read_rel_error=read[1] if read else found.read_error,
+        read_rel=read[0] if read else noise.spreads.read_rel,
+        read_rel_error=read[1] if read else noise.read_error,
     )
+
+
+def _fit_in_turns(problems: list[StepFit], linear: bool, read_rel: float | None) -> SpreadEstimate:
+    """Fit steps and their noise in turns until neither changes.
+
+    Args:
+        problems: one for each direction; keep what was fitted.
+        linear: equal steps.
+        read_rel: relative noise of a reading, or of the mean of several; None: to be found.
+    """
+    spreads = Spreads(read_rel=read_rel or 0.0)
+    for _ in range(ROUNDS):
+        before = [(problem.rho, *problem.step) for problem in problems]
+        for problem in problems:
+            problem.fit(spreads, linear)
+        estimate = find_spreads(problems, spreads, read_known=read_rel is not None)
+        spreads = replace(estimate.spreads, cycle_rel=min(estimate.spreads.cycle_rel, WIDEST))
+        after = [(problem.rho, *problem.step) for problem in problems]
+        if all(np.allclose(old, new, rtol=SETTLED, atol=SETTLED) for old, new in zip(before, after, strict=True)):
+            break
+    return estimate

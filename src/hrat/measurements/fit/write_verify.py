@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from hrat.measurements.reading import Floats
-from hrat.measurements.spread_fit import fit_spreads
-from hrat.measurements.statistics import Parameter
+from hrat.measurements.fit.findings import Findings
+from hrat.measurements.fit.spread_polynomial import fit_spreads
+from hrat.measurements.read import Floats
 from hrat.spec import TABLE_PROBABILITIES
 
-__all__ = ["VerifyFit", "fit_verify"]
+__all__ = ["fit_write_verify"]
 
 FEWEST = 30
+"""Devices from which a spread is fitted."""
 FEWEST_FOR_TABLE = 500
 """Devices at each target from which the distribution itself is taken, tails and all."""
 EDGE, EDGE_SHARE = 0.8, 0.04
 """A tolerance shows where at least this share of errors lies in the outer fifth."""
 
 
-@dataclass
-class VerifyFit:
-    """What the records say."""
-
-    parameters: list[Parameter] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    poor: list[str] = field(default_factory=list)
-    """Why it should not be used."""
-
-
-def fit_verify(columns: dict[str, Floats], window_S: tuple[float, float]) -> VerifyFit:
+def fit_write_verify(columns: dict[str, Floats], window_S: tuple[float, float]) -> Findings:
     """Fit the spread around targets, and find tolerance and budget where the records show them.
 
     Args:
@@ -39,31 +28,37 @@ def fit_verify(columns: dict[str, Floats], window_S: tuple[float, float]) -> Ver
     """
     target_S, achieved_S, pulses = columns["target"], columns["achieved"], columns.get("pulses")
     error_S = achieved_S - target_S
-    fit = VerifyFit()
+    fit = Findings()
     n = len(error_S)
     if n < FEWEST:
         fit.poor.append(f"write-verify: {n} devices are too few for a spread; expected at least {FEWEST}")
         return fit
     budget = None if pulses is None else _budget(pulses)
     if budget is not None:
-        fit.parameters.append(Parameter("programming.max_pulses", budget, 0.0, "", f"write-verify, {n:,} devices"))
+        fit.add("programming.max_pulses", budget, 0.0, "", f"write-verify, {n:,} devices")
     accepted = np.ones(n, dtype=bool) if pulses is None or budget is None else pulses < budget
     if accepted.mean() < 0.999:
         fit.notes.append(f"write-verify: {1 - accepted.mean():.2%} of the devices spent all {budget} pulses")
     _error(fit, target_S, error_S, window_S)
     _tolerance(fit, np.abs(error_S[accepted]))
-    shift, shift_error = float(error_S.mean()), float(error_S.std() / n**0.5)
-    if abs(shift) > max(3 * shift_error, 0.1 * float(error_S.std())) and not any(
-        part.field == "programming.table_S" for part in fit.parameters
-    ):
-        fit.notes.append(
-            f"write-verify: devices end {shift * 1e6:+.3g} +- {shift_error * 1e6:.2g} uS off their targets on average, "
-            "which a spread alone does not tell; hrat.characterise, or 500 devices at each target, give a table"
-        )
+    _offset(fit, error_S)
     return fit
 
 
-def _error(fit: VerifyFit, target_S: Floats, error_S: Floats, window_S: tuple[float, float]) -> None:
+def _offset(fit: Findings, error_S: Floats) -> None:
+    """Say where devices miss their targets on average, which a spread does not tell."""
+    mean, deviation = float(error_S.mean()), float(error_S.std())
+    mean_error = float(error_S.std() / len(error_S) ** 0.5)
+    has_table = any(parameter.field == "programming.table_S" for parameter in fit.parameters)
+    if abs(mean) > max(3 * mean_error, 0.1 * deviation) and not has_table:
+        fit.notes.append(
+            f"write-verify: devices end {mean * 1e6:+.3g} +- {mean_error * 1e6:.2g} uS off their targets on average, "
+            "which a spread alone does not tell; hrat.characterise, or 500 devices at each target, give a table"
+        )
+
+
+def _error(fit: Findings, target_S: Floats, error_S: Floats, window_S: tuple[float, float]) -> None:
+    """The distribution itself where there are devices enough for it, else its spread."""
     targets = np.unique(target_S)
     basis = f"write-verify, {len(error_S):,} devices"
     groups = [error_S[target_S == target] for target in targets] if len(targets) <= 512 else []
@@ -73,24 +68,21 @@ def _error(fit: VerifyFit, target_S: Floats, error_S: Floats, window_S: tuple[fl
             np.maximum(np.quantile(group, TABLE_PROBABILITIES) + target, 0.0)
             for group, target in zip(groups, targets, strict=True)
         ]
-        fit.parameters += [
-            Parameter("programming.table_targets_S", tuple(targets.tolist()), (0.0,) * len(targets), "S", basis),
-            Parameter("programming.table_S", tuple(tuple(row.tolist()) for row in rows), (), "S", basis),
-        ]
+        fit.add("programming.table_targets_S", tuple(targets.tolist()), (0.0,) * len(targets), "S", basis)
+        fit.add("programming.table_S", tuple(tuple(row.tolist()) for row in rows), (), "S", basis)
         return
-    found = fit_spreads([(target_S, error_S, np.zeros_like(error_S))], window_S, window_S[1])
-    if found is None:
+    polynomials = fit_spreads([(target_S, error_S, np.zeros_like(error_S))], window_S, window_S[1])
+    if polynomials is None:
         fit.poor.append("write-verify: all devices end on their targets; a spread cannot be fitted")
         return
-    if found[0].middle_error_S > 0.5 * found[0].middle_S:
+    (spread,) = polynomials
+    if spread.middle_error_S > 0.5 * spread.middle_S:
         fit.poor.append(
-            f"write-verify: the spread in the middle of the window is {found[0].middle_S * 1e6:.2g} +- "
-            f"{found[0].middle_error_S * 1e6:.2g} uS; more devices are needed"
+            f"write-verify: the spread in the middle of the window is {spread.middle_S * 1e6:.2g} +- "
+            f"{spread.middle_error_S * 1e6:.2g} uS; more devices are needed"
         )
-    fit.parameters += [
-        Parameter("programming.sigma_poly_S", found[0].coefficients_S, found[0].errors_S, "S", basis),
-        Parameter("programming.sigma_poly_ref_S", found[0].ref_S, 0.0, "S", "the upper end of the fitted window"),
-    ]
+    fit.add("programming.sigma_poly_S", spread.coefficients_S, spread.errors_S, "S", basis)
+    fit.add("programming.sigma_poly_ref_S", spread.ref_S, 0.0, "S", "the upper end of the fitted window")
 
 
 def _budget(pulses: Floats) -> int | None:
@@ -100,7 +92,7 @@ def _budget(pulses: Floats) -> int | None:
     return most if at_most >= 3 and at_most > 3 * max(before, 1) else None
 
 
-def _tolerance(fit: VerifyFit, size_S: Floats) -> None:
+def _tolerance(fit: Findings, size_S: Floats) -> None:
     """The accepted error, where the errors end in an edge."""
     if len(size_S) < FEWEST:
         return
@@ -111,6 +103,4 @@ def _tolerance(fit: VerifyFit, size_S: Floats) -> None:
         return
     # Errors just below the edge lie (1 - EDGE) largest / outer apart: so far the edge is beyond the largest one.
     gap = (1 - EDGE) * largest / outer
-    fit.parameters.append(
-        Parameter("programming.tolerance_S", largest + gap, gap, "S", f"write-verify, edge of {len(size_S):,} errors")
-    )
+    fit.add("programming.tolerance_S", largest + gap, gap, "S", f"write-verify, edge of {len(size_S):,} errors")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hrat.measurements.cleaning import Cleaning
-from hrat.measurements.statistics import Parameter
+from hrat.measurements.fit.findings import Parameter
+from hrat.measurements.read import Cleaning
 from hrat.spec import Device, HardwareSpec
 
 __all__ = ["DeviceFit", "MeasuredCurve", "MeasuredRetention", "SweepResiduals"]
@@ -22,18 +22,18 @@ class SweepResiduals:
     direction: str
     """`set` or `reset`."""
     rms_S: tuple[float, ...]
-    """Of each sweep, S."""
+    """Root mean square of data minus model for each sweep, S."""
     r_squared: tuple[float, ...]
-    """1 - sum of squares around the model over that around the sweep's mean; not a number for two points or fewer."""
+    """Coefficient of determination of each sweep; not a number for two points or fewer."""
 
     @property
     def median_rms_S(self) -> float:
-        """Of half of the sweeps the model is nearer, S."""
+        """Median over sweeps of the root-mean-square distance, S."""
         return float(np.median(self.rms_S))
 
     @property
     def median_r_squared(self) -> float:
-        """Not a number where all sweeps are too short."""
+        """Median over sweeps of R^2; not a number where all of them are too short."""
         known = [value for value in self.r_squared if value == value]
         return float(np.median(known)) if known else float("nan")
 
@@ -45,9 +45,9 @@ class MeasuredCurve:
     direction: str
     mean_S: tuple[float, ...]
     low_S: tuple[float, ...]
-    """A tenth of the sweeps lies below."""
+    """Tenth percentile over sweeps, S."""
     high_S: tuple[float, ...]
-    """A tenth lies above."""
+    """Ninetieth percentile over sweeps, S."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class DeviceFit:
     parameters: tuple[Parameter, ...]
     """What was fitted."""
     residuals: tuple[SweepResiduals, ...] = ()
-    """By direction; empty for `jump_table`, which has no curve to be off from, and without sweeps."""
+    """Residuals by direction; empty for `jump_table`, which has no curve to be off from, and without sweeps."""
     cleaning: tuple[Cleaning, ...] = ()
     """What was done to each file."""
     warnings: tuple[str, ...] = ()

@@ -13,28 +13,33 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
-from hrat.measurements.reading import Floats
+from hrat.measurements.read import Floats
 
 __all__ = ["SpreadPolynomial", "fit_spreads"]
 
 HIGHEST_ORDER = 4
+"""Highest power of the conductance."""
+
 FEWEST_PER_COEFFICIENT = 25
+"""Deviations that each coefficient needs."""
+
 ROUNDS = 4
+"""Rounds of fit and weights in turns."""
 
 
 @dataclass(frozen=True)
 class SpreadPolynomial:
-    """A fitted spread."""
+    """A fitted spread that depends on the state."""
 
     coefficients_S: tuple[float, ...]
     errors_S: tuple[float, ...]
     ref_S: float
     middle_S: float
-    """Its value in the middle of the window."""
+    """Value in the middle of the window, S."""
     middle_error_S: float
 
     def at(self, g_S: Floats) -> Floats:
-        """Its value, S."""
+        """Value at some conductances, S."""
         return np.asarray(np.polynomial.polynomial.polyval(g_S / self.ref_S, self.coefficients_S))
 
 
@@ -56,32 +61,58 @@ def fit_spreads(
     fewest = min(len(g_S) for g_S, _, _ in sets)
     highest = min(HIGHEST_ORDER, distinct - 1, max(fewest // FEWEST_PER_COEFFICIENT - 1, 0))
     for order in range(highest + 1):
-        found = [_fit(g_S, r_S, extra, order, window_S, ref_S) for g_S, r_S, extra in sets]
-        whole = [part for part in found if part is not None]
-        if len(whole) < len(sets):
+        fitted = [_fit(g_S, r_S, extra, order, window_S, ref_S) for g_S, r_S, extra in sets]
+        polynomials = [polynomial for polynomial in fitted if polynomial is not None]
+        if len(polynomials) < len(sets):
             continue
-        criterion = sum(_criterion(part, g_S, r_S, extra) for part, (g_S, r_S, extra) in zip(whole, sets, strict=True))
+        criterion = sum(_criterion(polynomial, *one) for polynomial, one in zip(polynomials, sets, strict=True))
         if best is None or criterion < best[0]:
-            best = criterion, whole
+            best = criterion, polynomials
     return None if best is None else best[1]
 
 
-def _criterion(found: SpreadPolynomial, g_S: Floats, r_S: Floats, extra: Floats) -> float:
-    variance = np.maximum(found.at(g_S), 1e-4 * found.ref_S * 1e-3) ** 2 + extra
-    return float((np.log(variance) + r_S**2 / variance).sum()) + len(found.coefficients_S) * math.log(len(g_S))
+def _criterion(polynomial: SpreadPolynomial, g_S: Floats, r_S: Floats, extra: Floats) -> float:
+    """Bayesian information criterion of a Gaussian with this spread."""
+    variance = np.maximum(polynomial.at(g_S), 1e-4 * polynomial.ref_S * 1e-3) ** 2 + extra
+    n_coefficients = len(polynomial.coefficients_S)
+    return float((np.log(variance) + r_S**2 / variance).sum()) + n_coefficients * math.log(len(g_S))
 
 
 def _fit(
     g_S: Floats, r_S: Floats, extra: Floats, order: int, window_S: tuple[float, float], ref_S: float
 ) -> SpreadPolynomial | None:
-    x = g_S / ref_S
+    """One polynomial; None where there is no spread, or where it falls to zero within the window."""
     level = float((r_S**2 - extra).mean())
     if level <= 0:
         return None
     unit = math.sqrt(level)
-    basis = np.vander(x, order + 1, increasing=True)
-    square, noise = (r_S / unit) ** 2, extra / level
-    coefficients = np.zeros(order + 1)
+    basis = np.vander(g_S / ref_S, order + 1, increasing=True)
+    coefficients, covariance = _coefficients(basis, (r_S / unit) ** 2, extra / level)
+    grid = np.linspace(*window_S, 200) / ref_S
+    if (np.vander(grid, order + 1, increasing=True) @ coefficients).min() <= 0:
+        return None
+    middle = np.vander(grid[100:101], order + 1, increasing=True)[0]
+    return SpreadPolynomial(
+        tuple(float(c) * unit for c in coefficients),
+        tuple(float(v) ** 0.5 * unit for v in np.maximum(np.diag(covariance), 0.0)),
+        ref_S,
+        float(middle @ coefficients) * unit,
+        float(max(middle @ covariance @ middle, 0.0)) ** 0.5 * unit,
+    )
+
+
+def _coefficients(basis: Floats, square: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Iteratively reweighted least squares for `square = (basis c)^2 + noise`.
+
+    Args:
+        basis: powers of the conductance, `(n, order + 1)`.
+        square: squared deviations, `(n,)`, of order one.
+        noise: their part that is other noise, `(n,)`.
+
+    Returns:
+        Coefficients and their covariance, robust to the distribution (sandwich estimator).
+    """
+    coefficients = np.zeros(basis.shape[1])
     coefficients[0] = 1.0
     for _ in range(ROUNDS):
         sigma = np.maximum(basis @ coefficients, 0.05)
@@ -98,15 +129,4 @@ def _fit(
             coefficients = -coefficients  # the squares do not know its sign
     jacobian, left = slopes(coefficients), residuals(coefficients)
     bread = np.linalg.pinv(jacobian.T @ jacobian)
-    covariance = bread @ ((jacobian * left[:, None] ** 2).T @ jacobian) @ bread
-    grid = np.linspace(*window_S, 200) / ref_S
-    if (np.vander(grid, order + 1, increasing=True) @ coefficients).min() <= 0:
-        return None
-    middle = np.vander(grid[100:101], order + 1, increasing=True)[0]
-    return SpreadPolynomial(
-        tuple(float(c) * unit for c in coefficients),
-        tuple(float(v) ** 0.5 * unit for v in np.maximum(np.diag(covariance), 0.0)),
-        ref_S,
-        float(middle @ coefficients) * unit,
-        float(max(middle @ covariance @ middle, 0.0)) ** 0.5 * unit,
-    )
+    return coefficients, bread @ ((jacobian * left[:, None] ** 2).T @ jacobian) @ bread
