@@ -8,8 +8,7 @@ from matplotlib.image import imread
 
 import hrat
 from hrat.errors import HratError
-from hrat.measurements import example_csv
-from hrat.measurements.example import EXAMPLES
+from hrat.measurements import EXAMPLES, example_csv
 from hrat.reports import device_figure, device_sentences
 from hrat.reports.device_curves import retention_spread_S, staircase
 from hrat.reports.device_words import siemens_text, time_text

@@ -76,8 +76,7 @@ def fit_csv(
     Every figure comes with its standard error. Rows that are no measurements are left out, and counted. A fit that
     is not to be trusted is refused with its reasons.
     """
-    from hrat.measurements import example_csv, fit_device
-    from hrat.measurements.example import EXAMPLES
+    from hrat.measurements import EXAMPLES, example_csv, fit_device
     from hrat.reports.drawing import figure_format
 
     if picture is not None:

@@ -14,7 +14,7 @@ import torch
 from hrat.errors import HratError
 from hrat.files import write_atomic
 from hrat.measurements.example import example_truth
-from hrat.measurements.reading import Floats
+from hrat.measurements.read import Floats
 from hrat.physics import aged_S, pulse_response, sigma_S
 from hrat.physics.pulses import varied_S
 from hrat.spec import HardwareSpec

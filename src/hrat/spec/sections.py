@@ -6,9 +6,8 @@ SI units, named in each field. The defaults are those of the preset `generic-4bi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -49,24 +48,6 @@ class Device(Part):
     """Restriction: word-line voltages are clamped to +-v_read_V."""
     read_noise_rel: NotNegative = 0.0
     """Standard deviation of one reading, relative to the conductance; met by programming schemes that verify."""
-
-    @classmethod
-    def from_measurements(cls, paths: Any, **options: Any) -> Any:
-        """Fit a device to a lab's CSV files: `hrat.fit_device`, under a name that is looked for here.
-
-        Args:
-            paths: one file or several.
-            options: those of `hrat.fit_device`.
-
-        Returns:
-            A `hrat.DeviceFit`: its `device` is the section, its `spec` the whole hardware, since pulses, retention and
-            programming come from the same files.
-
-        Raises:
-            DataError: a file that cannot be understood, or a fit that is not to be trusted.
-        """
-        # By name, when it is called: the spec stands below all other rooms and imports none of them.
-        return import_module("hrat.measurements").fit_device(paths, **options)
 
     @property
     def g_range_S(self) -> float:
