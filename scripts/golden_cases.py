@@ -47,7 +47,7 @@ def call(model: nn.Module, x: Any) -> Any:
 
 def deployed(deployment: hrat.Deployment) -> Items:
     """All that a deployment holds but its spec."""
-    return {"layers": deployment.layers, "graph": deployment.graph, "tensors": deployment.tensors}
+    return {"layers": deployment.layers, "graph": deployment.to_parts()[0]["graph"], "tensors": deployment.tensors}
 
 
 def programmed(chip: hrat.ProgrammedChip) -> Items:
