@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import hrat
 from hrat.simulation import Behavioural, Nodal, SolverError, Spice, simulate
@@ -143,9 +143,28 @@ def test_a_solver_that_cannot_be_set_up_is_a_value_too(chips: hrat.ProgrammedChi
 
 
 def test_the_layer_that_does_not_converge_is_named(chips: hrat.ProgrammedChip, data: TensorDataset) -> None:
-    wired = chips.with_array(limit_wires=True)
-    with pytest.raises(SolverError, match=r"layer 0: tile of \d+x4 devices with a curvature of 0.001 V: expected"):
-        simulate(wired, data, solver=Nodal(curvature_V=1e-3))
+    """Nothing but the law bounds currents without wires, and these are beyond float64."""
+    told = r"layer 0: tile of \d+x4 devices with a curvature of 1e-05 V: expected"
+    with pytest.raises(SolverError, match=told):
+        simulate(chips, data, solver=Nodal(curvature_V=1e-5))
+    result = simulate(chips, data, solver=Nodal(curvature_V=1e-5), throw=False)
+    assert list(result.failures) == [5, 6, 7]
+
+
+def test_wires_bound_the_currents_of_strongly_curved_devices(chips: hrat.ProgrammedChip, data: TensorDataset) -> None:
+    wired = chips[0].with_array(limit_wires=True)
+    result = simulate(wired, Subset(data, [0]), solver=Nodal(curvature_V=1e-3))
+    assert not result.failures
+    assert bool(result.value.isfinite().all())
+
+
+@pytest.mark.parametrize("curvature_V", [None, 0.1])
+def test_the_layer_whose_equations_have_no_solution_is_named(
+    chips: hrat.ProgrammedChip, data: TensorDataset, curvature_V: float | None
+) -> None:
+    broken = chips.with_array(limit_wires=True, r_word_ohm=1e308)
+    with pytest.raises(SolverError, match=r"layer 0: tile of \d+x4 devices: its equations .* and 1e\+308 ohm"):
+        simulate(broken, data, solver=Nodal(curvature_V=curvature_V))
 
 
 def test_all_chips_may_fail(chips: hrat.ProgrammedChip, data: TensorDataset) -> None:

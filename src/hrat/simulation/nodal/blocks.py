@@ -48,10 +48,23 @@ from torch import Tensor
 
 from hrat.simulation.nodal.wires import Wires
 
-__all__ = ["Join", "Layout", "Leaves", "Steps", "join", "make_leaves", "plan_steps"]
+__all__ = ["Join", "Layout", "Leaves", "Steps", "inverse", "join", "make_leaves", "plan_steps"]
 
 LEAF = 4
 """Smallest number of lines of either kind in a leaf of a large tile; a leaf has less than twice as many."""
+
+
+def inverse(matrices: Tensor) -> Tensor:
+    """The inverse of each matrix; NaN for one that has none in float64, whatever the machine's linear algebra does.
+
+    Mathematically all of a tile's matrices have one; where resistances differ by more than float64 can tell, rounding
+    leaves none. Whoever asks for currents or conductances looks for NaN.
+    """
+    inverses: Tensor
+    inverses, failed = torch.linalg.inv_ex(matrices)
+    if bool(failed.any()):
+        inverses = inverses.masked_fill((failed != 0)[..., None, None], torch.nan)
+    return inverses
 
 
 @dataclass(frozen=True)
@@ -174,7 +187,7 @@ def make_leaves(g_S: Tensor, wires: Wires, steps: Steps) -> Leaves:
     g_S = padded_S.view(-1, down, height, right, width).transpose(2, 3).flatten(-2).unsqueeze(-1)
     z_ohm = _wire_resistance(drop_ohm, rise_ohm)
     one = torch.eye(height * width, dtype=g_S.dtype, device=g_S.device)
-    s_S = torch.linalg.inv(one + g_S * z_ohm) * g_S.mT
+    s_S = inverse(one + g_S * z_ohm) * g_S.mT
     return Leaves(h=h_0 + flip * (d.mT @ (s_S @ d)), s_S=s_S, d=d, flip=flip)
 
 
@@ -260,15 +273,15 @@ def join(first: Tensor, second: Tensor, layout: Layout, *, turn: bool) -> tuple[
     _put(right, of_first, f_fo)
     _put(right, of_second, f_ff @ s_fo)
     one = torch.eye(outer, dtype=first.dtype, device=first.device)
-    inverse = torch.linalg.inv(one - f_ff @ s_ff)
-    a = inverse @ right
+    meeting = inverse(one - f_ff @ s_ff)
+    a = meeting @ right
     b = s_ff @ a
     _put(b, of_second, s_fo, add=True)
     whole = first.new_empty(*first.shape[:-2], size, size)
     for place, direct, through in ((of_first, f_oo, f_of @ b), (of_second, s_oo, s_of @ a)):
         _put(through, place, direct, add=True)
         _put(whole.mT, place, through.mT)
-    return whole, Join(a=a, b=b, inverse=inverse, f_ff=f_ff, s_ff=s_ff, f_of=f_of, s_of=s_of)
+    return whole, Join(a=a, b=b, inverse=meeting, f_ff=f_ff, s_ff=s_ff, f_of=f_of, s_of=s_of)
 
 
 def _split(h: Tensor, at: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

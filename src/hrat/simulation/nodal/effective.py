@@ -37,6 +37,7 @@ def effective_conductance(
 
     Raises:
         HratError: conductances that are negative or not finite, or a line that the tile does not have.
+        SolverError: resistances that float64 cannot tell apart.
     """
     tiles_S = as_tiles(g_S)
     words, bits = _lines(open_word_lines, g_S.shape[-2], "word"), _lines(open_bit_lines, g_S.shape[-1], "bit")

@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrat.simulation.nodal.blocks import Join, Layout, join, make_leaves, plan_steps
+from hrat.simulation.methods import SolverError
+from hrat.simulation.nodal.blocks import Join, Layout, inverse, join, make_leaves, plan_steps
 from hrat.simulation.nodal.wires import Wires
 
-__all__ = ["Edge", "Tree", "edge_of"]
+__all__ = ["Edge", "Tree", "edge_of", "require_numbers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +64,34 @@ def edge_of(g_S: Tensor, wires: Wires, *, undriven: Sequence[int] = ()) -> Edge:
         g_S: conductances of the devices.
         wires: those of every tile.
         undriven: word lines without the second source that `both_ends` gives to the others.
+
+    Raises:
+        SolverError: resistances that float64 cannot tell apart.
     """
     steps = plan_steps(*g_S.shape[-2:])
     h = make_leaves(g_S, wires, steps).h
     for before, after in pairwise(steps.layouts):
         h, _ = _joined(h, before, after)
-    return _Root(h[:, 0, 0], steps.layouts[-1], g_S, wires, undriven).edge()
+    edge = _Root(h[:, 0, 0], steps.layouts[-1], g_S, wires, undriven).edge()
+    for part_S in (edge.driver_S, edge.output_S, edge.ground_S):
+        require_numbers(part_S, g_S, wires)
+    return edge
+
+
+def require_numbers(solution: Tensor, g_S: Tensor, wires: Wires) -> Tensor:
+    """What was found for tiles `(tiles, rows, cols)`, S, if it is finite.
+
+    Raises:
+        SolverError: it is not.
+    """
+    if bool(torch.isfinite(solution).all()):
+        return solution
+    ohm = max(wires.word_ohm, wires.bit_ohm, wires.driver_ohm, wires.sense_ohm)
+    raise SolverError(
+        f"tile of {g_S.shape[-2]}x{g_S.shape[-1]} devices: its equations have no solution in float64; expected wires "
+        f"and devices whose resistances differ by less than about 1e12, got up to {float(g_S.max()):.3g} S and "
+        f"{ohm:.3g} ohm"
+    )
 
 
 class Tree:
@@ -203,7 +226,7 @@ class _Root:
         one = torch.eye(rows, dtype=self._h.dtype, device=self._h.device)
         # Lines without a second source are taken out of the equations, and what enters them is zero.
         coupled_ohm = torch.where(driven & driven.unsqueeze(-1), inside_ohm + far_end_ohm * one, one)
-        far_S: Tensor = torch.linalg.inv(coupled_ohm) * driven
+        far_S: Tensor = inverse(coupled_ohm) * driven
         return far_S
 
     def edge(self) -> Edge:

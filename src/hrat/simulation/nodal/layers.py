@@ -24,6 +24,7 @@ from hrat.artifacts import ProgrammedChip
 from hrat.encoding import Tile
 from hrat.encoding.wires import join_pair, split_pair
 from hrat.errors import HratError
+from hrat.simulation.methods import SolverError
 from hrat.simulation.nodal.effective import effective_conductance
 from hrat.simulation.nodal.wires import Wires
 
@@ -49,6 +50,7 @@ def layer_conductances(
 
     Raises:
         HratError: the chip has no such layer.
+        SolverError: a tile whose resistances float64 cannot tell apart.
     """
     if layer not in chip.layers:
         raise HratError(f"the chip has no layer {layer!r}; it has {', '.join(chip.layers)}")
@@ -61,7 +63,10 @@ def layer_conductances(
     eff_pos_S, eff_neg_S = torch.empty_like(pos_S), torch.empty_like(neg_S)
     for chips, tiles in _portions(chip.deployment.tiles(layer), chip.n_chips):
         pairs = [torch.stack([g_S[chips, *tile.index] for tile in tiles]) for g_S in (pos_S, neg_S)]
-        eff_S = effective_conductance(join_pair(*pairs, dual_rail=dual_rail), wires)
+        try:
+            eff_S = effective_conductance(join_pair(*pairs, dual_rail=dual_rail), wires)
+        except SolverError as error:
+            raise SolverError(f"layer {layer}: {error}") from error
         for tile, eff_tile_S in zip(tiles, eff_S, strict=True):
             place = (chips, *tile.index)
             eff_pos_S[place], eff_neg_S[place] = split_pair(eff_tile_S, dual_rail=dual_rail)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from hrat.errors import HratError
 from hrat.simulation.methods import SolverError
-from hrat.simulation.nodal.curved import CurvedCircuit, Operation
+from hrat.simulation.nodal.curved import CurvedCircuit
 from hrat.simulation.nodal.effective import as_tiles, effective_conductance
-from hrat.simulation.nodal.grid import Tree
+from hrat.simulation.nodal.grid import Tree, require_numbers
 from hrat.simulation.nodal.losses import NodeVoltages, node_voltages
 from hrat.simulation.nodal.wires import Wires
 
@@ -33,7 +33,8 @@ class TileSolution:
     residual: float
     """Largest error of a device current over the largest current of the same input; 0 for ohmic devices."""
     converged: bool
-    """Whether the residual of every input is within the tolerance; if not, the currents are the best there are."""
+    """Whether the residual of every input is within the tolerance, or within what rounding leaves where that is more;
+    if not, the currents are the best there are."""
 
 
 class TileSolver:
@@ -63,6 +64,7 @@ class TileSolver:
 
         Raises:
             HratError: conductances that are negative or not finite, or a curvature that is not positive.
+            SolverError: ohmic devices and wires whose resistances float64 cannot tell apart.
         """
         if curvature_V is not None and not curvature_V > 0:
             raise HratError(
@@ -88,7 +90,8 @@ class TileSolver:
             `(..., batch, cols)`, A.
 
         Raises:
-            SolverError: Newton's method did not converge for some input.
+            SolverError: Newton's method did not converge for some input, or float64 cannot tell the tile's resistances
+                apart.
         """
         return self.solve(v_V, throw=True).currents_A
 
@@ -100,32 +103,26 @@ class TileSolver:
             throw: whether to raise where Newton's method does not converge.
 
         Raises:
-            SolverError: it did not, and `throw` is set.
+            SolverError: it did not, and `throw` is set; or float64 cannot tell the tile's resistances apart.
         """
         sources_V = self._sources(v_V)
         if self._curvature_V is None:
             currents_A = sources_V.mT @ self._effective_S
             return TileSolution(currents_A=self._outside(currents_A), iterations=0, residual=0.0, converged=True)
-        circuit = CurvedCircuit(self._tiles_S, self._wires, self._curvature_V)
         parts, found = [], []
         for some_V in self._in_parts(sources_V):
-            operation = self._operation(circuit, some_V)
-            parts.append(circuit.currents_A(operation.device_V).sum(1).mT)
-            found.append(operation)
-        residual = max(float(operation.residual.nan_to_num(nan=torch.inf).max()) for operation in found)
-        solution = TileSolution(
+            solution = self._solved(some_V)
+            parts.append(solution.currents_A.sum(1).mT)
+            found.append(solution)
+        whole = TileSolution(
             currents_A=self._outside(torch.cat(parts, dim=1)),
-            iterations=max(operation.iterations for operation in found),
-            residual=residual,
-            converged=residual <= self._tolerance,
+            iterations=max(solution.iterations for solution in found),
+            residual=max(solution.residual for solution in found),
+            converged=all(solution.converged for solution in found),
         )
-        if throw and not solution.converged:
-            raise SolverError(
-                f"tile of {self._shape[-2]}x{self._shape[-1]} devices with a curvature of {self._curvature_V:g} V: "
-                f"expected a residual within {self._tolerance:g}, got {residual:.3g} after {solution.iterations} "
-                "steps; smaller input voltages, a larger curvature_V or more max_iterations may help"
-            )
-        return solution
+        if throw:
+            self._refuse_unsolved(whole)
+        return whole
 
     def node_voltages(self, v_V: Tensor) -> NodeVoltages:
         """Voltages at both ends of each device.
@@ -135,26 +132,48 @@ class TileSolver:
 
         Returns:
             Voltages `(..., batch, rows, cols)`, V.
+
+        Raises:
+            SolverError: Newton's method did not converge for some input, or float64 cannot tell the tile's resistances
+                apart.
         """
         sources_V = self._sources(v_V)
         inside = []
         for some_V in self._in_parts(sources_V):
-            currents_A = self._device_currents(some_V)
-            inside.append(node_voltages(some_V, currents_A, self._wires))
+            solution = self._solved(some_V)
+            self._refuse_unsolved(solution)
+            inside.append(node_voltages(some_V, solution.currents_A, self._wires))
         word_V, bit_V = (
             self._outside(torch.cat([getattr(part, name) for part in inside], dim=-1).movedim(-1, 1))
             for name in ("word_V", "bit_V")
         )
         return NodeVoltages(word_V=word_V, bit_V=bit_V)
 
-    def _device_currents(self, sources_V: Tensor) -> Tensor:
+    def _solved(self, sources_V: Tensor) -> TileSolution:
+        """The same with the current of each device, `(tiles, rows, cols, batch)`."""
         if self._curvature_V is None:
-            return self._tree.device_currents(sources_V, sources_V.new_zeros(*self._tiles_S.shape, sources_V.shape[-1]))
+            nothing_V = sources_V.new_zeros(*self._tiles_S.shape, sources_V.shape[-1])
+            currents_A = require_numbers(self._tree.device_currents(sources_V, nothing_V), self._tiles_S, self._wires)
+            return TileSolution(currents_A=currents_A, iterations=0, residual=0.0, converged=True)
         circuit = CurvedCircuit(self._tiles_S, self._wires, self._curvature_V)
-        return circuit.currents_A(self._operation(circuit, sources_V).device_V)
+        operation, steps, converged = circuit.solve(
+            self._tree, sources_V, tolerance=self._tolerance, max_iterations=self._max_iterations
+        )
+        return TileSolution(
+            currents_A=operation.currents_A,
+            iterations=int(steps.max()),
+            residual=float(operation.residual.nan_to_num(nan=torch.inf).max()),
+            converged=bool(converged.all()),
+        )
 
-    def _operation(self, circuit: CurvedCircuit, sources_V: Tensor) -> Operation:
-        return circuit.solve(self._tree, sources_V, tolerance=self._tolerance, max_iterations=self._max_iterations)
+    def _refuse_unsolved(self, solution: TileSolution) -> None:
+        if not solution.converged:
+            raise SolverError(
+                f"tile of {self._shape[-2]}x{self._shape[-1]} devices with a curvature of {self._curvature_V:g} V: "
+                f"expected a residual within {self._tolerance:g}, got {solution.residual:.3g} after "
+                f"{solution.iterations} steps; smaller input voltages, a larger curvature_V or more max_iterations "
+                "may help"
+            )
 
     def _sources(self, v_V: Tensor) -> Tensor:
         """`(..., batch, rows)` -> `(tiles, rows, batch)`."""
