@@ -18,11 +18,15 @@ from hrat.measurements.statistics import Parameter, rounded
 from hrat.measurements.sweep_fit import SweepFit, fit_sweeps
 from hrat.measurements.sweeps import Readings, readings_in_order
 from hrat.measurements.verify_fit import fit_verify
+from hrat.names import one_line
 from hrat.spec import HardwareSpec, load_spec
 
 __all__ = ["ModelName", "fit_device"]
 
 ModelName = Literal["auto", "soft_bounds", "linear_step", "jump_table"]
+
+FILES_NAMED = 20
+"""Files that a source or a description names."""
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -74,7 +78,7 @@ def fit_device(
         )
     if progress is not None:
         progress("fitting", 1.0)
-    return fitted.result(name or files[0].stem, [path.name for path in files])
+    return fitted.result(name or one_line(files[0].stem), [one_line(path.name) for path in files])
 
 
 class _Records:
@@ -94,10 +98,10 @@ class _Records:
             columns, report = cleaned(table)
             records.reports.append(report)
             g_S = columns["achieved" if report.kind == "write-verify" else "conductance"]
-            medians_S[path.name] = float(np.median(g_S[:: max(len(g_S) // 100_000, 1)]))
+            medians_S[report.file] = float(np.median(g_S[:: max(len(g_S) // 100_000, 1)]))
             if report.kind == "pulse sweep":
                 if progress is not None:
-                    progress(f"putting {path.name} in order", 0.0)
+                    progress(f"putting {report.file} in order", 0.0)
                 records.sweeps.append(readings_in_order(columns, report))
             else:
                 (records.retention if report.kind == "retention" else records.verify).append(columns)
@@ -167,7 +171,7 @@ class _Fitted:
 
     def result(self, name: str, files: list[str]) -> DeviceFit:
         """The spec with everything in it that was found, and where it came from."""
-        given = ", ".join(files)
+        given = _listed(files)
         changes: dict[str, Any] = {}
         sources: dict[str, str] = {}
         for part in self.parameters:
@@ -206,7 +210,7 @@ class _Fitted:
         """The files that tell of a field."""
         section = field.partition(".")[0]
         kind = {"retention": "retention", "programming": "write-verify"}.get(section, "pulse sweep")
-        return ", ".join(report.file for report in self.reports if report.kind == kind) or given
+        return _listed([report.file for report in self.reports if report.kind == kind]) or given
 
     def _retired_base(self, changes: dict[str, Any]) -> dict[str, Any]:
         """What of the base must give way: its retention where one was measured, its states where the window moved."""
@@ -220,6 +224,11 @@ class _Fitted:
             retired["device.weight_bits"] = 4
             self.warnings.append("the base's list of states belongs to another window; 16 even states stand in for it")
         return retired
+
+
+def _listed(files: list[str]) -> str:
+    more = len(files) - FILES_NAMED
+    return ", ".join(files[:FILES_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _rounded(value: Any) -> Any:

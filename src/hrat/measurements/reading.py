@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hrat.errors import DataError
 from hrat.measurements.columns import Column, RecordKind, recognised, record_kind
+from hrat.names import one_line
 
 __all__ = ["Floats", "Progress", "RawTable", "read_table"]
 
@@ -78,7 +79,7 @@ def read_table(path: str | os.PathLike[str], progress: Progress | None = None) -
     with path.open("rb") as binary, io.TextIOWrapper(binary, encoding, "replace") as text:
         header_line = _header_line(text, where)
         delimiter = next((sign for sign in DELIMITERS if sign in header_line), ",")
-        header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=delimiter))]
+        header = _header(header_line, delimiter, where)
         columns, unused = recognised(header, where)
         kind = record_kind(columns, unused, where)
         used = [column for column in columns if column.role in (*kind.needed, *kind.optional)]
@@ -160,6 +161,14 @@ def _header_line(text: TextIO, where: str) -> str:
     raise DataError(f"{where}: the file has no header; expected one that names columns and units")
 
 
+def _header(line: str, delimiter: str, where: str) -> list[str]:
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{where}: the header cannot be read as CSV ({error}); expected the names of columns") from None
+    return [one_line(cell.strip()) for cell in cells]
+
+
 def _is_number(cell: str) -> bool:
     try:
         float(cell)
@@ -227,7 +236,7 @@ class _Blocks:
 
     def _slow(self, block: str) -> Floats:
         rows = []
-        for cells in csv.reader(block.splitlines(), delimiter=self.delimiter, quoting=_quoting(block)):
+        for cells in _rows(block, self.delimiter):
             if not any(cell.strip() for cell in cells) or cells[0].startswith("#"):
                 continue
             whole = len(cells) == self.n_cells
@@ -242,6 +251,18 @@ class _Blocks:
             return float(text)
         except ValueError:
             return NOT_A_NUMBER
+
+
+def _rows(block: str, delimiter: str) -> Iterator[list[str]]:
+    """The cells of each line; a line that is none (a cell of a megabyte) counts as one that is off."""
+    rows = csv.reader(block.splitlines(), delimiter=delimiter, quoting=_quoting(block))
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield ["no CSV"]
 
 
 def _quoting(block: str) -> Literal[0, 3]:
