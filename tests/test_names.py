@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrat.names import check_name, check_text, one_line
+from hrat.names import check_name, check_text, one_line, plain_text
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=300)  # lone surrogates and NUL too
 HARMFUL = [
@@ -61,6 +61,15 @@ def test_any_text_becomes_one_printable_line(text, limit):
     assert len(line.splitlines()) <= 1
     line.encode("utf-8")  # no lone surrogate is left
     assert one_line(line, limit) == line
+
+
+@given(ANY)
+def test_any_text_becomes_printable_lines(text):
+    plain = plain_text(text)
+    plain.encode("utf-8")
+    assert all(line == one_line(line, None) for line in plain.replace("\t", "").split("\n"))
+    assert plain.count("\n") == text.count("\n")
+    assert plain_text(plain) == plain
 
 
 @given(ANY)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["check_name", "check_text", "one_line", "printable"]
+__all__ = ["check_name", "check_text", "one_line", "plain_text", "printable"]
 
 MOST_NAME_CHARACTERS = 200
 MOST_TEXT_CHARACTERS = 10_000
@@ -26,17 +26,25 @@ def printable(char: str) -> bool:
     return char.isprintable() or unicodedata.category(char) == "Zs"
 
 
-def one_line(text: str, limit: int = MOST_NAME_CHARACTERS) -> str:
+def one_line(text: str, limit: int | None = MOST_NAME_CHARACTERS) -> str:
     r"""Any text as one printable line: what is not printable as an escape such as `\x0a` or `\u2028`.
 
     Args:
         text: of anybody.
-        limit: most characters of the line; a longer one ends in `...`.
+        limit: most characters of the line; a longer one ends in `...`. None for any number.
     """
-    line = text[: limit + 1]  # no escape is shorter than what it stands for
+    line = text if limit is None else text[: limit + 1]  # no escape is shorter than what it stands for
     if not line.isprintable():
         line = "".join(char if printable(char) else _escape(char) for char in line)
-    return line if len(line) <= limit else line[: max(limit - 3, 0)] + "..."
+    return line if limit is None or len(line) <= limit else line[: max(limit - 3, 0)] + "..."
+
+
+def plain_text(text: str) -> str:
+    """Any text as printable lines: line breaks and tabs stay, what else is not printable becomes an escape."""
+    if text.isprintable():
+        return text
+    lines = text.replace("\r\n", "\n")
+    return "".join(char if printable(char) or char in "\n\t" else _escape(char) for char in lines)
 
 
 def check_name(

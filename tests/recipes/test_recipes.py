@@ -120,6 +120,11 @@ def test_bad_recipes_say_what_is_wrong(tmp_path: Path) -> None:
         ),
         ('network = "fc4"\ndata = "mnist5k"\nbatch_size = 1', "batch_size >= 2"),
         ("network = ", "not valid TOML"),
+        ('name = """a\n.control"""\nnetwork = "fc4"\ndata = "mnist5k"', "the name of a recipe: expected a name"),
+        (
+            'description = "a\\u001b[2J"\nnetwork = "fc4"\ndata = "mnist5k"',
+            "recipe 'mine': description: expected up to",
+        ),
     ]:
         path.write_text(text)
         with pytest.raises(RecipeError, match=message):

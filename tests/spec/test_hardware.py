@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,3 +168,44 @@ def test_figures_without_effect_are_odd() -> None:
     waits = load_spec("wan2022", scheme="write_verify", passes=3)
     assert any("nothing relaxes between the passes" in warning for warning in waits.warnings())
     assert not any("passes" in warning for warning in waits.replace(limit_retention=True).warnings())
+
+
+HARMFUL = "x\n.control\nshell touch /tmp/here\n.endc"
+
+
+@pytest.mark.parametrize("sign", ["\n", "\r", "\0", "\x1b", "\u2028", "\u202e", "\ud800"])
+def test_a_name_or_text_that_does_not_show_is_refused(sign: str) -> None:
+    text = f"a{sign}b"
+    with pytest.raises(SpecError, match=r"name: expected a name of 1 to 200 printable characters on one line, got the"):
+        HardwareSpec(name=text)
+    with pytest.raises(SpecError, match=r"device\.name: expected a name"):
+        Device(name=text)
+    if sign in "\n\r":
+        HardwareSpec(description=text, sources={"device.g_min_S": text})
+        return
+    with pytest.raises(SpecError, match="description: expected up to 10,000 printable characters"):
+        HardwareSpec(description=text)
+    with pytest.raises(SpecError, match=r"sources\.device\.g_min_S: expected up to"):
+        HardwareSpec(sources={"device.g_min_S": text})
+
+
+@pytest.mark.parametrize("name", ["", "  ", "n" * 201])
+def test_a_name_has_some_characters_and_not_too_many(name: str) -> None:
+    with pytest.raises(SpecError, match="name: expected a name of 1 to 200"):
+        HardwareSpec().replace(name=name)
+
+
+def test_a_name_with_a_line_break_in_a_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text(f'name = """{HARMFUL}"""\n', encoding="utf-8")
+    with pytest.raises(SpecError, match="name: expected a name"):
+        load_spec(path)
+    with pytest.raises(SpecError) as refusal:
+        HardwareSpec.from_dict({"\x1b[2Jname": 1, "device": {"g_min_S": "\x1b[2J"}})
+    assert "\x1b" not in str(refusal.value)
+
+
+def test_a_file_with_an_odd_name_lends_it_as_far_as_it_shows(tmp_path: Path) -> None:
+    path = tmp_path / "a\nb.toml"
+    path.write_text("[device]\nweight_bits = 3\n", encoding="utf-8")
+    assert load_spec(path).name == "a\\x0ab"

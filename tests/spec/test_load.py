@@ -24,7 +24,9 @@ from hrat.spec import (
 )
 from hrat.spec.sections import SECTIONS
 
-words = st.text(max_size=20) | st.just("none")
+shown = st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp"))
+names = st.text(shown, min_size=1, max_size=20).filter(str.strip) | st.just("none")
+words = st.text(shown | st.sampled_from("\n\t"), max_size=20) | st.just("none")
 positive = st.floats(1e-9, 1.0)
 bits = st.none() | st.integers(2, 16)
 
@@ -35,7 +37,7 @@ def devices(draw: st.DrawFn) -> Device:
     levels = draw(st.sampled_from([None, tuple(values)]))
     weight_bits = None if levels else draw(st.none() | st.integers(1, 8))
     return Device(
-        name=draw(words),
+        name=draw(names),
         g_min_S=values[0],
         g_max_S=values[-1],
         weight_bits=weight_bits,
@@ -74,7 +76,7 @@ def peripheries(draw: st.DrawFn) -> Periphery:
 
 specs = st.builds(
     HardwareSpec,
-    name=words,
+    name=names,
     description=words,
     device=devices(),
     array=st.builds(Array, rows=st.integers(1, 4096), cols=st.integers(1, 4096)),

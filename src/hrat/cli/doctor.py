@@ -48,12 +48,14 @@ def doctor() -> None:
     from rich import box
     from rich.table import Table
 
+    from hrat.reports.words import safe_markup
+
     findings = list(_findings())
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("what", "", "found"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
-        table.add_row(finding.what, SIGN[finding.state], finding.found)
+        table.add_row(safe_markup(finding.what), SIGN[finding.state], safe_markup(finding.found))
     show(table)
     for finding in findings:
         if finding.remedy:

@@ -122,5 +122,5 @@ def _grid(facts: dict[str, Any]) -> Table:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column()
     for name, value in facts.items():
-        grid.add_row(name, safe_markup(str(value)))
+        grid.add_row(safe_markup(name), safe_markup(str(value)))
     return grid

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from hrat.cli.output import finish, start, tell
 from hrat.errors import HratError
+from hrat.names import plain_text
 
 __all__ = ["GROUPS", "GROUP_OF", "UNSOLVED", "Verbs", "explain"]
 
@@ -68,9 +69,9 @@ class Verbs(TyperGroup):
             tell(error=explain(error))
             finish()
             if ctx.params.get("debug"):
-                typer.echo(traceback.format_exc(), err=True)
+                typer.echo(plain_text(traceback.format_exc()), err=True)
             typer.secho("hrat: error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
-            typer.echo(explain(error), err=True)
+            typer.echo(plain_text(explain(error)), err=True)
             raise typer.Exit(MISTAKE) from error
 
 

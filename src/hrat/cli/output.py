@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from hrat.names import plain_text
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -51,7 +53,7 @@ def examples(*commands: str) -> str:
 def say(text: str, *, nl: bool = True) -> None:
     """Print a result in words; with JSON it stands in `said`."""
     if _Told.data is None:
-        typer.echo(text, nl=nl)
+        typer.echo(plain_text(text), nl=nl)
     else:
         _Told.data.setdefault("said", []).append(text)
 
@@ -66,7 +68,7 @@ def show(table: RenderableType) -> None:
 
     from hrat.cli.narrow import fitted
 
-    console = Console()
+    console = Console(emoji=False)
     for part in fitted(table, console):
         console.print(part)
 
@@ -75,7 +77,7 @@ def wrote(paths: Iterable[Path]) -> None:
     """Say which files were written."""
     for path in paths:
         if _Told.data is None:
-            typer.echo(f"wrote {path}")
+            typer.echo(plain_text(f"wrote {path}"))
         else:
             _Told.data.setdefault("wrote", []).append(str(path))
 
@@ -84,7 +86,7 @@ def next_step(*words: object) -> None:
     """Say how to go on, in words that a shell takes as they are."""
     command = shlex.join(str(word) for word in words)
     if _Told.data is None:
-        typer.echo(f"next: {command}")
+        typer.echo(plain_text(f"next: {command}"))
     else:
         _Told.data["next"] = command
 
@@ -100,4 +102,4 @@ def warn(text: str) -> None:
     if _Told.data is not None:
         _Told.data.setdefault("warnings", []).append(text)
     typer.secho("warning: ", fg=typer.colors.YELLOW, nl=False, err=True)
-    typer.echo(text, err=True)
+    typer.echo(plain_text(text), err=True)

@@ -6,7 +6,10 @@ import io
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from hrat.names import plain_text
 
 __all__ = ["ConversionReport", "IslandRow", "LayerRow"]
 
@@ -88,7 +91,7 @@ class ConversionReport:
         for row in self.layers:
             size = f"{row.rows} x {row.cols}" + (f" ({row.groups} groups)" if row.groups > 1 else "")
             layers.add_row(
-                row.name + (f" ({row.calls} calls)" if row.calls > 1 else ""),
+                escape(plain_text(row.name)) + (f" ({row.calls} calls)" if row.calls > 1 else ""),
                 row.kind,
                 size,
                 str(row.tiles) + (f", ADCs of {row.tile_adc_bits}" if row.tile_adc_bits else ""),
@@ -107,14 +110,15 @@ class ConversionReport:
             alike.setdefault(kind, []).append(island.node)
         for (operation, why, *bits), nodes in alike.items():
             texts = [str(b) if b is not None else "-" for b in bits]
-            islands.add_row(operation, why, *texts, str(len(nodes)), ", ".join(nodes))
+            cells = [operation, why, *texts, str(len(nodes)), ", ".join(nodes)]
+            islands.add_row(*(escape(plain_text(cell)) for cell in cells))
         out = io.StringIO()
-        console = Console(file=out, width=120, force_terminal=False)
+        console = Console(file=out, width=120, force_terminal=False, emoji=False)
         console.print(layers)
         if self.islands:
             console.print(islands)
         for note in self.notes:
-            console.print(f"note: {note}", highlight=False, markup=False)
+            console.print(plain_text(f"note: {note}"), highlight=False, markup=False)
         console.print(
             f"{len(self.layers)} layers, {sum(row.tiles for row in self.layers)} tiles, {self.devices:,} memristors, "
             f"{len(self.scales)} learned scales",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from hrat.errors import HratError
+from hrat.names import check_name, check_text, one_line
 from hrat.recipes.networks import NETWORKS
 from hrat.training import FitOptions
 from hrat.training.data import AUGMENTATIONS, DATASET_NAMES
@@ -59,11 +60,13 @@ class Recipe:
         return dataclasses.replace(self, fit=self.fit.replace(**options), batch_size=batch_size, gpu={})
 
     def __post_init__(self) -> None:
-        """Refuse names that do not exist.
+        """Refuse names that do not exist, or are none.
 
         Raises:
             RecipeError: unknown network, data set or augmentation, or a number that makes no sense.
         """
+        check_name(self.name, "the name of a recipe", error=RecipeError)
+        check_text(self.description, f"recipe '{self.name}': description", error=RecipeError)
         if self.network not in NETWORKS:
             raise RecipeError(
                 f"recipe '{self.name}': unknown network '{self.network}'; expected one of {', '.join(NETWORKS)}"
@@ -100,7 +103,7 @@ class Recipe:
         for key in data:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
-                raise RecipeError(f"unknown key '{key}' in a recipe" + (f"; did you mean '{near[0]}'?" if near else ""))
+                raise RecipeError(f"unknown key {key!r} in a recipe" + (f"; did you mean '{near[0]}'?" if near else ""))
         missing = [key for key in ("name", "network", "data") if key not in data]
         if missing:
             raise RecipeError(f"a recipe lacks {', '.join(missing)}")
@@ -136,4 +139,4 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{name} is not valid TOML: {error}") from error
-    return Recipe.from_dict({"name": Path(str(name)).stem, **data})
+    return Recipe.from_dict({"name": one_line(Path(str(name)).stem), **data})

@@ -41,7 +41,7 @@ def _costs(budget: RestrictionBudget) -> Table:
     )
     for row in budget.rows:
         table.add_row(
-            row.name,
+            safe_markup(row.name),
             _points(row.alone, row.alone_error),
             _points(row.removed, row.removed_error),
             f"{row.rms_alone:.1%}",
@@ -75,7 +75,7 @@ def _layers(budget: RestrictionBudget) -> Table:
             f"{layer.input_peak_V:.3g} ({layer.input_clamped:.1%})",
             f"{layer.output_peak_V:.3g} ({layer.output_clamped:.1%})",
             f"{total:.1f}" if math.isfinite(total) else "inf",
-            min(alone, key=lambda name: alone[name], default="-"),
+            safe_markup(min(alone, key=lambda name: alone[name], default="-")),
             f"{layer.states_used}, {layer.states_bits:.1f} bit",
             f"{layer.weights_at_edge:.1%}",
             f"{layer.bias_codes_used}" if layer.bias_codes_used else "-",

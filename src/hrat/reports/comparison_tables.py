@@ -6,6 +6,7 @@ from rich import box
 from rich.table import Table
 
 from hrat.artifacts import Comparison, ComparisonRow
+from hrat.names import one_line
 from hrat.reports.words import count, duration, percent, points, safe_markup
 
 __all__ = ["comparison_markdown", "comparison_table"]
@@ -40,14 +41,14 @@ def comparison_table(comparison: Comparison) -> Table:
 def comparison_markdown(comparison: Comparison) -> str:
     """The same table in Markdown, with what the figures mean below it."""
     lines = [
-        f"## {_title(comparison)}",
+        f"## {one_line(_title(comparison), None)}",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|---|" + "---:|" * (len(COLUMNS) - 1),
     ]
     for row in comparison.rows:
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in _cells(comparison, row)) + " |")
-    return "\n".join([*lines, "", _caption(comparison), ""])
+        lines.append("| " + " | ".join(one_line(cell).replace("|", r"\|") for cell in _cells(comparison, row)) + " |")
+    return "\n".join([*lines, "", one_line(_caption(comparison), None), ""])
 
 
 def _cells(comparison: Comparison, row: ComparisonRow) -> list[str]:

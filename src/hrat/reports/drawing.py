@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrat.errors import HratError
 from hrat.files import atomic_path
+from hrat.names import plain_text
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 __all__ = [
     "BLUE",
@@ -21,6 +26,7 @@ __all__ = [
     "US",
     "VERMILION",
     "figure_format",
+    "make_plain",
     "new_figure",
     "plain_frame",
     "save_figure",
@@ -68,7 +74,7 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write the picture whole or not at all.
+    """Write the picture whole or not at all, its words as they are: no name in it is taken for a formula.
 
     Raises:
         HratError: a suffix that stands for no picture.
@@ -77,8 +83,45 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     chosen = figure_format(path)
     from matplotlib import rc_context
 
+    make_plain(figure)
+
     # Neither a date nor random names inside: the same result gives the same file.
     metadata = {"png": {"Software": "hrat"}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[chosen]
     with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "hrat"}):
         figure.savefig(temporary, format=chosen, metadata=metadata)
     return Path(path)
+
+
+def make_plain(figure: Figure) -> None:
+    """Show the words of a figure as they are, in every format; hrat writes no formulas into its pictures.
+
+    Matplotlib takes what stands between two `$` for TeX and fails where it is none, and no format can hold half a
+    surrogate pair. Numbers at ticks are left to matplotlib, whose powers of ten are formulas.
+    """
+    for text in _texts(figure):
+        text.set_parse_math(False)
+        text.set_text(plain_text(text.get_text()))
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            _plain_ticks(axis)
+
+
+def _texts(artist: Artist) -> Iterator[Text]:
+    """All words in it but those at ticks, which an axis makes anew for each drawing."""
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+
+    if isinstance(artist, Text):
+        yield artist
+    for part in [artist.label] if isinstance(artist, Axis) else artist.get_children():
+        yield from _texts(part)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    given = axis.get_major_formatter()
+    if isinstance(given, FixedFormatter | FuncFormatter):  # words, or numbers in hrat's own writing
+        axis.set_major_formatter(
+            FuncFormatter(lambda value, place: plain_text(given(value, place)).replace("$", r"\$"))
+        )

@@ -24,7 +24,7 @@ def sides_table(found: Sides) -> Group:
     """Figures, facts, fields of the specs and costs of the restrictions, as far as they differ."""
     parts: list[Any] = []
     for table in _tables(found):
-        shown = Table(box=box.SIMPLE_HEAD, title=table.caption, title_justify="left", padding=(0, 1, 0, 0))
+        shown = Table(box=box.SIMPLE_HEAD, title=safe_markup(table.caption), title_justify="left", padding=(0, 1, 0, 0))
         for number, heading in enumerate(table.headings):
             shown.add_column(safe_markup(heading), justify="right" if number else "left", overflow="fold")
         for row in table.rows:

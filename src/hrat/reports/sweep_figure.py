@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrat.artifacts import SweepTable
-from hrat.reports.drawing import BLUE, GREY, INK, LINE, VERMILION, new_figure, plain_frame, save_figure
+from hrat.reports.drawing import BLUE, GREY, INK, LINE, VERMILION, make_plain, new_figure, plain_frame, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,6 +167,7 @@ def _course_and_slices(table: SweepTable, names: Sequence[str]) -> Figure:
         axis.set_ylabel("accuracy, %", fontsize=8)
     for axis in axes[panels:]:
         axis.set_visible(False)
+    make_plain(figure)  # before anything asks how large its words are
     figure.tight_layout(rect=(0, 0, 1, 0.95))
     return figure
 

@@ -26,21 +26,21 @@ def _depths(verification: Verification) -> Table:
         table.add_column(heading, justify="right")
     for depth in verification.depths:
         if depth.failure is not None:
-            table.add_row(depth.name, "[red]failed[/]")  # why, is said below
+            table.add_row(safe_markup(depth.name), "[red]failed[/]")  # why, is said below
             continue
         shares = ["-" if share is None else percent(share) for share in (depth.accuracy, depth.agreement)]
-        table.add_row(depth.name, *shares, duration(depth.seconds))
+        table.add_row(safe_markup(depth.name), *shares, duration(depth.seconds))
     return table
 
 
 def _layers(verification: Verification) -> Table:
-    first = verification.depths[0].name
+    first = safe_markup(verification.depths[0].name)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"difference from {first}, mV", title_justify="left")
     table.add_column("layer", overflow="fold")
     table.add_column("signal rms", justify="right")
     solved = [depth for depth in verification.depths if depth.layers]
     for depth in solved:
-        table.add_column(f"{depth.name}\nrms (largest)", justify="right")
+        table.add_column(f"{safe_markup(depth.name)}\nrms (largest)", justify="right")
     for rows in zip(*(depth.layers for depth in solved), strict=True):
         cells = [f"{1e3 * row.rms_V:.2g} ({1e3 * row.largest_V:.2g})" for row in rows]
         table.add_row(safe_markup(rows[0].layer), f"{1e3 * rows[0].signal_rms_V:.3g}", *cells)

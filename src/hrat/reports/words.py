@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+from rich.markup import escape
+
+from hrat.names import plain_text
+
 __all__ = ["count", "duration", "percent", "points", "safe_markup", "si"]
 
 
@@ -37,8 +41,8 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def safe_markup(text: str) -> str:
-    """Text from a file, with nothing in it that rich would take for markup."""
-    return text.replace("[", r"\[")
+    """Text from a file, with nothing in it that rich would take for markup or that a terminal would obey."""
+    return escape(plain_text(text))
 
 
 def si(value: float, unit: str) -> str:

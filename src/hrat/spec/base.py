@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hrat.errors import SpecError
+from hrat.names import one_line
 
 __all__ = ["Count", "NotNegative", "Part", "Positive", "Share", "Table", "Values", "did_you_mean"]
 
@@ -111,4 +112,4 @@ def _explain(part: type[Part], entry: Any) -> str:
         what = "expected a table of settings"
     field = part.model_fields.get(key)
     meaning = f" ({field.description})" if field is not None and field.description else ""
-    return f"{where}: {what}, got {entry['input']!r}{meaning}"
+    return f"{where}: {what}, got {one_line(repr(entry['input']))}{meaning}"

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hrat.errors import SpecError
+from hrat.names import check_name, check_text, one_line
 from hrat.spec.base import did_you_mean
 from hrat.spec.programming import TABLE_PROBABILITIES, Programming
 from hrat.spec.sections import SECTIONS, Device, Periphery
@@ -15,12 +16,24 @@ from hrat.spec.sections import SECTIONS, Device, Periphery
 if TYPE_CHECKING:
     from hrat.spec.hardware import HardwareSpec
 
-__all__ = ["check_pulses", "check_sigma", "check_sources", "odd_settings"]
+__all__ = ["check_pulses", "check_sigma", "check_sources", "check_words", "odd_settings"]
 
 # Fine enough to find the dips of the low-order polynomials that are fitted to measured spreads.
 SAMPLES = 1001
 OUT_OF_REACH = 0.1
 """Part of the window by which a table may miss its highest target before that is told."""
+
+
+def check_words(spec: HardwareSpec) -> None:
+    """Refuse a name that is none and text that does not show: they go on into netlists, tables and pictures.
+
+    Raises:
+        SpecError: with the field, and the character that is not printable.
+    """
+    check_name(spec.name, "name", error=SpecError)
+    check_text(spec.description, "description", error=SpecError)
+    for key, source in spec.sources.items():
+        check_text(source, f"sources.{one_line(key)}", error=SpecError)
 
 
 def check_sigma(device: Device, programming: Programming) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hrat.errors import SpecError
+from hrat.names import one_line
 from hrat.spec.base import did_you_mean
 from hrat.spec.hardware import HardwareSpec, merged
 from hrat.spec.toml import parse_toml
@@ -88,7 +89,7 @@ def _from_file(path: Path) -> HardwareSpec:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         # A file that gives no name is called after itself, not after its base.
-        return _from_table({"name": path.stem, **parse_toml(text)})
+        return _from_table({"name": one_line(path.stem), **parse_toml(text)})
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
 

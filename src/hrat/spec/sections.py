@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from hrat.errors import SpecError
+from hrat.names import check_name
 from hrat.spec.base import Count, NotNegative, Part, Positive, Values
 from hrat.spec.costs import Costs
 from hrat.spec.lifetime import Faults, Retention
@@ -74,6 +75,7 @@ class Device(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Device:
+        check_name(self.name, "device.name", error=SpecError)
         if self.g_max_S > 1.0 or self.v_read_V > 100.0:
             raise SpecError(
                 f"device: expected siemens, volts; got g_max_S = {self.g_max_S:g} S, v_read_V = {self.v_read_V:g} V, "

@@ -71,7 +71,7 @@ class Display:
         self._bar: Progress | None = None
         if wanted and self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -107,7 +107,10 @@ class Display:
         if self._wanted and self._bar is None:
             figures = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch")
             self._console.print(
-                f"{self._title}: epoch {int(row['epoch'])}/{epochs}  {figures}", highlight=False, soft_wrap=True
+                f"{self._title}: epoch {int(row['epoch'])}/{epochs}  {figures}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
             )
 
 

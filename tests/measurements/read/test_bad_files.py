@@ -178,3 +178,18 @@ def test_faults_anywhere_in_a_large_file_cost_their_own_rows_only(write: Write, 
     assert sum(fit.cleaning[0].dropped.values()) == 3
     assert fit.parameter("n_set").value == pytest.approx(expected["soft_bounds.n_set"], rel=0.01)
     assert fit.parameter("device_spread_rel").value == pytest.approx(expected["pulses.device_spread_rel"], rel=0.01)
+
+
+def test_a_cell_of_a_megabyte_is_one_row_that_is_left_out_or_a_header_that_is_refused(
+    write: Write, sweeps: str
+) -> None:
+    fit = hrat.fit_device(write(sweeps + "d" * 2_000_000 + ",0,1,1.5,20\n"))
+    assert sum(sum(report.dropped.values()) for report in fit.cleaning) == 1
+    with pytest.raises(DataError, match="header cannot be read as CSV"):
+        hrat.fit_device(write("d" * 2_000_000 + "," + sweeps))
+
+
+def test_names_of_files_go_into_the_spec_as_far_as_they_show(write: Write, sweeps: str) -> None:
+    spec = hrat.fit_device(write(sweeps, "a\n.control.csv")).spec
+    assert spec.name == spec.device.name == "a\\x0a.control"
+    assert "a\\x0a.control.csv" in spec.description

@@ -17,6 +17,7 @@ from hrat.measurements.fit.spec_changes import fitted_spec
 from hrat.measurements.fit.sweeps import SweepFit, fit_sweeps
 from hrat.measurements.fit.write_verify import fit_write_verify
 from hrat.measurements.read import Progress, Records, read_records
+from hrat.names import one_line
 from hrat.spec import HardwareSpec, load_spec
 
 __all__ = ["ModelName", "fit_device"]
@@ -67,7 +68,7 @@ def fit_device(
         _refuse_poor(fits.findings)
     if progress is not None:
         progress("fitting", 1.0)
-    return fits.result(name or files[0].stem, [path.name for path in files])
+    return fits.result(name or one_line(files[0].stem), [one_line(path.name) for path in files])
 
 
 def _check_model(model: str) -> None:

@@ -12,6 +12,9 @@ from hrat.spec import HardwareSpec
 
 __all__ = ["fitted_spec"]
 
+FILES_NAMED = 20
+"""Files that a source or a description names."""
+
 
 def fitted_spec(
     base: HardwareSpec,
@@ -35,7 +38,7 @@ def fitted_spec(
     Raises:
         SpecError: the base contradicts what was measured.
     """
-    given = ", ".join(files)
+    given = _listed(files)
     changes: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for part in findings.parameters:
@@ -63,7 +66,7 @@ def _files_of(field: str, reports: list[Cleaning], given: str) -> str:
     """Files that a field was fitted to; all of them where none is of its kind."""
     section = field.partition(".")[0]
     kind = {"retention": "retention", "programming": "write-verify"}.get(section, "pulse sweep")
-    return ", ".join(report.file for report in reports if report.kind == kind) or given
+    return _listed([report.file for report in reports if report.kind == kind]) or given
 
 
 def _retention_defaults(base: HardwareSpec, changes: dict[str, Any]) -> dict[str, Any]:
@@ -79,3 +82,8 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_rounded(part) for part in value)
     return rounded(value) if isinstance(value, float) else value
+
+
+def _listed(files: list[str]) -> str:
+    more = len(files) - FILES_NAMED
+    return ", ".join(files[:FILES_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -84,7 +84,7 @@ class BlockParser:
 
     def _parse_cells(self, block: str) -> Floats:
         rows = []
-        for cells in csv.reader(block.splitlines(), delimiter=self.delimiter, quoting=_quoting(block)):
+        for cells in _rows(block, self.delimiter):
             if not any(cell.strip() for cell in cells) or cells[0].startswith("#"):
                 continue
             whole = len(cells) == self.n_cells
@@ -99,6 +99,18 @@ class BlockParser:
             return float(text)
         except ValueError:
             return NOT_A_NUMBER
+
+
+def _rows(block: str, delimiter: str) -> Iterator[list[str]]:
+    """The cells of each line; a line that is none (a cell of a megabyte) counts as one that is off."""
+    rows = csv.reader(block.splitlines(), delimiter=delimiter, quoting=_quoting(block))
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield ["no CSV"]
 
 
 def _quoting(block: str) -> Literal[0, 3]:

@@ -18,6 +18,7 @@ from hrat.errors import DataError
 from hrat.measurements.read.arrays import Floats
 from hrat.measurements.read.columns import Column, RecordKind, recognised, record_kind
 from hrat.measurements.read.csv_blocks import BlockParser, text_blocks
+from hrat.names import one_line
 
 __all__ = ["Progress", "RawTable", "read_table"]
 
@@ -63,13 +64,13 @@ def read_table(path: str | os.PathLike[str], progress: Progress | None = None) -
         OSError: the file cannot be read.
     """
     path = Path(path)
-    where = path.name
+    where = one_line(path.name)
     encoding, notes = _encoding(path)
     size = max(path.stat().st_size, 1)
     with path.open("rb") as binary, io.TextIOWrapper(binary, encoding, "replace") as text:
         header_line = _header_line(text, where)
         delimiter = next((sign for sign in DELIMITERS if sign in header_line), ",")
-        header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=delimiter))]
+        header = _header(header_line, delimiter, where)
         columns, unused = recognised(header, where)
         kind = record_kind(columns, unused, where)
         used = [column for column in columns if column.role in (*kind.needed, *kind.optional)]
@@ -146,6 +147,14 @@ def _header_line(text: TextIO, where: str) -> str:
                 )
             return line.rstrip("\n")
     raise DataError(f"{where}: the file has no header; expected one that names columns and units")
+
+
+def _header(line: str, delimiter: str, where: str) -> list[str]:
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{where}: the header cannot be read as CSV ({error}); expected the names of columns") from None
+    return [one_line(cell.strip()) for cell in cells]
 
 
 def _is_number(cell: str) -> bool:

@@ -65,10 +65,10 @@ def read_records(files: list[Path], progress: Progress | None) -> Records:
         columns, report = cleaned(table)
         records.reports.append(report)
         g_S = columns["achieved" if report.kind == "write-verify" else "conductance"]
-        medians_S[path.name] = float(np.median(g_S[:: max(len(g_S) // 100_000, 1)]))
+        medians_S[report.file] = float(np.median(g_S[:: max(len(g_S) // 100_000, 1)]))
         if report.kind == "pulse sweep":
             if progress is not None:
-                progress(f"putting {path.name} in order", 0.0)
+                progress(f"putting {report.file} in order", 0.0)
             records.sweep_files.append(sweep_readings_in_order(columns, report))
         else:
             (records.retention_files if report.kind == "retention" else records.verify_files).append(columns)

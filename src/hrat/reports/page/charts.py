@@ -10,6 +10,7 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
+from hrat.names import plain_text
 from hrat.reports.words import percent
 
 __all__ = ["curve", "dots", "histogram", "quantile"]
@@ -78,7 +79,7 @@ def _svg(inside: str, label: str, *, keep_shape: bool = False) -> Markup:
     ratio = "xMidYMax meet" if keep_shape else "none"
     return Markup(
         '<svg class="chart" viewBox="0 0 {w} {h}" preserveAspectRatio="{ratio}" role="img" aria-label="{label}">'
-    ).format(w=int(WIDTH), h=int(HEIGHT), ratio=ratio, label=label) + Markup(inside + "</svg>")
+    ).format(w=int(WIDTH), h=int(HEIGHT), ratio=ratio, label=plain_text(label)) + Markup(inside + "</svg>")
 
 
 def quantile(values: Tensor, q: float) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from hrat.files import atomic_path, write_atomic
+from hrat.names import plain_text
 from hrat.reports.budget_figure import budget_figure
 from hrat.reports.chip_figure import chip_figure
 from hrat.reports.page.charts import quantile
@@ -99,11 +100,15 @@ def _context(parts: ReportParts, shown: dict[str, Any], max_tiles: int, beside: 
 
 
 def template(name: str) -> Any:
-    """A page's template, into which all text goes escaped."""
+    """A page's template, into which all text goes escaped, and as far as it shows."""
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_shown)
     return environment.from_string(asset(name))
+
+
+def _shown(value: Any) -> Any:
+    return plain_text(value) if type(value) is str else value  # the page's own pieces are Markup, not str
 
 
 def asset(name: str) -> Markup:

@@ -17,11 +17,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hrat.names import one_line
 from hrat.simulation.spice.circuit import DIALECTS, CircuitError, Dialect, SpiceOptions
 
-__all__ = ["behavioural", "check_dialect", "clamped", "inside", "kept", "number", "options_lines", "table", "wrapped"]
+__all__ = [
+    "behavioural",
+    "check_dialect",
+    "clamped",
+    "comment",
+    "inside",
+    "kept",
+    "number",
+    "options_lines",
+    "table",
+    "wrapped",
+]
 
 WIDTH = 110
+COMMENT_CHARACTERS = 1000
 
 
 def check_dialect(dialect: str) -> None:
@@ -32,6 +45,14 @@ def check_dialect(dialect: str) -> None:
     """
     if dialect not in DIALECTS:
         raise CircuitError(f"dialect: expected one of {', '.join(DIALECTS)}, got {dialect!r}")
+
+
+def comment(text: str) -> str:
+    """A comment of one line, whatever stands in the text: a name must not begin a line of its own.
+
+    ngspice takes `*#` for a command and `*ng_script` in the first line for a script of them; a space keeps both away.
+    """
+    return f"* {one_line(text, COMMENT_CHARACTERS)}"
 
 
 def number(value: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hrat.encoding import Tile, tile_grid
 from hrat.simulation.spice.circuit import Amplifier, CircuitLayer, Dialect, Floats, first_limit_V, physical_grid
-from hrat.simulation.spice.dialects import number, wrapped
+from hrat.simulation.spice.dialects import comment, number, wrapped
 from hrat.simulation.spice.parts import clamp, inverter, transimpedance
 from hrat.simulation.spice.tile import tile_subcircuit
 from hrat.spec import HardwareSpec
@@ -36,7 +36,7 @@ class LayerText:
             before: the layer that feeds it; None where its inputs are driven from outside.
         """
         layer, node = self.layer, self.layer.node
-        yield f"* ==== {layer.name}: {layer.rows} inputs, {layer.cols} outputs, R_f = {layer.r_f_ohm:g} ohm"
+        yield comment(f"==== {layer.name}: {layer.rows} inputs, {layer.cols} outputs, R_f = {layer.r_f_ohm:g} ohm")
         if before is not None:
             yield from self._entrance(before)
         for k in range(layer.rows):
@@ -49,7 +49,7 @@ class LayerText:
     def _entrance(self, before: CircuitLayer) -> Iterator[str]:
         """What the layer before hands over, clamped to what leaves the memristors untouched."""
         limit = "no read clamp" if math.isinf(before.clamp_V) else f"read clamp at +-{before.clamp_V:g} V"
-        yield f"* ---- from {before.name}, {limit}"
+        yield comment(f"---- from {before.name}, {limit}")
         node = self.layer.node
         for k in range(self.layer.rows):
             yield clamp(f"{node}_in{k}", f"{before.node}_out{k}", f"{node}_in{k}", before.clamp_V, self.dialect)

@@ -34,7 +34,7 @@ from hrat.simulation.spice.circuit import (
     check_chain,
     count_devices,
 )
-from hrat.simulation.spice.dialects import behavioural, check_dialect, kept, options_lines, table
+from hrat.simulation.spice.dialects import behavioural, check_dialect, comment, kept, options_lines, table
 from hrat.simulation.spice.layer import LayerText
 from hrat.spec import HardwareSpec
 
@@ -149,7 +149,7 @@ def _title(layers: Sequence[CircuitLayer], spec: HardwareSpec) -> str:
         )
     return "\n".join(
         [
-            f"* {spec.name}: {', '.join(layer.name for layer in layers)}",
+            comment(f"{spec.name}: {', '.join(layer.name for layer in layers)}"),
             f"* {count_devices(layers)} memristors on tiles of {array.rows} inputs x {array.cols} outputs, "
             f"{spec.periphery.readout} read-out",
             f"* {wires}",

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hrat.simulation.spice.failure import SpiceFailure
+from hrat.simulation.spice.lines import harmless
 from hrat.simulation.spice.ngspice import Ngspice
 from hrat.simulation.spice.raw import Plot, RawFileError, read_raw
 
@@ -51,14 +52,15 @@ def run_netlist(
         keep: where netlist and log stay; a folder that is made if need be.
 
     Raises:
+        CircuitError: a line that hrat does not write, and that ngspice might obey.
         SpiceFailure: there is no solution; its `reason` says why.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="hrat-spice-", ignore_cleanup_errors=True) as private:
             folder = Path(private)
             try:
-                with (folder / "circuit.cir").open("w") as file:
-                    file.writelines(pieces)
+                with (folder / "circuit.cir").open("w", encoding="utf-8", newline="\n") as file:
+                    file.writelines(harmless(pieces))
                 return _solve(program, folder, time_limit_s, stop or threading.Event())
             finally:
                 if keep is not None:
@@ -69,7 +71,8 @@ def run_netlist(
 
 def _solve(program: Ngspice, folder: Path, time_limit_s: float, stop: threading.Event) -> list[Plot]:
     log = folder / "log.txt"
-    # ngspice has no use for more threads here; -n: no start-up file of the user's.
+    # ngspice has no use for more threads here; -n: no start-up file of the user's. There is no option against commands
+    # in the circuit file: see `lines`.
     command = [str(program.path), "-n", "-b", "-r", "out.raw", "circuit.cir"]
     with log.open("wb") as output:
         try:

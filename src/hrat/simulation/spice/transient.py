@@ -20,7 +20,7 @@ from hrat.simulation.spice.circuit import (
     pair_of,
     physical_grid,
 )
-from hrat.simulation.spice.dialects import check_dialect, inside, kept, number, options_lines
+from hrat.simulation.spice.dialects import check_dialect, comment, inside, kept, number, options_lines
 from hrat.simulation.spice.layer import LayerText
 from hrat.simulation.spice.memristor import ThresholdMemristor
 from hrat.simulation.spice.ngspice import find_ngspice
@@ -180,7 +180,9 @@ def transient_netlist(
         memristor=DEVICE if memristor is not None else None,
     )
     lines = [
-        f"* settling of {layer.name} ({spec.name}), amplifiers of {options.amplifier.gbw_Hz:g} Hz gain-bandwidth",
+        comment(
+            f"settling of {layer.name} ({spec.name}), amplifiers of {options.amplifier.gbw_Hz:g} Hz gain-bandwidth"
+        ),
         *devices,
         *text.lines(None),
         "* ---- word lines, stepped at time 0",
