@@ -14,9 +14,11 @@ from typing import Any
 import torch
 
 from hrat.errors import HratError
+from hrat.nn import BatchNormForm, ScaleMode
 from hrat.recipes.networks import NETWORKS
 from hrat.training import FitOptions
 from hrat.training.data import AUGMENTATIONS, DATASET_NAMES
+from hrat.training.fields import settle_fields
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names"]
 
@@ -42,8 +44,8 @@ class Recipe:
     batch_size: int = 128
     chips: int = 20
     """Chips to program."""
-    scales: str = "signal"
-    batch_norm: str = "one_pass"
+    scales: ScaleMode = "signal"
+    batch_norm: BatchNormForm = "one_pass"
     fit: FitOptions = field(default_factory=FitOptions)
     gpu: dict[str, Any] = field(default_factory=dict)
     """Training options, and `batch_size`, that take the place of the others on a GPU."""
@@ -62,8 +64,10 @@ class Recipe:
         """Refuse names that do not exist.
 
         Raises:
-            RecipeError: unknown network, data set or augmentation, or a number that makes no sense.
+            RecipeError: a value of another kind, unknown network, data set or augmentation, or a number that makes no
+                sense.
         """
+        settle_fields(self, RecipeError, f"recipe '{self.name}': ")
         if self.network not in NETWORKS:
             raise RecipeError(
                 f"recipe '{self.name}': unknown network '{self.network}'; expected one of {', '.join(NETWORKS)}"
@@ -105,7 +109,10 @@ class Recipe:
         if missing:
             raise RecipeError(f"a recipe lacks {', '.join(missing)}")
         values = dict(data)
-        values["fit"] = FitOptions.from_dict(values.get("fit") or {})
+        fit = values.get("fit", {})
+        if not isinstance(fit, Mapping):
+            raise RecipeError(f"expected the training options of a recipe as a table [fit], got {fit!r}")
+        values["fit"] = FitOptions.from_dict(fit)
         return cls(**values)
 
 
@@ -127,7 +134,10 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
     if str(name) in recipe_names():
         text = resources.files("hrat.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     elif str(name).endswith(".toml") and Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{name} is not a text in UTF-8: {error}; expected a recipe in TOML") from error
     else:
         near = difflib.get_close_matches(str(name), recipe_names(), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -136,4 +146,7 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{name} is not valid TOML: {error}") from error
-    return Recipe.from_dict({"name": Path(str(name)).stem, **data})
+    try:
+        return Recipe.from_dict({"name": Path(str(name)).stem, **data})
+    except HratError as error:
+        raise RecipeError(f"{name}: {error}") from error
