@@ -9,8 +9,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager, nullcontext
@@ -29,6 +27,7 @@ from torch.utils.data.distributed import DistributedSampler
 from hrat.errors import TrainingError
 from hrat.nn import freeze_batch_norm, sampled_chip, set_noise_strength
 from hrat.nn.signals import batch_norm_over_ranks
+from hrat.processes import StopRequest, stop_requests
 from hrat.training.checkpoint import RandomState, _into, load_state, put_away, save_state
 from hrat.training.identity import differences, identity_of
 from hrat.training.logs import Display, MetricsLog, closing
@@ -108,7 +107,8 @@ def fit(
 
     Raises:
         TrainingError: the loss is no longer finite, the options make no sense, or a checkpoint does not fit.
-        KeyboardInterrupt: Ctrl-C; the state was saved if there is a folder.
+        KeyboardInterrupt: Ctrl-C, or within `hrat.processes.orderly_end`, as on the command line, SIGTERM or SIGHUP;
+            the state was saved if there is a folder.
     """
     chosen = (options or FitOptions()).replace(**changes)
     if not isinstance(train, Sized) or len(train) == 0:
@@ -126,8 +126,8 @@ def fit(
                     run.restore(log)
                 Path(folder).mkdir(parents=True, exist_ok=True)
             wanted = progress and ranks.leads
-            with Display(title, run.total_steps, wanted=wanted) as display, _graceful_interrupt() as interrupted:
-                run.loop(log, display, interrupted)
+            with Display(title, run.total_steps, wanted=wanted) as display, stop_requests() as asked:
+                run.loop(log, display, asked)
     model.eval()
     return FitResult(log.rows, run.best, run.seconds, run.folder, run.step)
 
@@ -244,7 +244,7 @@ class _Run:
 
     # ---- the loop
 
-    def loop(self, log: MetricsLog, display: Display, interrupted: threading.Event) -> None:
+    def loop(self, log: MetricsLog, display: Display, asked: StopRequest) -> None:
         options = self.options
         frozen_from = frozen_from_epoch(options.epochs, options.freeze)
         while self.epoch < options.epochs:
@@ -255,20 +255,20 @@ class _Run:
                 if self.device.type == "cpu" or self.step - self.looked_at >= LOOK_EVERY:
                     self._look()
                     display.step(self.step, self._figures())
-                self._perhaps_stop(log, interrupted)
+                self._perhaps_stop(log, asked)
             self._end_epoch(log, display)
         freeze_batch_norm(self.model, False)
 
-    def _perhaps_stop(self, log: MetricsLog, interrupted: threading.Event) -> None:
+    def _perhaps_stop(self, log: MetricsLog, asked: StopRequest) -> None:
         """Save now and then, and stop if asked to: all ranks at the same step."""
         if self.ranks.world > 1 and self.step % AGREE_EVERY:
             return
         late = time.monotonic() - self.saved_at > self.options.checkpoint_every_s
-        stops, saves = self.ranks.any(interrupted.is_set(), late)
+        stops, saves = self.ranks.any(asked.is_set(), late)
         if stops or saves:
             self.save("last.pt", log)
         if stops:
-            raise KeyboardInterrupt
+            raise asked.error()
 
     def _batches(self) -> Iterator[tuple[Any, Any]]:
         """The epoch's batches, or this rank's part of each; after a restore, those that are left."""
@@ -495,24 +495,3 @@ def _statistics_over_ranks(model: nn.Module, ranks: Ranks) -> Iterator[None]:
     finally:
         for bn in changed:
             del bn.forward
-
-
-@contextmanager
-def _graceful_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C asks for a stop after the step in hand; the second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
