@@ -31,7 +31,7 @@ from hrat.programming import find_faults
 from hrat.recipes.networks import build_network
 from hrat.spec import HardwareSpec
 from hrat.training import load_data, load_weights, make_loader
-from hrat.training.checkpoint import save_state
+from hrat.training.checkpoint import save_weights
 
 CHIPS = 20
 EPOCHS, BATCH, LR, SEED = 5, 250, 6e-3, 0
@@ -85,7 +85,7 @@ class Bench:
         else:
             start = time.perf_counter()
             hrat.fit(model, loader, epochs=self.options.epochs, lr=LR, progress=False)
-            save_state(path, {"model": model.state_dict()})
+            save_weights(path, model)
             print(f"trained in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         return model.eval()
 

@@ -1,8 +1,12 @@
 """Recipes, runs in folders, and the comparison of methods."""
 
 import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -154,6 +158,143 @@ def test_a_folder_with_another_run_is_not_overwritten(tmp_path: Path, digits: Da
         train(quick(epochs=3), tmp_path, spec="yao2020", data=digits, progress=False)
     train(quick(), tmp_path, seed=1, resume=False, data=digits, progress=False)
     assert load_run(tmp_path, data=digits).seed == 1
+
+
+WHOLE = """network = "fc4"\ndata = "mnist5k"\n"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"network = ", "not valid TOML"),
+        (b"\xff\xfe\x00", "not a text in UTF-8"),
+        (b"", "lacks network, data"),
+        (WHOLE + "batch_size = 'many'", "batch_size: expected a whole number, got 'many'"),
+        (WHOLE + "batch_size = true", "batch_size: expected a whole number, got True"),
+        (WHOLE + "chips = 2.5", "chips: expected a whole number"),
+        (WHOLE + "gpu = 3", "gpu: expected a table, got 3"),
+        (WHOLE + "scales = 'none'", "scales: expected one of signal, channel, got 'none'"),
+        (WHOLE + "network = 3", "not valid TOML"),
+        ("network = []\ndata = 'mnist5k'", r"network: expected a text, got \[\]"),
+        (WHOLE + "fit = 3", r"as a table \[fit\], got 3"),
+        (WHOLE + "[fit]\nepochs = '3'", "training option epochs: expected a whole number"),
+        (WHOLE + "[fit]\nlr = nan", "training option lr: expected a number, got nan"),
+        (WHOLE + "[fit]\noptimizer = ['sgd']", "optimizer: expected one of adamw, sgd"),
+    ],
+)
+def test_a_garbled_recipe_is_refused_with_its_name(tmp_path: Path, text: str | bytes, words: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RecipeError, match=rf"mine\.toml.*{words}"):
+        load_recipe(path)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_fresh_run_that_is_killed_at_any_write_never_goes_on_with_the_old_weights(
+    tmp_path: Path, digits: DataSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = train(quick(epochs=1), tmp_path / "wanted", seed=1, data=digits, progress=False).model.state_dict()
+    train(quick(epochs=1), tmp_path / "old", seed=0, data=digits, progress=False)
+    refused = 0
+    for k in range(30):
+        folder = tmp_path / str(k)
+        shutil.copytree(tmp_path / "old", folder)
+        left = iter(range(k))
+
+        def dying(change: Callable[..., None], left: Iterator[int] = left) -> Callable[..., None]:
+            def call(*args: Any, **kwargs: Any) -> None:
+                if not str(args[-1]).endswith(".part") and next(left, None) is None:
+                    raise Killed
+                change(*args, **kwargs)
+
+            return call
+
+        with monkeypatch.context() as patched:
+            for name in ("replace", "unlink"):
+                patched.setattr(os, name, dying(getattr(os, name)))
+            try:
+                train(quick(epochs=1), folder, seed=1, resume=False, data=digits, progress=False)
+                break
+            except Killed:
+                pass
+        try:
+            found = train(quick(epochs=1), folder, seed=1, data=digits, progress=False)
+        except HratError as error:  # what stood there is not all put away
+            refused += "holds a run with another seed" in str(error)
+            found = train(quick(epochs=1), folder, seed=1, resume=False, data=digits, progress=False)
+        assert all(torch.equal(wanted[name], value) for name, value in found.model.state_dict().items()), k
+        assert load_run(folder, data=digits).seed == 1
+    assert 7 < k < 29
+    assert 0 < refused < 6
+
+
+def test_a_state_of_another_run_is_refused_whatever_run_json_says(tmp_path: Path, digits: DataSplits) -> None:
+    train(quick(epochs=1), tmp_path / "a", seed=0, data=digits, progress=False)
+    train(quick(epochs=1), tmp_path / "b", seed=1, data=digits, progress=False)
+    (tmp_path / "b" / "run.json").unlink()
+    with pytest.raises(HratError, match="another seed"):
+        train(quick(epochs=1), tmp_path / "b", seed=0, data=digits, progress=False)
+    train(quick(epochs=1), tmp_path / "b", seed=1, data=digits, progress=False)  # the state says what it is of
+    shutil.copy(tmp_path / "a" / "model.pt", tmp_path / "b" / "model.pt")
+    with pytest.raises(TrainingError, match=r"model\.pt holds the weights of another run"):
+        load_run(tmp_path / "b", data=digits)
+    (tmp_path / "b" / "model.pt").unlink()
+    shutil.copy(tmp_path / "a" / "last.pt", tmp_path / "b" / "last.pt")
+    with pytest.raises(TrainingError, match=r"last\.pt was trained with seed=0, now 1"):
+        train(quick(epochs=1), tmp_path / "b", seed=1, data=digits, progress=False)
+
+
+def test_a_run_on_other_data_is_another_run(tmp_path: Path, digits: DataSplits) -> None:
+    train(quick(epochs=1), tmp_path, data=digits, progress=False)
+    for other in (replace(digits, train=digits.train.subset(500)), replace(digits, test=digits.test.subset(100))):
+        with pytest.raises(HratError, match="another data"):
+            train(quick(epochs=1), tmp_path, data=other, progress=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": 3},
+        {"recipe": {"name": "x"}},
+        {"spec": []},
+        {"spec": {"device": 1}},
+        {"method": ["hrat"]},
+        {"method": "magic"},
+        {"seed": "none"},
+        {"seed": True},
+        {"data": None},
+        {"software": "much"},
+        {"seconds": None},
+    ],
+)
+def test_a_garbled_run_json_is_refused_with_its_name(
+    tmp_path: Path, digits: DataSplits, change: dict[str, Any]
+) -> None:
+    recipe, spec = quick().to_dict(), hrat.load_spec("generic-4bit").to_dict()
+    info = {"format": 2, "recipe": recipe, "spec": spec, "method": "hrat", "seed": 0, "data": {}}
+    info |= {"software": 0.5, "seconds": 1.0}
+    (tmp_path / "model.pt").write_bytes(b"")
+    (tmp_path / "run.json").write_text(json.dumps({**info, **change}))
+    for use in (lambda: load_run(tmp_path), lambda: train(quick(), tmp_path, data=digits, progress=False)):
+        with pytest.raises(ArtifactError, match=r"run\.json is damaged or not written by hrat: .*begin anew"):
+            use()
+    (tmp_path / "run.json").write_text(json.dumps({**info, "format": 1}))
+    with pytest.raises(ArtifactError, match=r"run\.json was written by another version of hrat"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "epoch,loss\n1,2\n", "epoch,loss,accuracy,lr\n1,2,3,x\n", "\x00\x01", "a,b\n1,2,3\n"]
+)
+def test_a_garbled_table_of_metrics_is_refused_with_its_name(tmp_path: Path, digits: DataSplits, text: str) -> None:
+    run = train(quick(epochs=1), tmp_path, data=digits, progress=False)
+    assert len(run.metrics()) == 1
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(ArtifactError, match=r"metrics\.csv is damaged"):
+        run.metrics()
 
 
 def test_an_unfinished_or_damaged_run_is_refused(tmp_path: Path, digits: DataSplits) -> None:

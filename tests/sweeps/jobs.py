@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 
@@ -20,3 +21,12 @@ def dies_at_first(number: int, folder: str, times: int) -> str:
 def fails(number: int, folder: str, times: int) -> str:
     """Raises, which a job must not."""
     raise ZeroDivisionError(number)
+
+
+def waits(number: int, folder: str) -> None:
+    """Takes long, and leaves word of how it ended."""
+    try:
+        (Path(folder) / f"{number}").write_text("begun")
+        time.sleep(600)
+    finally:
+        (Path(folder) / f"{number}").write_text("ended in order")

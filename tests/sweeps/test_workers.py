@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from hrat.processes import Stopped, orderly_end
 from hrat.sweeps.workers import Died, in_processes
-from sweeps.jobs import dies_at_first, fails
+from sweeps.jobs import dies_at_first, fails, waits
 
 
 def begun(folder: Path) -> list[int]:
@@ -33,3 +39,23 @@ def test_a_job_that_kills_each_worker_is_given_up_and_the_rest_goes_on(tmp_path:
 def test_a_fault_of_the_function_is_not_hidden(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"a worker failed:(.|\n)*ZeroDivisionError"):
         list(in_processes(fails, [(0, str(tmp_path), 0)], workers=1))
+
+
+def test_workers_end_in_order_when_the_one_that_started_them_is_asked_to_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def ask() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def work() -> None:
+        with orderly_end():
+            threading.Thread(target=ask, daemon=True).start()
+            list(in_processes(waits, [(number, str(tmp_path)) for number in range(2)], workers=2))
+
+    with pytest.raises(Stopped):
+        work()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["ended in order"] * 2
+    assert not multiprocessing.active_children()
+    assert "Traceback" not in capfd.readouterr().err

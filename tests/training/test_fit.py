@@ -211,7 +211,8 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, loader = setting()
-    fit(model, loader, folder=tmp_path, **QUICK)
+    with pytest.raises(SystemError):
+        fit(model, Stops(loader, 9), folder=tmp_path, **QUICK)
     before = (tmp_path / "last.pt").read_bytes()
 
     def full(*_: object, **__: object) -> None:
@@ -220,7 +221,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
     monkeypatch.setattr(torch, "save", full)
     model, loader = setting()
     with pytest.raises(OSError, match="No space left"):
-        fit(model, loader, folder=tmp_path, resume=False, **QUICK)
+        fit(model, loader, folder=tmp_path, **QUICK)
     assert (tmp_path / "last.pt").read_bytes() == before
     assert not list(tmp_path.glob(".*part"))
 

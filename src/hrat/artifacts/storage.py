@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,7 +27,7 @@ from hrat.errors import ArtifactError
 from hrat.files import atomic_path
 from hrat.names import one_line
 
-__all__ = ["SCHEMA_VERSION", "kind_of", "read_artifact", "read_json", "write_artifact"]
+__all__ = ["SCHEMA_VERSION", "digest_of", "kind_of", "read_artifact", "read_json", "write_artifact"]
 
 SCHEMA_VERSION = 1
 """Raised when files of an older version can no longer be read as they are."""
@@ -53,13 +54,18 @@ def _hrat_version() -> str:
         return "unknown"
 
 
-def _digest(kind: str, content: str, tensors: dict[str, Tensor]) -> str:
-    total = hashlib.sha256(f"{kind}\n{content}\n".encode())
+def digest_of(head: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, of a text and of tensors with their names, types and shapes."""
+    total = hashlib.sha256(head.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.view(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def _digest(kind: str, content: str, tensors: dict[str, Tensor]) -> str:
+    return digest_of(f"{kind}\n{content}\n", tensors)
 
 
 def write_artifact(

@@ -1,7 +1,7 @@
 """What a user sees when something goes wrong: one message, no traceback, and an exit code that scripts can rely on.
 
-2 stands for a mistake that the user can mend, 3 for circuits that could not be solved, 130 for Ctrl-C (as shells have
-it), 1 for a fault of hrat itself.
+2 stands for a mistake that the user can mend, 3 for circuits that could not be solved, 130 for Ctrl-C, 143 for SIGTERM
+and 129 for SIGHUP (as shells have it), 1 for a fault of hrat itself.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hrat.cli.output import finish, start, tell
+from hrat.cli.output import Patience, finish, start, tell
 from hrat.errors import HratError
 from hrat.names import plain_text
+from hrat.processes import Stopped, orderly_end, while_waiting
 
 __all__ = ["GROUPS", "GROUP_OF", "UNSOLVED", "Verbs", "explain"]
 
@@ -54,7 +55,8 @@ class Verbs(TyperGroup):
         """Run the verb."""
         start(bool(ctx.params.get("as_json")))
         try:
-            found = super().invoke(ctx)
+            with orderly_end(), while_waiting(Patience()):
+                found = super().invoke(ctx)
             finish()
             return found
         except typer.Exit:  # a verb that ended early, its figures told
@@ -63,8 +65,12 @@ class Verbs(TyperGroup):
         except BrokenPipeError:  # `hrat spec show x | head`: typer knows how to end quietly
             raise
         except KeyboardInterrupt as error:
-            typer.echo(f"\nhrat: {_after_interrupt(ctx.invoked_subcommand)}", err=True)
-            raise typer.Exit(INTERRUPTED) from error
+            by = f" by {error}" if isinstance(error, Stopped) else ""
+            text = f"stopped{by}; {_after_interrupt(ctx.invoked_subcommand)}"
+            tell(error=text)
+            finish()
+            typer.echo(f"\nhrat: {text}", err=True)
+            raise typer.Exit(error.exit_code if isinstance(error, Stopped) else INTERRUPTED) from error
         except (HratError, OSError) as error:
             tell(error=explain(error))
             finish()
@@ -89,5 +95,5 @@ def explain(error: Exception) -> str:
 
 def _after_interrupt(verb: str | None) -> str:
     if verb in RESUMED:
-        return "stopped; the same command (without --fresh) goes on from where it was"
-    return "stopped; no file was left half written"
+        return "the same command (without --fresh) goes on from where it was"
+    return "no file was left half written"

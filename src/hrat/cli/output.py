@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,19 @@ if TYPE_CHECKING:
 
     from hrat.spec import HardwareSpec
 
-__all__ = ["examples", "finish", "next_step", "note_warnings", "say", "show", "start", "tell", "warn", "wrote"]
+__all__ = [
+    "Patience",
+    "examples",
+    "finish",
+    "next_step",
+    "note_warnings",
+    "say",
+    "show",
+    "start",
+    "tell",
+    "warn",
+    "wrote",
+]
 
 
 class _Told:
@@ -103,3 +116,24 @@ def warn(text: str) -> None:
         _Told.data.setdefault("warnings", []).append(text)
     typer.secho("warning: ", fg=typer.colors.YELLOW, nl=False, err=True)
     typer.echo(plain_text(text), err=True)
+
+
+FIRST_WORD_S, NEXT_WORD_S = 5.0, 30.0
+
+
+class Patience:
+    """Says now and then that circuits are being solved, which is done by another program and in silence."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._next_s = FIRST_WORD_S
+
+    def __call__(self, done: int, total: int) -> None:
+        """Parts of the circuit that are solved, and how many there are."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        elapsed_s = now - self._since
+        if elapsed_s >= self._next_s:
+            self._next_s = elapsed_s + NEXT_WORD_S
+            parts = f", {done} of {total} parts of the circuit at hand done" if total > 1 else ""
+            typer.echo(f"ngspice is solving circuits: {elapsed_s:.0f} s so far{parts}", err=True)

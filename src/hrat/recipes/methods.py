@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hrat.nn import BatchNormForm, PreparedModel, Scale, ScaleMode, calibrate, prepare
+from hrat.nn import BatchNormForm, PreparedModel, Scale, calibrate, prepare
 from hrat.recipes.recipe import Recipe
 from hrat.spec import HardwareSpec
 from hrat.training import ArrayDataset, make_loader
@@ -89,10 +89,9 @@ def prepared_for(
     method: Method, network: nn.Module, recipe: Recipe, spec: HardwareSpec, train: ArrayDataset
 ) -> PreparedModel:
     """The network under the restrictions, as the method has them in training."""
-    form: BatchNormForm = recipe.batch_norm if method.fused else "unfused"  # type: ignore[assignment]
-    scales: ScaleMode = recipe.scales  # type: ignore[assignment]
+    form: BatchNormForm = recipe.batch_norm if method.fused else "unfused"
     example, _ = train[list(range(min(EXAMPLE_IMAGES, len(train))))]
-    model = prepare(network, spec, example, scales=scales, batch_norm=form)
+    model = prepare(network, spec, example, scales=recipe.scales, batch_norm=form)
     if not method.learned_scales:
         for module in model.modules():
             if isinstance(module, Scale):

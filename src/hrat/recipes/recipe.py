@@ -15,9 +15,11 @@ import torch
 
 from hrat.errors import HratError
 from hrat.names import check_name, check_text, one_line
+from hrat.nn import BatchNormForm, ScaleMode
 from hrat.recipes.networks import NETWORKS
 from hrat.training import FitOptions
 from hrat.training.data import AUGMENTATIONS, DATASET_NAMES
+from hrat.training.fields import settle_fields
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names"]
 
@@ -43,8 +45,8 @@ class Recipe:
     batch_size: int = 128
     chips: int = 20
     """Chips to program."""
-    scales: str = "signal"
-    batch_norm: str = "one_pass"
+    scales: ScaleMode = "signal"
+    batch_norm: BatchNormForm = "one_pass"
     fit: FitOptions = field(default_factory=FitOptions)
     gpu: dict[str, Any] = field(default_factory=dict)
     """Training options, and `batch_size`, that take the place of the others on a GPU."""
@@ -63,8 +65,10 @@ class Recipe:
         """Refuse names that do not exist, or are none.
 
         Raises:
-            RecipeError: unknown network, data set or augmentation, or a number that makes no sense.
+            RecipeError: a value of another kind, unknown network, data set or augmentation, or a number that makes no
+                sense.
         """
+        settle_fields(self, RecipeError, f"recipe '{self.name}': ")
         check_name(self.name, "the name of a recipe", error=RecipeError)
         check_text(self.description, f"recipe '{self.name}': description", error=RecipeError)
         if self.network not in NETWORKS:
@@ -108,7 +112,10 @@ class Recipe:
         if missing:
             raise RecipeError(f"a recipe lacks {', '.join(missing)}")
         values = dict(data)
-        values["fit"] = FitOptions.from_dict(values.get("fit") or {})
+        fit = values.get("fit", {})
+        if not isinstance(fit, Mapping):
+            raise RecipeError(f"expected the training options of a recipe as a table [fit], got {fit!r}")
+        values["fit"] = FitOptions.from_dict(fit)
         return cls(**values)
 
 
@@ -130,7 +137,10 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
     if str(name) in recipe_names():
         text = resources.files("hrat.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     elif str(name).endswith(".toml") and Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{name} is not a text in UTF-8: {error}; expected a recipe in TOML") from error
     else:
         near = difflib.get_close_matches(str(name), recipe_names(), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -139,4 +149,7 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{name} is not valid TOML: {error}") from error
-    return Recipe.from_dict({"name": one_line(Path(str(name)).stem), **data})
+    try:
+        return Recipe.from_dict({"name": one_line(Path(str(name)).stem), **data})
+    except HratError as error:
+        raise RecipeError(f"{name}: {error}") from error

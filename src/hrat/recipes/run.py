@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hrat.artifacts.storage import read_json
 from hrat.errors import ArtifactError, HratError
 from hrat.files import write_atomic
 from hrat.nn import PreparedModel, restrictions
@@ -19,12 +21,17 @@ from hrat.recipes.networks import build_network
 from hrat.recipes.recipe import Recipe, load_recipe
 from hrat.spec import HardwareSpec, load_spec
 from hrat.training import DataSplits, accuracy, fit, load_data, load_weights, make_loader, the_ranks
-from hrat.training.checkpoint import save_state
+from hrat.training.checkpoint import load_state, put_away, save_weights
 from hrat.training.data import AUGMENTATIONS
+from hrat.training.identity import data_digest, plain
 
-__all__ = ["Run", "load_run", "train"]
+__all__ = ["IDENTITY", "Run", "load_run", "run_in", "train"]
 
 TEST_BATCH = 500
+FORMAT = 2
+"""Of `run.json`; 1 did not say which data a run is of."""
+IDENTITY = ("recipe", "spec", "method", "seed", "data")
+"""What a run is known by, in `run.json` and in every checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +71,13 @@ class Run:
             return []
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        except (TypeError, ValueError) as error:
+                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError, csv.Error) as error:
             raise ArtifactError(f"{path} is damaged: {error}; expected the numbers that hrat train writes") from error
+        missing = [key for key in ("epoch", "loss", "accuracy", "lr") if not rows or key not in rows[0]]
+        if missing:
+            raise ArtifactError(f"{path} is damaged: it lacks {', '.join(missing)}; expected a line for each epoch")
+        return rows
 
 
 def train(
@@ -107,19 +118,13 @@ def train(
         raise HratError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
     data = load_data(recipe.data) if data is None else data
     root = Path(folder)
-    if resume and (root / "last.pt").is_file() and not (root / "run.json").is_file():
-        raise HratError(
-            f"{root} holds a training state but no run.json that says of what; give another folder, or begin anew "
-            "(--fresh)"
-        )
-    identity = {"recipe": recipe.to_dict(), "spec": chosen.to_dict(), "method": method, "seed": seed}
+    identity = _identity(recipe, chosen, method, seed, data)
     ranks = the_ranks()
-    before = ranks.from_leader(_read(root) if ranks.leads and resume and (root / "run.json").is_file() else {})
-    if isinstance(before.get("recipe"), dict):  # one of an older version lacks the fields that came since
-        before["recipe"] = Recipe.from_dict(before["recipe"]).to_dict()
-        before["spec"] = HardwareSpec.from_dict(before["spec"]).to_dict()
-    if before and {key: before.get(key) for key in identity} != json.loads(json.dumps(identity)):
-        changed = [key for key in identity if before.get(key) != json.loads(json.dumps(identity[key]))]
+    if ranks.leads and not resume:
+        put_away(root, "model.pt", "run.json")
+    before = ranks.from_leader(run_in(root) if ranks.leads else {})
+    changed = [key for key in IDENTITY if before and before.get(key) != identity[key]]
+    if changed:
         raise HratError(
             f"{root} holds a run with another {' and '.join(changed)}; expected the same to go on with it. Give "
             "another folder, or begin anew (--fresh)"
@@ -127,7 +132,7 @@ def train(
     if ranks.from_leader("software" in before and (root / "model.pt").is_file()):
         return load_run(root, data=data)
     if ranks.leads:
-        write_atomic(root / "run.json", json.dumps(identity, indent=2) + "\n")
+        write_atomic(root / "run.json", json.dumps({"format": FORMAT, **identity}, indent=2) + "\n")
     torch.manual_seed(seed)
     module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
     augment = None if recipe.augment is None else AUGMENTATIONS[recipe.augment]
@@ -142,6 +147,7 @@ def train(
         tensorboard=tensorboard,
         progress=progress,
         title=METHODS[method].label,
+        identity=identity,
     )
     model = mapped(METHODS[method], module.cpu(), recipe, chosen, data.train).cpu().eval()
     # A network that was trained without restrictions is measured without them, one that knows them with them.
@@ -149,8 +155,8 @@ def train(
         # By each rank alone, on a CPU, where the model is by now.
         software = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
     if ranks.leads:
-        save_state(root / "model.pt", {"model": model.state_dict()})
-        finished = {**identity, "software": software, "seconds": result.seconds}
+        save_weights(root / "model.pt", model, identity)
+        finished = {"format": FORMAT, **identity, "software": software, "seconds": result.seconds}
         write_atomic(root / "run.json", json.dumps(finished, indent=2) + "\n")
     return Run(
         folder=root,
@@ -178,7 +184,7 @@ def load_run(folder: str | os.PathLike[str], *, data: DataSplits | None = None) 
     recipe, spec = Recipe.from_dict(info["recipe"]), HardwareSpec.from_dict(info["spec"])
     data = load_data(recipe.data) if data is None else data
     model = prepared_for(METHODS[info["method"]], build_network(recipe.network), recipe, spec, data.train).eval()
-    load_weights(model, root / "model.pt")
+    load_weights(model, root / "model.pt", identity={key: info[key] for key in IDENTITY})
     return Run(
         folder=root,
         model=model,
@@ -191,14 +197,58 @@ def load_run(folder: str | os.PathLike[str], *, data: DataSplits | None = None) 
     )
 
 
+def _identity(recipe: Recipe, spec: HardwareSpec, method: str, seed: int, data: DataSplits) -> dict[str, Any]:
+    digests = {"train": data_digest(data.train), "test": data_digest(data.test)}
+    parts = (recipe.to_dict(), spec.to_dict(), method, seed, digests)
+    return plain(dict(zip(IDENTITY, parts, strict=True)))
+
+
+def run_in(root: Path) -> dict[str, Any]:
+    """What the run that a folder holds is known by, and if it is finished what it came to; nothing without one.
+
+    Raises:
+        ArtifactError: `run.json` is damaged.
+        TrainingError: there is none, and the training state is damaged.
+    """
+    if (root / "run.json").is_file():
+        return _read(root)
+    if (root / "last.pt").is_file():  # written by `fit` alone, or run.json was lost: the state knows what it is of
+        return _now(load_state(root / "last.pt")["identity"]["run"])
+    return {}
+
+
+def _now(info: Mapping[str, Any]) -> dict[str, Any]:
+    """With the fields that recipes and specs have got since it was written."""
+    recipe, spec = Recipe.from_dict(info["recipe"]).to_dict(), HardwareSpec.from_dict(info["spec"]).to_dict()
+    return {**info, **plain({"recipe": recipe, "spec": spec})}
+
+
 def _read(root: Path) -> dict[str, Any]:
     path = root / "run.json"
     if not path.is_file():
         raise FileNotFoundError(f"{root} holds no run (no run.json); expected the folder that `hrat train -o` wrote")
+    info = read_json(path, "the run.json that hrat train writes")
+    if {"recipe", "spec", "method", "seed"} <= info.keys() and info.get("format") != FORMAT:
+        raise ArtifactError(
+            f"{path} was written by another version of hrat (format {info.get('format', 1)}; this one reads {FORMAT}); "
+            "train the run anew (--fresh), or use the version that wrote it"
+        )
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(info, dict)
-        _ = info["recipe"], info["spec"], METHODS[info["method"]], info["seed"]
-    except (json.JSONDecodeError, UnicodeDecodeError, AssertionError, KeyError) as error:
-        raise ArtifactError(f"{path} is damaged or not written by hrat: {error}") from error
+        return _checked(_now(info))
+    except (KeyError, TypeError, ValueError, AttributeError, HratError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ArtifactError(
+            f"{path} is damaged or not written by hrat: {what}. Remove it and give the training command again, which "
+            "goes on from what the checkpoint says; or begin anew (--fresh)"
+        ) from error
+
+
+def _checked(info: dict[str, Any]) -> dict[str, Any]:
+    if info["method"] not in METHODS:
+        raise ArtifactError(f"unknown method {info['method']!r}; expected one of {', '.join(METHODS)}")
+    kinds = {"seed": int, "data": dict, "software": float, "seconds": float}
+    wanted = [*IDENTITY, *(("software", "seconds") if "software" in info else ())]
+    for key in wanted:
+        if not isinstance(info[key], kinds.get(key, object)) or isinstance(info[key], bool):
+            raise ArtifactError(f"expected {key} to be a {kinds[key].__name__}, got {info[key]!r}")
     return info

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from hrat.artifacts import Comparison, ComparisonRow
 from hrat.errors import HratError
 from hrat.files import write_atomic
 from hrat.mapping import deploy
+from hrat.processes import private_folder
 from hrat.programming import program_lots
 from hrat.recipes.methods import METHODS
 from hrat.recipes.recipe import Recipe, load_recipe
@@ -161,5 +161,5 @@ def _folder(folder: str | os.PathLike[str] | None) -> Iterator[Path]:
     if folder is not None:
         yield Path(folder)
         return
-    with tempfile.TemporaryDirectory(prefix="hrat-compare-") as temporary:
-        yield Path(temporary)
+    with private_folder("compare") as temporary:
+        yield temporary

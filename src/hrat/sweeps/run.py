@@ -21,6 +21,9 @@ from hrat.training.logs import Display
 
 __all__ = ["run_trials"]
 
+FIGURES = ("software", "mean", "worst", "std", "chips", "train_seconds", "seconds")
+"""What the result of a trial has that is done."""
+
 
 def run_trials(
     trials: Sequence[Trial],
@@ -112,7 +115,8 @@ def _known(root: Path, key: str) -> dict[str, Any] | None:
         known = json.loads((root / "results" / f"{key}.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None  # not there, or not whole: done again
-    return known if isinstance(known, dict) and known.get("status") == "done" else None
+    whole = isinstance(known, dict) and known.get("status") == "done" and known.keys() >= set(FIGURES)
+    return known if whole else None
 
 
 @contextmanager

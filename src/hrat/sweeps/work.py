@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from hrat.programming import program_lots
 from hrat.recipes import Recipe
 from hrat.recipes.methods import METHODS, mapped, trainable
 from hrat.recipes.networks import build_network
-from hrat.recipes.run import TEST_BATCH, Run, train
+from hrat.recipes.run import IDENTITY, TEST_BATCH, Run, run_in, train
 from hrat.simulation import simulate
 from hrat.spec import HardwareSpec
 from hrat.sweeps.trial import Trial
@@ -78,13 +77,10 @@ def _for_training(trial: Trial, folder: Path) -> tuple[Recipe, HardwareSpec]:
     The folder is called after all that training depends on: what differs is a name, a number of chips, or hardware that
     this method does not see.
     """
-    if not (folder / "run.json").is_file():
+    there = run_in(folder)
+    if not there:
         return trial.recipe, trial.spec
-    try:
-        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        return Recipe.from_dict(info["recipe"]), HardwareSpec.from_dict(info["spec"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        return trial.recipe, trial.spec  # damaged: `train` says so
+    return Recipe.from_dict(there["recipe"]), HardwareSpec.from_dict(there["spec"])
 
 
 def _tested(trial: Trial, run: Run, data: DataSplits) -> dict[str, Any]:
@@ -117,5 +113,6 @@ def _for_chips(trial: Trial, run: Run, images: ArrayDataset) -> PreparedModel:
     if method.restricted:
         return run.model
     network = trainable(method, build_network(trial.recipe.network), trial.recipe, trial.spec, images)
-    load_weights(network, run.folder / "last.pt")
+    there = run_in(run.folder)
+    load_weights(network, run.folder / "last.pt", identity={key: there[key] for key in IDENTITY})
     return mapped(method, network, trial.recipe, trial.spec, images).cpu().eval()

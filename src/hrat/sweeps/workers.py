@@ -9,9 +9,12 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+from hrat.processes import Stopped, orderly_end
 
 __all__ = ["Died", "in_processes"]
 
@@ -55,9 +58,14 @@ class _Worker:
 
 
 def _serve(pipe: Connection, function: Callable[..., Any]) -> None:
-    """The loop of a worker. Ctrl-C is for the process that started it, which ends it."""
+    """A worker's life. Ctrl-C is for the process that started it, which ends it: training then saves its state."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    with suppress(Stopped), orderly_end():
+        _work_on(pipe, function)
+
+
+def _work_on(pipe: Connection, function: Callable[..., Any]) -> None:
     while True:
         try:
             args = pipe.recv()
@@ -65,6 +73,8 @@ def _serve(pipe: Connection, function: Callable[..., Any]) -> None:
             return
         try:
             found: tuple[bool, Any] = (True, function(*args))
+        except Stopped:
+            raise
         except BaseException:  # whatever it is, the one who waits must hear of it
             found = (False, traceback.format_exc())
         pipe.send(found)

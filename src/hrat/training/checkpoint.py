@@ -3,15 +3,20 @@
 A checkpoint may be taken in the middle of an epoch. It then holds the random state at the start of that epoch as well:
 on resuming, the loader is started from it and the batches that were already used are drawn and dropped, so that the
 rest of the epoch sees the same batches, augmentations and noise.
+
+A checkpoint is a file of `torch.save` with a line at its end, the SHA-256 of all that stands before it, and says of
+which run it is (`hrat.training.identity`): one that was cut or changed, or is of another run, is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import pickle
 import random
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -21,10 +26,18 @@ from torch.utils.data import DataLoader, RandomSampler
 from hrat.errors import TrainingError
 from hrat.files import atomic_path
 from hrat.nn import PreparedModel
+from hrat.training.identity import plain
 
-__all__ = ["RandomState", "load_state", "load_weights", "save_state"]
+__all__ = ["RandomState", "load_state", "load_weights", "put_away", "save_state", "save_weights"]
 
-FORMAT = 1
+FORMAT = 2
+"""Raised when a state of an older version can no longer be gone on with. 1 had neither check-sum nor identity."""
+SEAL = b"\nsha256 "
+"""In front of the check-sum at the end of the file."""
+SEAL_LENGTH = len(SEAL) + 64 + 1
+PIECE_BYTES = 2**20
+STATE_FILES = ("last.pt", "best.pt", "metrics.csv")
+"""What `fit` leaves in its folder; `last.pt` first, since it is what a run goes on from."""
 
 
 class RandomState:
@@ -82,37 +95,160 @@ def save_state(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     Raises:
         OSError: the folder cannot be written or the disk is full; an older checkpoint is untouched.
     """
-    with atomic_path(path) as temporary:
-        try:
-            torch.save({"hrat_checkpoint": FORMAT, **state}, temporary)
-        except RuntimeError as error:  # torch hides the OSError of a full disk
-            raise OSError(f"{path} could not be written ({error}); is the disk full?") from error
+    try:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            sealed = _Sealed(file)
+            try:
+                torch.save({"hrat_checkpoint": FORMAT, **state}, sealed)  # type: ignore[arg-type]
+            except RuntimeError:  # torch hides the OSError of a full disk behind words of its own
+                if sealed.error is None:
+                    raise
+                raise sealed.error from None
+            sealed.close()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
 
 
-def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a training state; runs no code that the file might hold.
+def save_weights(path: str | os.PathLike[str], model: nn.Module, identity: Mapping[str, Any] | None = None) -> None:
+    """Write the weights of a model, for `load_weights`, whole or not at all.
+
+    Args:
+        path: the file.
+        model: whose weights.
+        identity: what the run is known by, as plain data.
 
     Raises:
-        TrainingError: the file is damaged or no checkpoint of hrat.
+        OSError: the folder cannot be written or the disk is full.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        raise TrainingError(f"{path} is damaged or not a checkpoint: {error}") from error
-    if not isinstance(state, dict) or state.get("hrat_checkpoint") != FORMAT:
-        raise TrainingError(f"{path} is not a checkpoint that this version of hrat can read")
-    return state
+    save_state(path, {"model": model.state_dict(), "identity": {"run": plain(identity or {})}})
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+class _Sealed:
+    """A file that is written with its check-sum, and keeps the error that stopped it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            count = self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self._digest.update(data)
+        return count
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write the check-sum, and all that is not in the file yet."""
+        self._file.write(SEAL + self._digest.hexdigest().encode() + b"\n")
+        self._file.flush()
+
+
+def load_state(path: str | os.PathLike[str], *, whole: bool = True) -> dict[str, Any]:
+    """Read a training state, checked; runs no code that the file might hold.
+
+    Args:
+        path: the file.
+        whole: expect all that training needs to go on, and not the weights alone.
+
+    Raises:
+        FileNotFoundError: nothing stands at `path`.
+        TrainingError: the file is damaged, no checkpoint of hrat, or of an older version.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    with Path(path).open("rb") as file:
+        if not _seal_holds(file):
+            raise TrainingError(_why_not_sealed(path))
+        file.seek(0)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    if state.get("hrat_checkpoint") != FORMAT:
+        raise TrainingError(
+            f"{path} was written by another version of hrat (format {state.get('hrat_checkpoint')}; this one reads "
+            f"{FORMAT}); use that version, or train anew (--fresh; resume=False)"
+        )
+    if whole and "optimizer" not in state:
+        raise TrainingError(
+            f"{path} holds the weights of a model alone; expected the state of a training (last.pt or best.pt)"
+        )
+    return dict(state)
+
+
+def _seal_holds(file: BinaryIO) -> bool:
+    left = file.seek(0, os.SEEK_END) - SEAL_LENGTH
+    if left < 0:
+        return False
+    file.seek(0)
+    digest = hashlib.sha256()
+    while left and (piece := file.read(min(left, PIECE_BYTES))):
+        digest.update(piece)
+        left -= len(piece)
+    return file.read() == SEAL + digest.hexdigest().encode() + b"\n"
+
+
+def _why_not_sealed(path: str | os.PathLike[str]) -> str:
+    """What is the matter with a file whose check-sum does not hold."""
+    found: Any = None
+    with suppress(Exception):  # whatever torch makes of a file that may hold anything
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(found, dict) and found.get("hrat_checkpoint") == 1:
+        return (
+            f"{path} was written by an older version of hrat, whose checkpoints had no check-sum and did not say of "
+            "which run they are; train anew (--fresh; resume=False), or go on with the version that wrote it"
+        )
+    if isinstance(found, dict) and "hrat_checkpoint" not in found:
+        return (
+            f"{path} is a file of PyTorch, but not a checkpoint that hrat wrote; weights of your own are read with "
+            "model.load_state_dict(torch.load(path, weights_only=True))"
+        )
+    return (
+        f"{path} is damaged, or not a checkpoint of hrat: its check-sum does not hold; take a copy of it if there is "
+        "one, or train anew (--fresh; resume=False)"
+    )
+
+
+def put_away(folder: str | os.PathLike[str], *others: str) -> None:
+    """Remove what a run has left in a folder, so that nothing of it is taken for the next one's.
+
+    Args:
+        folder: of the run; it need not be there.
+        others: names of further files of the run.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    root = Path(folder)
+    for name in (*STATE_FILES, *others):
+        (root / name).unlink(missing_ok=True)
+    for log in (root / "tensorboard").glob("events.out.tfevents.*"):
+        log.unlink()
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str], *, identity: Mapping[str, Any] | None = None) -> None:
     """Put the weights of a checkpoint into a model of the same network.
 
+    Args:
+        model: takes the weights.
+        path: a file that `fit` wrote (`last.pt`, `best.pt`), or `train` (`model.pt`).
+        identity: what the run is known by, where the weights of another one are to be refused.
+
     Raises:
-        TrainingError: the file is damaged, or holds another network.
+        FileNotFoundError: nothing stands at `path`.
+        TrainingError: the file is damaged, or holds another network or another run.
     """
-    _into(model, load_state(path), Path(path))
+    state = load_state(path, whole=False)
+    if identity is not None and state["identity"]["run"] != plain(identity):
+        raise TrainingError(
+            f"{path} holds the weights of another run than the files beside it; expected all of one run: train anew "
+            "(--fresh; resume=False)"
+        )
+    _into(model, state, Path(path))
 
 
 def _into(model: nn.Module, state: dict[str, Any], path: Path) -> None:

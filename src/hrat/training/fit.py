@@ -6,14 +6,11 @@ serve a loop of the user's own, see `examples/own_loop.py`.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,9 +25,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data.distributed import DistributedSampler
 
 from hrat.errors import TrainingError
-from hrat.nn import CrossbarLayer, PreparedModel, freeze_batch_norm, sampled_chip, set_noise_strength
+from hrat.nn import freeze_batch_norm, sampled_chip, set_noise_strength
 from hrat.nn.signals import batch_norm_over_ranks
-from hrat.training.checkpoint import RandomState, _into, load_state, save_state
+from hrat.processes import StopRequest, stop_requests
+from hrat.training.checkpoint import RandomState, _into, load_state, put_away, save_state
+from hrat.training.identity import differences, identity_of
 from hrat.training.logs import Display, MetricsLog, closing
 from hrat.training.optimizer import build_optimizers
 from hrat.training.options import FitOptions
@@ -76,6 +75,7 @@ def fit(
     tensorboard: bool = False,
     progress: bool = True,
     title: str = "training",
+    identity: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> FitResult:
     """Train `model` in place.
@@ -87,12 +87,14 @@ def fit(
         options: see `FitOptions`; its fields can be given as keywords too, `fit(model, loader, epochs=5)`.
         folder: where `last.pt`, `best.pt` and `metrics.csv` go; nothing is written without one.
         resume: go on from `folder/last.pt` if it is there; the result is bit for bit that of a run that was not
-            interrupted, on the same machine with the same number of threads.
+            interrupted, on the same machine with the same number of threads. A state of another network, hardware,
+            data, options or `identity` is refused. False puts away what a run has left in the folder.
         loss: of `(output, label)`; cross entropy where none is given.
         device: where to train; where the model is, by default.
         tensorboard: write TensorBoard logs to `folder/tensorboard`.
         progress: show a progress bar, or a line an epoch where there is no terminal.
         title: what the progress bar is called.
+        identity: what else the run is known by, such as `{"seed": 3}`, as plain data; it is kept in the checkpoints.
         **changes: fields of `FitOptions`.
 
     Where a process group is there (`hrat.training.join_ranks`, `torchrun`), all its ranks train this model together:
@@ -105,7 +107,8 @@ def fit(
 
     Raises:
         TrainingError: the loss is no longer finite, the options make no sense, or a checkpoint does not fit.
-        KeyboardInterrupt: Ctrl-C; the state was saved if there is a folder.
+        KeyboardInterrupt: Ctrl-C, or within `hrat.processes.orderly_end`, as on the command line, SIGTERM or SIGHUP;
+            the state was saved if there is a folder.
     """
     chosen = (options or FitOptions()).replace(**changes)
     if not isinstance(train, Sized) or len(train) == 0:
@@ -114,15 +117,17 @@ def fit(
         model.to(device)
     ranks = the_ranks()
     with _statistics_over_ranks(model, ranks):
-        run = _Run(model, train, val, chosen, None if folder is None else Path(folder), loss, ranks)
+        run = _Run(model, train, val, chosen, None if folder is None else Path(folder), loss, ranks, identity)
+        if folder is not None and not resume and ranks.leads:
+            put_away(folder)
         with closing(MetricsLog(folder if ranks.leads else None, tensorboard=tensorboard)) as log:
             if folder is not None:
                 if resume and ranks.from_leader((Path(folder) / "last.pt").is_file()):
                     run.restore(log)
                 Path(folder).mkdir(parents=True, exist_ok=True)
             wanted = progress and ranks.leads
-            with Display(title, run.total_steps, wanted=wanted) as display, _graceful_interrupt() as interrupted:
-                run.loop(log, display, interrupted)
+            with Display(title, run.total_steps, wanted=wanted) as display, stop_requests() as asked:
+                run.loop(log, display, asked)
     model.eval()
     return FitResult(log.rows, run.best, run.seconds, run.folder, run.step)
 
@@ -167,6 +172,7 @@ class _Run:
     folder: Path | None
     loss: Loss | None
     ranks: Ranks
+    own_identity: Mapping[str, Any] | None = None
     epoch: int = 0
     step: int = 0
     steps_in_epoch: int = 0
@@ -180,6 +186,8 @@ class _Run:
 
     def __post_init__(self) -> None:
         options = self.options
+        if self.folder is not None:  # else there is nothing to tell apart
+            self.identity = identity_of(self.model, self.train, options, self.loss, self.own_identity)
         self.steps_per_epoch = len(self.train)
         self.total_steps = options.epochs * self.steps_per_epoch
         if options.channels_last:
@@ -236,7 +244,7 @@ class _Run:
 
     # ---- the loop
 
-    def loop(self, log: MetricsLog, display: Display, interrupted: threading.Event) -> None:
+    def loop(self, log: MetricsLog, display: Display, asked: StopRequest) -> None:
         options = self.options
         frozen_from = frozen_from_epoch(options.epochs, options.freeze)
         while self.epoch < options.epochs:
@@ -247,20 +255,20 @@ class _Run:
                 if self.device.type == "cpu" or self.step - self.looked_at >= LOOK_EVERY:
                     self._look()
                     display.step(self.step, self._figures())
-                self._perhaps_stop(log, interrupted)
+                self._perhaps_stop(log, asked)
             self._end_epoch(log, display)
         freeze_batch_norm(self.model, False)
 
-    def _perhaps_stop(self, log: MetricsLog, interrupted: threading.Event) -> None:
+    def _perhaps_stop(self, log: MetricsLog, asked: StopRequest) -> None:
         """Save now and then, and stop if asked to: all ranks at the same step."""
         if self.ranks.world > 1 and self.step % AGREE_EVERY:
             return
         late = time.monotonic() - self.saved_at > self.options.checkpoint_every_s
-        stops, saves = self.ranks.any(interrupted.is_set(), late)
+        stops, saves = self.ranks.any(asked.is_set(), late)
         if stops or saves:
             self.save("last.pt", log)
         if stops:
-            raise KeyboardInterrupt
+            raise asked.error()
 
     def _batches(self) -> Iterator[tuple[Any, Any]]:
         """The epoch's batches, or this rank's part of each; after a restore, those that are left."""
@@ -394,9 +402,7 @@ class _Run:
         state = {
             "model": self.model.state_dict(),
             "optimizer": [optimizer.state_dict() for optimizer in self.optimizers],
-            "options": dataclasses.asdict(self.options),
-            "steps_per_epoch": self.steps_per_epoch,
-            "trained_for": _trained_for(self.model),
+            "identity": self.identity,
             "epoch": self.epoch,
             "step": self.step,
             "steps_in_epoch": self.steps_in_epoch,
@@ -414,26 +420,17 @@ class _Run:
         """Go back to `last.pt`.
 
         Raises:
-            TrainingError: it is damaged, or of another network, data set or set of options.
+            TrainingError: it is damaged, or of another run.
         """
         assert self.folder is not None
         path = self.folder / "last.pt"
         # From the leading rank: other machines may not see its files.
         state = self.ranks.from_leader(load_state(path) if self.ranks.leads else None)
-        now = dataclasses.asdict(self.options)
-        other = [k for k, v in state["options"].items() if k not in ("checkpoint_every_s",) and now.get(k) != v]
-        if other or state["steps_per_epoch"] != self.steps_per_epoch:
-            what = ", ".join(f"{k}={state['options'][k]}, now {now.get(k)}" for k in other)
-            what = what or f"{state['steps_per_epoch']} batches an epoch, now {self.steps_per_epoch}"
+        other = differences(state["identity"], self.identity)
+        if other:
             raise TrainingError(
-                f"{path} was trained with {what}; expected the same options and data to go on. Use them, or another "
-                "folder, or resume=False to begin anew"
-            )
-        same_network = state["model"].keys() == self.model.state_dict().keys()  # else `_into` says so
-        if same_network and state["trained_for"] != _trained_for(self.model):
-            raise TrainingError(
-                f"{path} was trained for other hardware, or prepared in another way, than the model given; give "
-                "another folder, or resume=False to begin anew"
+                f"{path} was trained with {', '.join(other)}; expected the same to go on. Give the same, or another "
+                "folder, or begin anew (--fresh; resume=False)"
             )
         _into(self.model, state, path)
         saved = state["optimizer"]
@@ -458,14 +455,6 @@ class _Run:
         self.random.set(of_ranks[0])
         self.random.part_ways(self.ranks.rank)
         return self.random.get()
-
-
-def _trained_for(model: nn.Module) -> dict[str, Any]:
-    """What a checkpoint must have in common with the model beside its weights: hardware and forms of batch norm."""
-    if not isinstance(model, PreparedModel):
-        return {}
-    forms = sorted({module.form for module in model.modules() if isinstance(module, CrossbarLayer)})
-    return {"spec": model.spec.to_dict(), "forms": forms}
 
 
 def _to(value: Any, device: torch.device, *, channels_last: bool = False) -> Any:
@@ -506,24 +495,3 @@ def _statistics_over_ranks(model: nn.Module, ranks: Ranks) -> Iterator[None]:
     finally:
         for bn in changed:
             del bn.forward
-
-
-@contextmanager
-def _graceful_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C asks for a stop after the step in hand; the second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

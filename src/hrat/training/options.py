@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hrat.errors import TrainingError
+from hrat.training.fields import settle_fields
 
 __all__ = ["FitOptions"]
 
@@ -60,17 +61,15 @@ class FitOptions:
         """Refuse what cannot be meant.
 
         Raises:
-            TrainingError: a value out of its range.
+            TrainingError: a value of another kind, or out of its range.
         """
+        settle_fields(self, TrainingError, "training option ")
         for name in ("epochs", "val_chips", "accumulate"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"expected {name} to be at least 1, got {getattr(self, name)}")
         for name in ("warmup", "noise_ramp", "freeze"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise TrainingError(f"expected {name}, a part of the training, in [0, 1], got {getattr(self, name)}")
-        for name, known in (("optimizer", ("adamw", "sgd")), ("rank_noise", ("shared", "per_rank"))):
-            if getattr(self, name) not in known:
-                raise TrainingError(f"expected {name} to be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if not 0.0 <= self.momentum < 1.0:
             raise TrainingError(f"expected momentum in [0, 1), got {self.momentum}")
         if not self.lr > 0.0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 import os
-import tempfile
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from hrat.errors import HratError, TrainingError
+from hrat.processes import ASKING, Stopped, orderly_end, private_folder
 
 __all__ = ["Ranks", "join_ranks", "launch", "the_ranks"]
 
@@ -29,6 +30,9 @@ TIMEOUT_S = 600.0
 """After which a rank that waits for another one gives up."""
 JOIN_TIMEOUT_S = 120
 """After which machines that do not all come together give up."""
+
+STOPPED = 128
+"""Added to the number of a signal by a rank that it has stopped."""
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -201,13 +205,13 @@ def launch(
     for name in list(logging.root.manager.loggerDict):
         if name.startswith(("torch.distributed.elastic", "torch.multiprocessing")):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="hrat-ranks-") as folder:
+    with private_folder("ranks") as folder:
         try:
-            results = elastic_launch(config, _call)(folder, device, function, args)
+            results = elastic_launch(config, _call)(str(folder), device, function, args)
         except ChildFailedError as error:
-            raise _told(error, Path(folder)) from error
-        except SignalException as error:  # Ctrl-C, which the ranks have had too
-            raise KeyboardInterrupt from error
+            raise _told(error, folder) from error
+        except SignalException as error:  # which the ranks have had too
+            raise _stopped_by(int(error.sigval)) from error
         except RendezvousError as error:
             raise TrainingError(
                 f"the machines did not come together at {rendezvous} within {JOIN_TIMEOUT_S} s ({error}); give the "
@@ -238,21 +242,25 @@ def _check_devices(devices: int, nodes: int, rendezvous: str | None, device: str
 def _call(folder: str, device: str | None, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """In a process of its own; why it failed is left in a file, since errors do not cross over."""
     try:
-        with join_ranks(device):
+        with orderly_end(), join_ranks(device):
             return function(*args)
     except HratError as error:
         Path(folder, os.environ["RANK"]).write_text(str(error), encoding="utf-8")
         raise SystemExit(1) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as error:
+        raise SystemExit(error.exit_code if isinstance(error, Stopped) else STOPPED + signal.SIGINT) from None
+
+
+def _stopped_by(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt() if number == signal.SIGINT else Stopped(number)
 
 
 def _told(error: Any, folder: Path) -> HratError:
     """What the first rank that failed had to say."""
     rank, failure = error.get_first_failure()
     said = folder / str(rank)
-    if failure.exitcode == 130:
-        raise KeyboardInterrupt
+    if failure.exitcode - STOPPED in (signal.SIGINT, *ASKING):
+        raise _stopped_by(failure.exitcode - STOPPED)
     if said.is_file():
         return TrainingError(said.read_text(encoding="utf-8"))
     how = f"was stopped by signal {-failure.exitcode}" if failure.exitcode < 0 else f"left with {failure.exitcode}"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from hrat.processes import private_folder
 from hrat.simulation.spice.failure import SpiceFailure
+from hrat.simulation.spice.leash import NOT_STARTED, run_on_leash
 
 __all__ = ["Ngspice", "find_ngspice"]
 
@@ -96,7 +96,8 @@ def _examined(path: Path) -> Ngspice:
 @lru_cache(maxsize=16)
 def _examine(path: Path, changed_ns: int) -> Ngspice:
     del changed_ns  # a program that has been replaced is examined again
-    answer = _start(path, "--version")
+    with private_folder("spice") as folder:
+        answer = _start(path, folder, "--version")
     found = re.search(r"ngspice-(\S+)", answer)
     if not found:
         raise SpiceFailure("missing", f"{path} --version names no version of ngspice; {HOW_TO_GET}", answer)
@@ -105,22 +106,20 @@ def _examine(path: Path, changed_ns: int) -> Ngspice:
 
 def _uses_klu(path: Path) -> bool:
     """Whether it takes KLU when asked to: what was compiled in may be of no use on this machine."""
-    with tempfile.TemporaryDirectory(prefix="hrat-spice-") as folder:
-        probe = Path(folder) / "probe.cir"
-        probe.write_text(PROBE)
-        return "KLU as Direct Linear Solver" in _start(path, "-n", "-b", str(probe))
+    with private_folder("spice") as folder:
+        (folder / "probe.cir").write_text(PROBE)
+        return "KLU as Direct Linear Solver" in _start(path, folder, "-n", "-b", "probe.cir")
 
 
-def _start(path: Path, *arguments: str) -> str:
+def _start(path: Path, folder: Path, *arguments: str) -> str:
+    log = folder / "log.txt"
     try:
-        done = subprocess.run(
-            [path, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=START_LIMIT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        status = run_on_leash([str(path), *arguments], folder, log, START_LIMIT_S)
+        answer = log.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
         raise SpiceFailure("missing", f"{path} does not start: {error}; {HOW_TO_GET}") from error
-    return done.stdout.decode("utf-8", errors="replace")
+    if status is None:
+        raise SpiceFailure("missing", f"{path} did not answer within {START_LIMIT_S:g} s; {HOW_TO_GET}", answer)
+    if status in NOT_STARTED:
+        raise SpiceFailure("missing", f"{path} does not start; {HOW_TO_GET}", answer)
+    return answer

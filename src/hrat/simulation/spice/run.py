@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from hrat.processes import tell_waiting
 from hrat.simulation.spice.circuit import CircuitLayer, Floats, SpiceOptions, check_chain, count_devices
 from hrat.simulation.spice.failure import SpiceFailure
+from hrat.simulation.spice.leash import TELL_S
 from hrat.simulation.spice.netlist import ChainText
 from hrat.simulation.spice.ngspice import Ngspice, find_ngspice
 from hrat.simulation.spice.runner import run_netlist
@@ -98,9 +100,12 @@ def _run_chunks(program: Ngspice, text: ChainText, inputs_V: Floats, stats: dict
     with ThreadPoolExecutor(workers) as pool:
         runs = [pool.submit(run, part) for part in parts]
         try:
-            ended, _ = wait(runs, return_when=FIRST_EXCEPTION)
-            for one in ended:
-                one.result()
+            left = set(runs)
+            while left:
+                ended, left = wait(left, timeout=TELL_S, return_when=FIRST_EXCEPTION)
+                for one in ended:
+                    one.result()
+                tell_waiting(sum(one.done() for one in runs), len(runs))
         except BaseException:  # a failure or Ctrl-C: the other runs end as well
             stop.set()
             pool.shutdown(cancel_futures=True)

@@ -7,23 +7,20 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
+from hrat.processes import private_folder
 from hrat.simulation.spice.failure import SpiceFailure
+from hrat.simulation.spice.leash import NOT_STARTED, run_on_leash
 from hrat.simulation.spice.lines import harmless
 from hrat.simulation.spice.ngspice import Ngspice
 from hrat.simulation.spice.raw import Plot, RawFileError, read_raw
 
 __all__ = ["run_netlist"]
 
-POLL_S = 0.1
-"""How often a run looks whether it is to stop."""
 LITTLE_DISK_BYTES = 2**20
 
 MEMORY = re.compile(r"out of memory|can'?t allocate|cannot allocate|malloc|calloc|realloc", re.IGNORECASE)
@@ -56,8 +53,7 @@ def run_netlist(
         SpiceFailure: there is no solution; its `reason` says why.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="hrat-spice-", ignore_cleanup_errors=True) as private:
-            folder = Path(private)
+        with private_folder("spice") as folder:
             try:
                 with (folder / "circuit.cir").open("w", encoding="utf-8", newline="\n") as file:
                     file.writelines(harmless(pieces))
@@ -71,52 +67,15 @@ def run_netlist(
 
 def _solve(program: Ngspice, folder: Path, time_limit_s: float, stop: threading.Event) -> list[Plot]:
     log = folder / "log.txt"
-    # ngspice has no use for more threads here; -n: no start-up file of the user's. There is no option against commands
-    # in the circuit file: see `lines`.
+    # -n: no start-up file of the user's. There is no option against commands in the circuit file: see `lines`.
     command = [str(program.path), "-n", "-b", "-r", "out.raw", "circuit.cir"]
-    with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,  # a group of its own, so that its children end with it
-            )
-        except OSError as error:
-            raise SpiceFailure("missing", f"{program.path} does not start: {error}") from error
-        try:
-            in_time = _wait(process, time_limit_s, stop)
-        finally:
-            _end(process)
+    status = run_on_leash(command, folder, log, time_limit_s, stop)
     text = log.read_text(errors="replace")
-    if not in_time:
+    if status is None:
         raise _stopped(stop, time_limit_s, text)
-    if process.returncode != 0:
-        raise _failure(process.returncode, text, folder)
+    if status != 0:
+        raise _failure(program, status, text, folder)
     return _plots(folder, text)
-
-
-def _wait(process: subprocess.Popen[bytes], time_limit_s: float, stop: threading.Event) -> bool:
-    """Whether it ended by itself."""
-    until = time.monotonic() + time_limit_s
-    pause_s = POLL_S / 50  # small circuits end within milliseconds
-    while process.poll() is None:
-        if stop.is_set() or time.monotonic() > until:
-            return False
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(pause_s)
-        pause_s = min(2 * pause_s, POLL_S)
-    return True
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it and its children, if they still run."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _stopped(stop: threading.Event, time_limit_s: float, log: str) -> SpiceFailure:
@@ -129,7 +88,9 @@ def _stopped(stop: threading.Event, time_limit_s: float, log: str) -> SpiceFailu
     )
 
 
-def _failure(returncode: int, log: str, folder: Path) -> SpiceFailure:
+def _failure(program: Ngspice, returncode: int, log: str, folder: Path) -> SpiceFailure:
+    if returncode in NOT_STARTED:
+        return SpiceFailure("missing", f"{program.path} does not start", log)
     if DISK.search(log) or shutil.disk_usage(folder).free < LITTLE_DISK_BYTES:
         return _disk_failure(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)), log)
     if MEMORY.search(log):
