@@ -22,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg HRAT_REQUIRE_NGSPICE=1 HRAT_REQUIRE_M
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup ngspice browser test test-full check format demo bench docs clean
+.PHONY: help setup ngspice browser laws test test-full check format demo bench docs clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ browser:  ## install Chromium, for the tests of the report's page (Debian and Ub
 	    echo "installing chromium ..."; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
 	else echo "no chromium and chromedriver in PATH: the tests that need a browser are skipped"; fi
+
+laws: $(DEV) $(HRAT_NGSPICE)  ## the four laws, on networks that stand for the others (a minute)
+	@HYPOTHESIS_PROFILE=fast $(PYTEST) tests/laws -m "not slow and not needs_data and not wide"
 
 test: $(DEV) $(HRAT_NGSPICE) browser check  ## check, then the tests that take seconds (as .ci/run does)
 	@$(PYTEST)

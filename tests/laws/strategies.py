@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from hypothesis import assume
+from hypothesis import assume, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -17,6 +17,14 @@ BATCH_NORMS = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.Ba
 SPACE = {1: (7,), 2: (7, 6), 3: (5, 4, 5)}
 
 hardware = st.sampled_from(sorted(SPECS)).map(SPECS.__getitem__)
+
+
+def examples(number: int) -> settings:
+    """So many in a usual run; with another profile of tests/conftest.py as many as that one has."""
+    usual = settings.get_current_profile_name() == "ci"
+    return settings(max_examples=number) if usual else settings()
+
+
 scale_modes = st.sampled_from(["signal", "channel"])
 
 

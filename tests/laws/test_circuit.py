@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -67,7 +67,6 @@ def test_spice_with_ideal_parts_is_behavioural(name: str, spec: str) -> None:
 
 
 @needs_ngspice
-@settings(max_examples=25)
 @given(case=layers, spec=hardware, drive=st.sampled_from(["one_end", "both_ends"]))
 def test_any_layer_at_any_depth(case: tuple[nn.Module, Tensor], spec: HardwareSpec, drive: str) -> None:
     layer, x = case

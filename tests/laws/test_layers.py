@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -12,39 +12,49 @@ import hrat
 from hrat.spec import HardwareSpec
 from laws.checks import assert_law1, assert_law2, assert_law3, assert_laws, assert_patches_are_the_operation
 from laws.networks import SPECS, as_trained
-from laws.strategies import blocks, convolutions, hardware, layers, linear_layers, scale_modes, transposed_convolutions
+from laws.strategies import (
+    blocks,
+    convolutions,
+    examples,
+    hardware,
+    layers,
+    linear_layers,
+    scale_modes,
+    transposed_convolutions,
+)
 
 Case = tuple[nn.Module, Tensor]
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(case=linear_layers(), spec=hardware, scales=scale_modes)
 def test_linear(case: Case, spec: HardwareSpec, scales: str) -> None:
     layer, x = case
     assert_laws(nn.Sequential(layer), x, spec, scales=scales)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(case=convolutions(), spec=hardware, scales=scale_modes)
 def test_convolution(case: Case, spec: HardwareSpec, scales: str) -> None:
     layer, x = case
     assert_laws(nn.Sequential(layer), x, spec, scales=scales)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(case=transposed_convolutions(), spec=hardware, scales=scale_modes)
 def test_transposed_convolution(case: Case, spec: HardwareSpec, scales: str) -> None:
     layer, x = case
     assert_laws(nn.Sequential(layer), x, spec, scales=scales)
 
 
-@settings(max_examples=200)
-@given(case=blocks(), spec=hardware, scales=scale_modes)
+@pytest.mark.parametrize("scales", ["signal", "channel"])
+@examples(100)
+@given(case=blocks(), spec=hardware)
 def test_layer_with_batch_norms(case: Case, spec: HardwareSpec, scales: str) -> None:
     assert_laws(*case, spec, scales=scales)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(case=layers)
 def test_word_lines_times_conductances_is_the_operation(case: Case) -> None:
     layer, x = case
