@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import Any
 import torch
 
 from hrat.errors import ArtifactError, HratError
-from hrat.files import write_atomic
+from hrat.files import path_within, write_atomic
 from hrat.nn import PreparedModel, restrictions
 from hrat.recipes.methods import METHODS, mapped, prepared_for, trainable
 from hrat.recipes.networks import build_network
 from hrat.recipes.recipe import Recipe, load_recipe
 from hrat.spec import HardwareSpec, load_spec
+from hrat.tables import csv_rows
 from hrat.training import DataSplits, accuracy, fit, load_data, load_weights, make_loader, the_ranks
 from hrat.training.checkpoint import save_state
 from hrat.training.data import AUGMENTATIONS
@@ -62,10 +62,13 @@ class Run:
         path = self.folder / "metrics.csv"
         if not path.is_file():
             return []
+        rows = csv_rows(path)
+        _, names = next(rows, (1, []))
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        except (TypeError, ValueError) as error:
+            return [{name: float(cell) for name, cell in zip(names, cells, strict=True)} for _, cells in rows]
+        except ArtifactError:
+            raise
+        except ValueError as error:
             raise ArtifactError(f"{path} is damaged: {error}; expected the numbers that hrat train writes") from error
 
 
@@ -127,7 +130,7 @@ def train(
     if ranks.from_leader("software" in before and (root / "model.pt").is_file()):
         return load_run(root, data=data)
     if ranks.leads:
-        write_atomic(root / "run.json", json.dumps(identity, indent=2) + "\n")
+        write_atomic(path_within(root, "run.json"), json.dumps(identity, indent=2) + "\n")
     torch.manual_seed(seed)
     module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
     augment = None if recipe.augment is None else AUGMENTATIONS[recipe.augment]
@@ -149,9 +152,9 @@ def train(
         # By each rank alone, on a CPU, where the model is by now.
         software = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
     if ranks.leads:
-        save_state(root / "model.pt", {"model": model.state_dict()})
+        save_state(path_within(root, "model.pt"), {"model": model.state_dict()})
         finished = {**identity, "software": software, "seconds": result.seconds}
-        write_atomic(root / "run.json", json.dumps(finished, indent=2) + "\n")
+        write_atomic(path_within(root, "run.json"), json.dumps(finished, indent=2) + "\n")
     return Run(
         folder=root,
         model=model,

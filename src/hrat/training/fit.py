@@ -28,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data.distributed import DistributedSampler
 
 from hrat.errors import TrainingError
+from hrat.files import path_within
 from hrat.nn import CrossbarLayer, PreparedModel, freeze_batch_norm, sampled_chip, set_noise_strength
 from hrat.nn.signals import batch_norm_over_ranks
 from hrat.training.checkpoint import RandomState, _into, load_state, save_state
@@ -408,7 +409,7 @@ class _Run:
             "ranks_random": random[1:],
             "epoch_random": self.epoch_random,
         }
-        save_state(self.folder / name, state)
+        save_state(path_within(self.folder, name), state)
 
     def restore(self, log: MetricsLog) -> None:
         """Go back to `last.pt`.
