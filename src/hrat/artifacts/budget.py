@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
@@ -16,6 +14,7 @@ from hrat.artifacts.decode import STRICT, Count, Part, Positive, load_json
 from hrat.errors import ArtifactError
 from hrat.files import write_atomic
 from hrat.names import one_line
+from hrat.tables import csv_text
 
 __all__ = ["BudgetLayer", "BudgetRow", "BudgetStep", "RestrictionBudget"]
 
@@ -156,28 +155,24 @@ class RestrictionBudget:
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the restrictions and the steps as a table, whole or not at all."""
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["kind", "name", "before", "after", "alone", "alone_error", "gain", "gain_error", "rms_gain"])
-        for row in self.rows:
-            writer.writerow(
-                [
-                    "restriction",
-                    row.name,
-                    "",
-                    "",
-                    row.alone,
-                    row.alone_error,
-                    row.removed,
-                    row.removed_error,
-                    row.rms_removed,
-                ]
+        header = ("kind", "name", "before", "after", "alone", "alone_error", "gain", "gain_error", "rms_gain")
+        rows: list[tuple[Any, ...]] = [
+            (
+                "restriction",
+                row.name,
+                "",
+                "",
+                row.alone,
+                row.alone_error,
+                *(row.removed, row.removed_error, row.rms_removed),
             )
-        for step in self.steps:
-            writer.writerow(
-                ["step", step.field, step.before, step.after, "", "", step.gain, step.gain_error, step.rms_gain]
-            )
-        return write_atomic(path, text.getvalue())
+            for row in self.rows
+        ]
+        rows += [
+            ("step", step.field, step.before, step.after, "", "", step.gain, step.gain_error, step.rms_gain)
+            for step in self.steps
+        ]
+        return write_atomic(path, csv_text(header, rows))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RestrictionBudget:

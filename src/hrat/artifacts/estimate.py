@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +13,7 @@ from pydantic import ConfigDict
 from hrat.artifacts.decode import STRICT, Count, Positive, decoded
 from hrat.errors import ArtifactError
 from hrat.files import write_atomic
+from hrat.tables import csv_text
 
 __all__ = ["Assumption", "Estimate", "LayerEstimate"]
 
@@ -123,12 +122,8 @@ class Estimate:
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the layers as a table, whole or not at all."""
-        text = io.StringIO()
-        writer = csv.writer(text)
         names = [*(field.name for field in fields(LayerEstimate)), "energy_J", "latency_s"]
-        writer.writerow(names)
-        writer.writerows([getattr(layer, name) for name in names] for layer in self.layers)
-        return write_atomic(path, text.getvalue())
+        return write_atomic(path, csv_text(names, ([getattr(layer, name) for name in names] for layer in self.layers)))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Estimate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from hrat.artifacts.storage import read_artifact, write_artifact
 from hrat.encoding import Tile
 from hrat.errors import ArtifactError
 from hrat.files import write_atomic
+from hrat.names import one_line
+from hrat.tables import csv_records, csv_text, text_cell
 
 __all__ = ["FaultMap", "LayerFaults"]
 
@@ -103,6 +104,8 @@ class FaultMap:
             }
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"{path} lacks {error}; expected what FaultMap.save writes") from error
+        for name, layer in layers.items():
+            _check_layer(layer, f"{path}: layer '{one_line(str(name))}'")
         return cls(layers=layers)
 
     def to_csv(self, path: str | os.PathLike[str], deployment: Deployment) -> Path:
@@ -111,16 +114,16 @@ class FaultMap:
         `tile`, `row` and `col` are those of the tables of conductances; `partner` is pos or neg.
         """
         self.check(deployment)
-        lines = [",".join(COLUMNS)]
+        rows: list[tuple[Any, ...]] = []
         for name, layer in self.layers.items():
             for tile in deployment.tiles(name):
                 for partner, stuck, g_S in (("pos", layer.pos, layer.pos_S), ("neg", layer.neg, layer.neg_S)):
                     part_S = g_S[tile.index]
-                    lines += [
-                        f"{name},{tile.group},{_name(tile)},{row},{col},{partner},{float(part_S[row, col])!r}"
+                    rows += [
+                        (name, tile.group, _name(tile), row, col, partner, float(part_S[row, col]))
                         for row, col in stuck[tile.index].nonzero().tolist()
                     ]
-        return write_atomic(path, "\n".join(lines) + "\n")
+        return write_atomic(path, csv_text(COLUMNS, rows))
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str], deployment: Deployment) -> FaultMap:
@@ -132,19 +135,15 @@ class FaultMap:
 
         Raises:
             FileNotFoundError: nothing stands at `path`.
-            ArtifactError: a column is missing, or a line names a device that is not there.
+            ArtifactError: it is no CSV in UTF-8, a column is missing, or a line names a device that is not there.
         """
         layers = {name: _no_faults(layer.g_pos_S) for name, layer in deployment.layers.items()}
         places = {
             name: {(tile.group, _name(tile)): tile for tile in deployment.tiles(name)} for name in deployment.layers
         }
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            missing = [column for column in COLUMNS if column not in (table.fieldnames or ())]
-            if missing:
-                raise ArtifactError(f"{path}: expected the columns {', '.join(COLUMNS)}; {missing[0]} is missing")
-            for row in table:
-                _read(row, layers, places, f"{path}, line {table.line_num}")
+        shown = {text_cell(name): name for name in layers}  # as tables have the names
+        for where, (name, *cells) in csv_records(path, COLUMNS):
+            _read(shown.get(name, name), dict(zip(COLUMNS[1:], cells, strict=True)), layers, places, where)
         return cls(layers=layers)
 
     def __str__(self) -> str:
@@ -159,6 +158,25 @@ class FaultMap:
     __repr__ = __str__
 
 
+def _check_layer(layer: LayerFaults, where: str) -> None:
+    """Refuse what stands for no faults: another type or shape, or conductances that no device has."""
+    shape = tuple(layer.pos.shape)
+    for sign in ("pos", "neg"):
+        stuck, g_S = getattr(layer, sign), getattr(layer, f"{sign}_S")
+        if stuck.dtype != torch.bool or not g_S.dtype.is_floating_point:
+            raise ArtifactError(
+                f"{where}: expected {sign} of type bool and {sign}_S of a floating point type, got {stuck.dtype} and "
+                f"{g_S.dtype}"
+            )
+        if len(shape) != 3 or tuple(stuck.shape) != shape or tuple(g_S.shape) != shape:
+            raise ArtifactError(
+                f"{where}: expected tensors of one shape (groups, word lines, bit lines), got {tuple(stuck.shape)} for "
+                f"{sign} and {tuple(g_S.shape)} for {sign}_S beside {shape}"
+            )
+        if not bool(torch.isfinite(g_S).all()) or bool((g_S < 0).any()):
+            raise ArtifactError(f"{where}: {sign}_S: expected finite conductances of 0 S or more")
+
+
 def _no_faults(like: Tensor) -> LayerFaults:
     none = torch.zeros(like.shape, dtype=torch.bool)
     return LayerFaults(pos=none, pos_S=torch.zeros_like(like), neg=none.clone(), neg_S=torch.zeros_like(like))
@@ -169,15 +187,18 @@ def _name(tile: Tile) -> str:
 
 
 def _read(
-    row: dict[str, Any], layers: dict[str, LayerFaults], places: dict[str, dict[tuple[int, str], Tile]], where: str
+    name: str,
+    row: dict[str, str],
+    layers: dict[str, LayerFaults],
+    places: dict[str, dict[tuple[int, str], Tile]],
+    where: str,
 ) -> None:
     """Put one line of a table into the map."""
-    name = row["layer"]
     if name not in layers:
         raise ArtifactError(f"{where}: there is no layer {name!r}; expected one of {', '.join(layers)}")
     try:
         group, line, col, g_S = int(row["group"]), int(row["row"]), int(row["col"]), float(row["g_S"])
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ArtifactError(f"{where}: expected whole numbers and a conductance in S ({error})") from error
     tile = places[name].get((group, row["tile"]))
     rows, cols = (0, 0) if tile is None else (tile.rows.stop - tile.rows.start, tile.cols.stop - tile.cols.start)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from pathlib import Path
@@ -14,6 +13,8 @@ from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
 from hrat.artifacts.deployment import Deployment
 from hrat.encoding import Tile
 from hrat.errors import ArtifactError
+from hrat.files import path_within
+from hrat.tables import csv_records
 
 __all__ = ["SCHEME", "import_csv"]
 
@@ -34,11 +35,14 @@ def import_csv(deployment: Deployment, folder: str | os.PathLike[str]) -> Progra
 
     Raises:
         FileNotFoundError: a layer has no table.
-        ArtifactError: a column is missing; a line that is no reading of a device there is; a device that is missing or
-            is there twice; conductances that are negative, not finite, or a thousand times off, as with a wrong unit.
+        HratError: the name of a layer cannot be that of a file.
+        ArtifactError: a file that is no CSV in UTF-8; a column that is missing; a line that is no reading of a device
+            there is; a device that is missing or is there twice; conductances that are negative, not finite, or a
+            thousand times off, as with a wrong unit.
     """
     root = Path(folder)
-    found = {name: _read(deployment, name, root / "conductances" / f"{name}.csv") for name in deployment.layers}
+    paths = {name: path_within(root, "conductances", name, suffix=".csv") for name in deployment.layers}
+    found = {name: _read(deployment, name, path) for name, path in paths.items()}
     first = next(iter(found))
     chips = sorted(found[first])
     for name, of_layer in found.items():
@@ -65,35 +69,31 @@ def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tens
     places = {(tile.group, f"tile{tile.grid_row}_{tile.grid_col}"): tile for tile in deployment.tiles(name)}
     found: dict[int, tuple[Tensor, Tensor]] = {}
     lists: dict[int, tuple[list[int], list[float], list[float]]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.reader(file)
-        header = next(table, [])
-        missing = [column for column in COLUMNS if column not in header]
-        if missing:
-            raise ArtifactError(f"{path}: expected the columns {', '.join(COLUMNS)}; {missing[0]} is missing")
-        order = [header.index(column) for column in COLUMNS]
-        for number, cells in enumerate(table, start=2):
-            if not cells:
-                continue
-            where = f"{path}, line {number}"
-            try:
-                chip, group, tile, row, col, pos_S, neg_S = (cells[place] for place in order)
-                at = _place(places, (int(group), tile, int(row), int(col)), like, where)
-                of_chip = lists.setdefault(int(chip), ([], [], []))
-                of_chip[0].append(at)
-                of_chip[1].append(float(pos_S))
-                of_chip[2].append(float(neg_S))
-            except ArtifactError:
-                raise
-            except (ValueError, IndexError) as error:
-                raise ArtifactError(
-                    f"{where}: expected whole numbers for chip, group, row and col, and conductances in S ({error})"
-                ) from error
+    for where, (chip, group, tile, row, col, pos_S, neg_S) in csv_records(path, COLUMNS):
+        try:
+            at = _place(places, (int(group), tile, int(row), int(col)), like, where)
+            of_chip = lists.setdefault(_chip(chip), ([], [], []))
+            of_chip[0].append(at)
+            of_chip[1].append(float(pos_S))
+            of_chip[2].append(float(neg_S))
+        except ArtifactError:
+            raise
+        except ValueError as error:
+            raise ArtifactError(
+                f"{where}: expected whole numbers for chip, group, row and col, and conductances in S ({error})"
+            ) from error
     if not lists:
         raise ArtifactError(f"{path} has no readings")
     for number, (at_list, pos_list, neg_list) in lists.items():
         found[number] = _arrays(at_list, pos_list, neg_list, like, f"{path}, chip {number}")
     return found
+
+
+def _chip(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise ValueError(f"chip {text}: not from 0 to 2^63 - 1")
+    return number
 
 
 def _place(places: dict[tuple[int, str], Tile], at: tuple[int, str, int, int], like: Tensor, where: str) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ from pydantic import ConfigDict
 from hrat.artifacts.decode import STRICT, Count, load_json
 from hrat.errors import ArtifactError, MissingDependencyError
 from hrat.files import atomic_path, write_atomic
+from hrat.tables import csv_text
 
 __all__ = ["SweepTable"]
 
@@ -81,11 +80,8 @@ class SweepTable:
             case ".json":
                 return write_atomic(path, json.dumps(asdict(self), indent=1) + "\n")
             case ".csv":
-                text = io.StringIO()
-                writer = csv.DictWriter(text, self.columns, restval="")
-                writer.writeheader()
-                writer.writerows(self.rows)
-                return write_atomic(path, text.getvalue())
+                rows = ([row.get(name, "") for name in self.columns] for row in self.rows)
+                return write_atomic(path, csv_text(self.columns, rows))
             case ".parquet":
                 return self._save_parquet(path)
             case suffix:

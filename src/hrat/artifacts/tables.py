@@ -27,6 +27,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,8 +38,9 @@ from hrat.artifacts.pulse_log import PulseColumns
 from hrat.circuit import converters, encode_node
 from hrat.encoding import Tile
 from hrat.errors import ArtifactError
-from hrat.files import atomic_path, write_atomic
+from hrat.files import atomic_path, path_within, paths_within, write_atomic
 from hrat.physics import aim_S, sigma_S
+from hrat.tables import csv_text
 
 __all__ = ["export_csv"]
 
@@ -54,81 +56,84 @@ def export_csv(artifact: Deployment | ProgrammedChip, folder: str | os.PathLike[
 
     Raises:
         ArtifactError: the folder holds tables of another chip.
+        HratError: the name of a layer cannot be that of a file, or a link leads out of the folder.
         OSError: the folder cannot be written or the disk is full; each file is whole or absent.
     """
     root = Path(folder)
     deployment = artifact.deployment if isinstance(artifact, ProgrammedChip) else artifact
-    known = {f"{name}.csv" for name in deployment.layers}
-    stale = sorted(path.name for path in (root / "conductances").glob("*.csv") if path.name not in known)
+    own = path_within(root, "conductances")
+    paths = paths_within(own, deployment.layers, ".csv")
+    known = {path.name for path in paths.values()}
+    stale = sorted(path.name for path in own.glob("*.csv") if path.name not in known)
     if stale:
         raise ArtifactError(
-            f"{root / 'conductances'} holds tables of another chip ({stale[0]}); expected an empty folder, so that "
+            f"{own} holds tables of another chip ({stale[0]}); expected an empty folder, so that "
             "tables of two chips do not mix"
         )
-    written = [
-        write_atomic(root / "spec.toml", deployment.spec.to_toml()),
-        write_atomic(
-            root / "graph.json", json.dumps([encode_node(node) for node in deployment.graph], indent=1) + "\n"
-        ),
-        write_atomic(root / "layers.csv", _layers(deployment)),
-        write_atomic(root / "lines.csv", _lines(deployment)),
-        write_atomic(root / "bias.csv", _biases(deployment)),
-        write_atomic(root / "converters.csv", _converters(deployment)),
-        write_atomic(root / "tile_adcs.csv", _tile_adcs(deployment)),
-    ]
-    written += [_conductances(artifact, deployment, name, root) for name in deployment.layers]
-    return written
+    texts = {
+        "spec.toml": deployment.spec.to_toml(),
+        "graph.json": json.dumps([encode_node(node) for node in deployment.graph], indent=1) + "\n",
+        "layers.csv": _layers(deployment),
+        "lines.csv": _lines(deployment),
+        "bias.csv": _biases(deployment),
+        "converters.csv": _converters(deployment),
+        "tile_adcs.csv": _tile_adcs(deployment),
+    }
+    written = [write_atomic(path_within(root, name), text) for name, text in texts.items()]
+    return written + [_conductances(artifact, deployment, name, path) for name, path in paths.items()]
 
 
 def _layers(deployment: Deployment) -> str:
-    rows = ["layer,kind,groups,rows,cols,r_f_ohm,readout"]
-    for layer in deployment.layers.values():
-        groups, n_rows, n_cols = layer.array_shape
-        readout = deployment.spec.periphery.readout
-        rows.append(f"{layer.name},{layer.geometry.kind},{groups},{n_rows},{n_cols},{layer.r_f_ohm!r},{readout}")
-    return "\n".join(rows) + "\n"
+    readout = deployment.spec.periphery.readout
+    return csv_text(
+        ("layer", "kind", "groups", "rows", "cols", "r_f_ohm", "readout"),
+        (
+            (layer.name, layer.geometry.kind, *layer.array_shape, layer.r_f_ohm, readout)
+            for layer in deployment.layers.values()
+        ),
+    )
 
 
 def _lines(deployment: Deployment) -> str:
-    rows = ["layer,group,line,number,signal"]
+    rows: list[tuple[str, int, str, int, int]] = []
     for layer in deployment.layers.values():
         for line, signals in (("word", layer.row_inputs), ("bit", layer.col_outputs)):
             for group, of_group in enumerate([] if signals is None else signals.tolist()):
-                rows += [f"{layer.name},{group},{line},{number},{signal}" for number, signal in enumerate(of_group)]
-    return "\n".join(rows) + "\n"
+                rows += [(layer.name, group, line, number, signal) for number, signal in enumerate(of_group)]
+    return csv_text(("layer", "group", "line", "number", "signal"), rows)
 
 
 def _biases(deployment: Deployment) -> str:
-    rows = ["layer,output,code,voltage_V"]
+    rows: list[tuple[str, int, Any, str]] = []
     for layer in deployment.layers.values():
         if layer.bias_V is None:
             continue
         codes = [""] * len(layer.bias_V) if layer.bias_codes is None else layer.bias_codes.tolist()
         for output, (code, voltage) in enumerate(zip(codes, _texts(layer.bias_V), strict=True)):
-            rows.append(f"{layer.name},{output},{code},{voltage}")
-    return "\n".join(rows) + "\n"
+            rows.append((layer.name, output, code, voltage))
+    return csv_text(("layer", "output", "code", "voltage_V"), rows)
 
 
 def _converters(deployment: Deployment) -> str:
-    rows = ["converter,kind,channel,alpha_V"]
-    for name, kind, key in converters(deployment.graph):
-        for channel, alpha in enumerate(_texts(deployment.tensors[key.key])):
-            rows.append(f"{name},{kind},{channel},{alpha}")
-    return "\n".join(rows) + "\n"
+    rows = [
+        (name, kind, channel, alpha)
+        for name, kind, key in converters(deployment.graph)
+        for channel, alpha in enumerate(_texts(deployment.tensors[key.key]))
+    ]
+    return csv_text(("converter", "kind", "channel", "alpha_V"), rows)
 
 
 def _tile_adcs(deployment: Deployment) -> str:
     periphery = deployment.spec.periphery
     bits = periphery.tile_adc_bits if periphery.limit_tile_adc else ""
-    rows = ["layer,grid_row,bits,full_scale_V"]
+    rows: list[tuple[str, int, Any, str]] = []
     for layer in deployment.layers.values():
         if layer.tile_adc_V is not None:
-            rows += [f"{layer.name},{row},{bits},{scale}" for row, scale in enumerate(_texts(layer.tile_adc_V))]
-    return "\n".join(rows) + "\n"
+            rows += [(layer.name, row, bits, scale) for row, scale in enumerate(_texts(layer.tile_adc_V))]
+    return csv_text(("layer", "grid_row", "bits", "full_scale_V"), rows)
 
 
-def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment, name: str, root: Path) -> Path:
-    path = root / "conductances" / f"{name}.csv"
+def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment, name: str, path: Path) -> Path:
     target = deployment.layers[name]
     columns = ["chip", "group", "tile", "row", "col", "g_pos_S", "g_neg_S"]
     if isinstance(artifact, ProgrammedChip):
@@ -145,7 +150,7 @@ def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment,
             columns += ["aim_pos_S", "aim_neg_S"]
             chips[0][1].extend(aim_S(g_S, deployment.spec) for g_S in (target.g_pos_S, target.g_neg_S))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(",".join(columns) + "\n")
+        file.write(csv_text(columns, ()))
         for chip, arrays in chips:
             for tile in deployment.tiles(name):
                 file.writelines(_cells(chip, tile, arrays))
@@ -153,6 +158,7 @@ def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment,
 
 
 def _cells(chip: str, tile: Tile, arrays: list[Tensor]) -> list[str]:
+    """The lines of a tile: numbers and its name, none of which needs quotes, put together in a third less time."""
     parts = [array[tile.index] for array in arrays]
     n_cols = parts[0].shape[1]
     values = zip(*(_texts(part) for part in parts), strict=True)

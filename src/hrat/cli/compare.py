@@ -20,6 +20,7 @@ from hrat.cli.options import (
     chosen_spec,
 )
 from hrat.cli.output import examples, note_warnings, say, show, tell
+from hrat.files import path_within
 
 __all__ = ["EXAMPLES", "compare"]
 
@@ -68,7 +69,7 @@ def compare(
     chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
     hardware = chosen_spec(chosen, spec, settings)
     note_warnings(hardware)
-    folder = output or Path("runs") / f"{chosen.name}-compared"
+    folder = output or path_within("runs", f"{chosen.name}-compared")
     names = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     comparison = compare_recipe(
         chosen, spec=hardware, methods=names, chips=chips, seed=seed, folder=folder, progress=True

@@ -11,6 +11,7 @@ import typer
 from hrat.cli.options import OffsetOption, OpampGainOption, WiresOption
 from hrat.cli.output import examples, wrote
 from hrat.errors import HratError
+from hrat.files import path_within
 
 if TYPE_CHECKING:
     from hrat.artifacts import DeployedLayer
@@ -21,6 +22,10 @@ EXAMPLES = examples(
     "hrat netlist network.chips -o netlists",
     "hrat netlist network.chips -o netlists --layer fc1 --dialect ltspice --wires 1",
 )
+
+
+MOST_STEM = 200
+"""Characters of a file's name in front of its suffix."""
 
 
 class DialectName(StrEnum):
@@ -80,11 +85,18 @@ def netlist(
             layers = circuit_layers(chips, index, chain, group, grid_row)
             drawn = 2 * torch.rand(inputs, layers[0].rows, generator=generator, dtype=torch.float64) - 1
             inputs_V = (spec.device.v_read_V * drawn).numpy()
-            stem = "-".join(part.node for part in layers)
+            stem = _stem([part.node for part in layers])
             again = sum(path.stem == stem or path.stem.startswith(f"{stem}~") for path in written)
-            path = output / (f"{stem}~{again + 1}.cir" if again else f"{stem}.cir")  # `a.0` and `a_0` are both `a_0`
+            name = f"{stem}~{again + 1}" if again else stem  # `a.0` and `a_0` are both `a_0`
+            path = path_within(output, name, suffix=".cir")
             written.append(save_netlist(path, layers, spec, inputs_V, options, dialect=dialect.value))
     wrote(written)
+
+
+def _stem(nodes: list[str]) -> str:
+    """The name of a chain's file: its layers, or the ends of a chain that is too long for the name of a file."""
+    stem = "-".join(nodes)
+    return stem if len(stem) <= MOST_STEM else f"{nodes[0][:90]}-to-{nodes[-1][:90]}-{len(nodes)}-layers"
 
 
 def _circuits(layer: DeployedLayer) -> list[tuple[int, int | None]]:

@@ -22,6 +22,7 @@ from hrat.cli.options import (
 )
 from hrat.cli.output import examples, note_warnings, say, show, tell
 from hrat.errors import HratError
+from hrat.files import path_within
 
 __all__ = ["EXAMPLES", "sweep"]
 
@@ -101,7 +102,7 @@ def sweep(
     chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
     hardware = chosen_spec(chosen, spec, settings)
     note_warnings(hardware)
-    folder = output or Path("runs") / f"{chosen.name}-sweep"
+    folder = output or path_within("runs", f"{chosen.name}-sweep")
     table = run_sweep(
         chosen,
         vary,

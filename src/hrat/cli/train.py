@@ -21,6 +21,7 @@ from hrat.cli.options import (
     known_device,
 )
 from hrat.cli.output import examples, next_step, note_warnings, say, tell
+from hrat.files import path_within
 
 if TYPE_CHECKING:
     from hrat.recipes import Recipe
@@ -78,7 +79,7 @@ def train(
     chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
     hardware = chosen_spec(chosen, spec, settings)
     note_warnings(hardware)
-    folder = output or Path("runs") / f"{chosen.name}-{method}"
+    folder = output or path_within("runs", f"{chosen.name}-{method}")
     known_device(device)
     together = devices * nodes > 1
     if together and device is None:

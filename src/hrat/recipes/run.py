@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Mapping
@@ -14,12 +13,13 @@ import torch
 
 from hrat.artifacts.storage import read_json
 from hrat.errors import ArtifactError, HratError
-from hrat.files import write_atomic
+from hrat.files import path_within, write_atomic
 from hrat.nn import PreparedModel, restrictions
 from hrat.recipes.methods import METHODS, mapped, prepared_for, trainable
 from hrat.recipes.networks import build_network
 from hrat.recipes.recipe import Recipe, load_recipe
 from hrat.spec import HardwareSpec, load_spec
+from hrat.tables import csv_rows
 from hrat.training import DataSplits, accuracy, fit, load_data, load_weights, make_loader, the_ranks
 from hrat.training.checkpoint import load_state, put_away, save_weights
 from hrat.training.data import AUGMENTATIONS
@@ -69,10 +69,13 @@ class Run:
         path = self.folder / "metrics.csv"
         if not path.is_file():
             return []
+        table = csv_rows(path)
+        _, names = next(table, (1, []))
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        except (TypeError, ValueError, csv.Error) as error:
+            rows = [{name: float(cell) for name, cell in zip(names, cells, strict=True)} for _, cells in table]
+        except ArtifactError:
+            raise
+        except ValueError as error:
             raise ArtifactError(f"{path} is damaged: {error}; expected the numbers that hrat train writes") from error
         missing = [key for key in ("epoch", "loss", "accuracy", "lr") if not rows or key not in rows[0]]
         if missing:
@@ -132,7 +135,7 @@ def train(
     if ranks.from_leader("software" in before and (root / "model.pt").is_file()):
         return load_run(root, data=data)
     if ranks.leads:
-        write_atomic(root / "run.json", json.dumps({"format": FORMAT, **identity}, indent=2) + "\n")
+        write_atomic(path_within(root, "run.json"), json.dumps({"format": FORMAT, **identity}, indent=2) + "\n")
     torch.manual_seed(seed)
     module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
     augment = None if recipe.augment is None else AUGMENTATIONS[recipe.augment]
@@ -155,9 +158,9 @@ def train(
         # By each rank alone, on a CPU, where the model is by now.
         software = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
     if ranks.leads:
-        save_weights(root / "model.pt", model, identity)
+        save_weights(path_within(root, "model.pt"), model, identity)
         finished = {"format": FORMAT, **identity, "software": software, "seconds": result.seconds}
-        write_atomic(root / "run.json", json.dumps(finished, indent=2) + "\n")
+        write_atomic(path_within(root, "run.json"), json.dumps(finished, indent=2) + "\n")
     return Run(
         folder=root,
         model=model,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hrat.artifacts import Comparison, ComparisonRow
 from hrat.errors import HratError
-from hrat.files import write_atomic
+from hrat.files import path_within, write_atomic
 from hrat.mapping import deploy
 from hrat.processes import private_folder
 from hrat.programming import program_lots
@@ -67,7 +67,7 @@ def compare(
         for key in keys:
             run = train(
                 recipe,
-                root / _run_folder(key),
+                path_within(root, _run_folder(key)),
                 method=_trained_as(key),
                 spec=chosen,
                 seed=seed,
@@ -87,9 +87,9 @@ def compare(
         rows=tuple(rows),
     )
     if folder is not None:
-        comparison.save(Path(folder) / "comparison.json")
-        write_atomic(Path(folder) / "comparison.md", comparison_markdown(comparison))
-        comparison_figure(comparison, Path(folder) / "comparison.png")
+        comparison.save(path_within(folder, "comparison.json"))
+        write_atomic(path_within(folder, "comparison.md"), comparison_markdown(comparison))
+        comparison_figure(comparison, path_within(folder, "comparison.png"))
     return comparison
 
 

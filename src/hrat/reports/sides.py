@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -20,6 +18,7 @@ from hrat.files import write_atomic
 from hrat.reports.report_file import ReportFile, read_report
 from hrat.reports.words import percent, points, si
 from hrat.spec import HardwareSpec, load_spec, preset_names
+from hrat.tables import csv_text
 
 __all__ = ["FIGURES", "Side", "Sides", "error_rms", "read_side", "side_by_side"]
 
@@ -135,16 +134,11 @@ class Sides:
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write all that differs as one table, whole or not at all."""
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["kind", "name", *self.labels])
-        writer.writerows(["figure", key, *("" if v is None else v for v in values)] for key, values in self.figures())
-        writer.writerows(["fact", name, *values] for name, values in self.facts())
-        writer.writerows(["field", name, *values] for name, values in self.fields())
-        writer.writerows(
-            ["won without", name, *("" if one is None else one[0] for one in values)] for name, values in self.costs()
-        )
-        return write_atomic(path, text.getvalue())
+        rows: list[list[Any]] = [["figure", key, *values] for key, values in self.figures()]
+        rows += [["fact", name, *values] for name, values in self.facts()]
+        rows += [["field", name, *values] for name, values in self.fields()]
+        rows += [["won without", name, *(one and one[0] for one in values)] for name, values in self.costs()]
+        return write_atomic(path, csv_text(["kind", "name", *self.labels], rows))
 
 
 def side_by_side(things: Sequence[str | os.PathLike[str]]) -> Sides:

@@ -16,7 +16,7 @@ from typing import Any
 
 from hrat.artifacts import SweepTable
 from hrat.errors import HratError
-from hrat.files import write_atomic
+from hrat.files import path_within, write_atomic
 from hrat.recipes import Recipe, load_recipe
 from hrat.recipes.methods import METHODS
 from hrat.reports import experiment_page, sweep_figure
@@ -126,7 +126,7 @@ def reproduce(
         seconds=sum(row.get("seconds", 0.0) for row in _once(tables)),
         wall_seconds=time.monotonic() - started,
     )
-    write_atomic(Path(folder) / f"{experiment}.md", page)
+    write_atomic(path_within(folder, experiment, suffix=".md"), page)
     failed = [row for table in tables.values() for row in table.failed]
     if failed:
         raise HratError(
@@ -179,10 +179,10 @@ def _part(
             {**point, **result, "key": trial.key} for point, trial, result in zip(points, trials, results, strict=True)
         ),
     )
-    table.save(folder / f"{part}.json")
-    table.save(folder / f"{part}.csv")
+    table.save(path_within(folder, part, suffix=".json"))
+    table.save(path_within(folder, part, suffix=".csv"))
     if table.done:
-        sweep_figure(table, folder / f"{part}.png")
+        sweep_figure(table, path_within(folder, part, suffix=".png"))
     return table
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import filelock
 
 from hrat.errors import HratError
-from hrat.files import write_atomic
+from hrat.files import path_within, write_atomic
 from hrat.sweeps.on_ray import on_ray
 from hrat.sweeps.trial import Trial
 from hrat.sweeps.work import work
@@ -85,14 +85,18 @@ def run_trials(
         # First one trial of each training, then, side by side, those that find it there.
         for stage in ([group[0] for group in groups.values()], [n for group in groups.values() for n in group[1:]]):
             left = [number for number in stage if results[number] is None]
-            jobs = [([trials[n].to_dict()], str(root / "trained" / trials[n].training_key), threads) for n in left]
+            jobs = [
+                ([trials[n].to_dict()], str(path_within(root, "trained", trials[n].training_key)), threads)
+                for n in left
+            ]
             found = in_processes(work, jobs, workers=workers) if ray is None else on_ray(work, jobs, address=ray)
             for job, outcomes in found if jobs else ():
                 outcome = {"status": "failed", "error": outcomes.why} if isinstance(outcomes, Died) else outcomes[0]
                 first = trials[left[job]]
                 known_now = same[first.key]
                 if outcome["status"] == "done":
-                    write_atomic(root / "results" / f"{first.key}.json", json.dumps(outcome, indent=1) + "\n")
+                    path = path_within(root, "results", first.key, suffix=".json")
+                    write_atomic(path, json.dumps(outcome, indent=1) + "\n")
                 elif not (root / "trained" / first.training_key / "model.pt").is_file():
                     # There is nothing to put on the other chips either.
                     known_now = [n for other in groups[first.training_key] for n in same[trials[other].key]]
@@ -122,7 +126,7 @@ def _known(root: Path, key: str) -> dict[str, Any] | None:
 @contextmanager
 def _alone_in(root: Path) -> Iterator[None]:
     """Two sweeps in one folder would train the same networks into the same files."""
-    lock = filelock.FileLock(root / "sweep.lock", timeout=0)
+    lock = filelock.FileLock(path_within(root, "sweep.lock"), timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout as error:

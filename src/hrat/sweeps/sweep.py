@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from hrat.artifacts import SweepTable
 from hrat.errors import HratError
+from hrat.files import path_within
 from hrat.recipes import Recipe, load_recipe
 from hrat.reports import sweep_figure
 from hrat.spec import HardwareSpec, load_spec
@@ -199,9 +200,8 @@ class _Sweep:
             n_test=self.n_test,
             rows=tuple(self.rows),
         )
-        table.save(self.folder / "trials.json")
-        table.save(self.folder / "trials.csv")
-        table.save(self.folder / "trials.parquet")
+        for name in ("trials.json", "trials.csv", "trials.parquet"):
+            table.save(path_within(self.folder, name))
         if table.done:
-            sweep_figure(table, self.folder / "sweep.png")
+            sweep_figure(table, path_within(self.folder, "sweep.png"))
         return table

@@ -25,6 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data.distributed import DistributedSampler
 
 from hrat.errors import TrainingError
+from hrat.files import path_within
 from hrat.nn import freeze_batch_norm, sampled_chip, set_noise_strength
 from hrat.nn.signals import batch_norm_over_ranks
 from hrat.processes import StopRequest, stop_requests
@@ -414,7 +415,7 @@ class _Run:
             "ranks_random": random[1:],
             "epoch_random": self.epoch_random,
         }
-        save_state(self.folder / name, state)
+        save_state(path_within(self.folder, name), state)
 
     def restore(self, log: MetricsLog) -> None:
         """Go back to `last.pt`.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hrat.errors import MissingDependencyError
-from hrat.files import write_atomic
+from hrat.files import path_within, write_atomic
+from hrat.tables import csv_text
 
 __all__ = ["Display", "MetricsLog", "track"]
 
@@ -31,7 +30,7 @@ class MetricsLog:
             MissingDependencyError: TensorBoard is asked for but not installed.
         """
         self.rows: list[dict[str, float]] = []
-        self._path = None if folder is None else Path(folder) / "metrics.csv"
+        self._path = None if folder is None else path_within(folder, "metrics.csv")
         self._writer: Any = None
         if tensorboard and folder is not None:
             try:
@@ -46,11 +45,8 @@ class MetricsLog:
         """Append an epoch and write the file anew."""
         self.rows.append(row)
         if self._path is not None:
-            text = io.StringIO()
-            writer = csv.DictWriter(text, fieldnames=list(row))
-            writer.writeheader()
-            writer.writerows(self.rows)
-            write_atomic(self._path, text.getvalue())
+            rows = ([earlier.get(name) for name in row] for earlier in self.rows)
+            write_atomic(self._path, csv_text(list(row), rows))
         if self._writer is not None:
             for key, value in row.items():
                 self._writer.add_scalar(key, value, int(row["epoch"]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -15,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hrat.files import atomic_path, write_atomic
+from hrat.files import atomic_path, path_within, write_atomic
 from hrat.names import plain_text
 from hrat.reports.budget_figure import budget_figure
 from hrat.reports.chip_figure import chip_figure
@@ -27,6 +25,7 @@ from hrat.reports.page.view import view
 from hrat.reports.programming_figure import programming_figure
 from hrat.reports.sides import error_rms
 from hrat.reports.verification_figure import verification_figure
+from hrat.tables import csv_text
 
 __all__ = ["MAX_TILES", "asset", "hrat_version", "template", "write_report"]
 
@@ -58,13 +57,18 @@ def write_report(parts: ReportParts, folder: str | os.PathLike[str], *, max_tile
         The files, the page first.
 
     Raises:
+        HratError: a link in the folder leads out of it.
         OSError: the folder cannot be written, or the disk is full.
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     shown = view(parts)
-    beside = [*_pictures(parts, root), *_tables(parts, shown, root), write_atomic(root / "report.json", _json(parts))]
-    page = root / "report.html"
+    beside = [
+        *_pictures(parts, root),
+        *_tables(parts, shown, root),
+        write_atomic(path_within(root, "report.json"), _json(parts)),
+    ]
+    page = path_within(root, "report.html")
     with atomic_path(page) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(template("page.html.jinja").generate(**_context(parts, shown, max_tiles, beside)))
     return [page, *beside]
@@ -131,33 +135,32 @@ def hrat_version() -> str:
 
 
 def _pictures(parts: ReportParts, root: Path) -> list[Path]:
-    made = [chip_figure(parts.chip, root / "chip.png"), programming_figure(parts.chip, root / "programming.png")]
+    made = [
+        chip_figure(parts.chip, path_within(root, "chip.png")),
+        programming_figure(parts.chip, path_within(root, "programming.png")),
+    ]
     if parts.budget is not None:
-        made.append(budget_figure(parts.budget, root / "budget.png"))
+        made.append(budget_figure(parts.budget, path_within(root, "budget.png")))
     if parts.verification is not None:
-        made.append(verification_figure(parts.verification, root / "verification.png"))
+        made.append(verification_figure(parts.verification, path_within(root, "verification.png")))
     return made
 
 
 def _tables(parts: ReportParts, shown: dict[str, Any], root: Path) -> list[Path]:
-    made = [_csv(shown["layers"], root / "layers.csv")]
+    made = [_csv(shown["layers"], path_within(root, "layers.csv"))]
     if shown["accuracy"] is not None:
-        made.append(_csv(shown["accuracy"]["table"], root / "accuracy.csv"))
+        made.append(_csv(shown["accuracy"]["table"], path_within(root, "accuracy.csv")))
     if shown["pulses"] is not None:
-        made.append(_csv(shown["pulses"]["table"], root / "pulses.csv"))
+        made.append(_csv(shown["pulses"]["table"], path_within(root, "pulses.csv")))
     if parts.budget is not None:
-        made.append(parts.budget.save_csv(root / "budget.csv"))
+        made.append(parts.budget.save_csv(path_within(root, "budget.csv")))
     if parts.estimate is not None:
-        made.append(parts.estimate.save_csv(root / "estimate.csv"))
+        made.append(parts.estimate.save_csv(path_within(root, "estimate.csv")))
     return made
 
 
 def _csv(table: Table, path: Path) -> Path:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(table.headings)
-    writer.writerows(table.rows)
-    return write_atomic(path, text.getvalue())
+    return write_atomic(path, csv_text(table.headings, table.rows))
 
 
 def _json(parts: ReportParts) -> str:
