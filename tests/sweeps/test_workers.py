@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hrat.sweeps.workers import Died, in_processes
+from hrat.sweeps.workers import Died, cores_for, in_processes
 from sweeps.jobs import dies_at_first, fails
 
 
@@ -33,3 +33,17 @@ def test_a_job_that_kills_each_worker_is_given_up_and_the_rest_goes_on(tmp_path:
 def test_a_fault_of_the_function_is_not_hidden(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"a worker failed:(.|\n)*ZeroDivisionError"):
         list(in_processes(fails, [(0, str(tmp_path), 0)], workers=1))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "workers", "threads"),
+    [(None, 1, 8), (None, 3, 2), (None, 20, 1), ("1", 1, 1), ("3", 2, 3), ("6,2", 1, 6), ("16", 2, 4), ("many", 2, 4)],
+)
+def test_workers_share_the_cores_within_what_the_user_allows(
+    allowed: str | None, workers: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    assert cores_for(workers) == threads
