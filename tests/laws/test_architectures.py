@@ -222,10 +222,10 @@ def test_errors_of_a_recurrence_reach_its_outputs() -> None:
             chip.layers[other].g_neg_S[0].clone(),
         )
     same = hrat.simulate(chip, x).value
-    assert torch.equal(same[0], same[1])
+    assert_same(same[0], same[1], "equal devices")
     layer.g_pos_S[1] *= 1.3
     differs = hrat.simulate(chip, x).value
-    assert torch.equal(differs[0, :, 0], differs[1, :, 0])  # the first step's state is zero
+    assert_same(differs[0, :, 0], differs[1, :, 0], "the first step, whose state is zero")
     assert float((differs[0, :, 1:] - differs[1, :, 1:]).abs().max()) > 1e-4
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hrat.processes import Stopped, orderly_end
-from hrat.sweeps.workers import Died, in_processes
+from hrat.sweeps.workers import Died, cores_for, in_processes
 from sweeps.jobs import dies_at_first, fails, waits
 
 
@@ -59,3 +59,17 @@ def test_workers_end_in_order_when_the_one_that_started_them_is_asked_to_end(
     assert [path.read_text() for path in tmp_path.iterdir()] == ["ended in order"] * 2
     assert not multiprocessing.active_children()
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("allowed", "workers", "threads"),
+    [(None, 1, 8), (None, 3, 2), (None, 20, 1), ("1", 1, 1), ("3", 2, 3), ("6,2", 1, 6), ("16", 2, 4), ("many", 2, 4)],
+)
+def test_workers_share_the_cores_within_what_the_user_allows(
+    allowed: str | None, workers: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    assert cores_for(workers) == threads

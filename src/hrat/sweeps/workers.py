@@ -155,5 +155,7 @@ def _heard(worker: _Worker) -> Any:
 
 
 def cores_for(workers: int) -> int:
-    """Threads for each of the workers."""
-    return max(1, (os.cpu_count() or 1) // workers)
+    """Threads for each of the workers: their share of the cores, or `OMP_NUM_THREADS` where that is less."""
+    share = max(1, (os.cpu_count() or 1) // workers)
+    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(share, int(allowed)) if allowed.isdigit() and int(allowed) > 0 else share

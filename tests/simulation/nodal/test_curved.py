@@ -62,7 +62,7 @@ def test_no_current_is_lost_at_any_node(bend: float, segment_ohm: float, ends: d
         assert solution.converged
         wrong_A, largest_A = lost_A(g_S, v_V, at, wires, 1 / bend)
         # Currents are right to 1e-12 or 1e-14 V / u_0; what wires make of that changes those of sinh by V / u_0 more.
-        assert bool((wrong_A <= (1e-12 + 1e-14 * bend**2) * largest_A + 1e-15 / segment_ohm).all())
+        assert bool((wrong_A <= (1e-12 + 1e-14 * bend) * (1 + bend) * largest_A + 1e-15 / segment_ohm).all())
         expected_A = at.bit_V[:, -1] / (wires.bit_ohm + wires.sense_ohm)
         torch.testing.assert_close(solution.currents_A, expected_A, rtol=1e-10, atol=1e-15)
         lowest_V, highest_V = v_V.amin(1).clamp(max=0) - 1e-12, v_V.amax(1).clamp(min=0) + 1e-12
@@ -84,7 +84,7 @@ def test_a_device_and_a_resistance_against_a_root_of_one_equation(ohm: float, be
     got_A = TileSolver(torch.full((1, 1), g_S, dtype=torch.float64), wires, curvature_V=curvature_V).compute(
         torch.tensor([[1.0], [-1.0]])
     )
-    assert got_A.flatten().tolist() == pytest.approx([expected_A, -expected_A], rel=1e-10)
+    assert got_A.flatten().tolist() == pytest.approx([expected_A, -expected_A], rel=max(1e-11, 1e-13 * bend))
 
 
 def test_several_tiles_with_inputs_of_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_several_tiles_with_inputs_of_every_size(monkeypatch: pytest.MonkeyPatch
             assert together[n, k].tolist() == pytest.approx(alone_A.tolist(), rel=1e-9, abs=1e-22)
     monkeypatch.setattr(curved_module, "DEVICES_AT_ONCE", 1)
     one_by_one = TileSolver(g_S, wires, curvature_V=0.01).compute(v_V)
-    torch.testing.assert_close(one_by_one, together, rtol=1e-11, atol=0)
+    torch.testing.assert_close(one_by_one, together, rtol=1e-9, atol=0)
 
 
 def test_devices_that_are_missing_carry_nothing() -> None:
