@@ -54,7 +54,7 @@ def test_links_in_a_circle_and_folders_are_refused(tmp_path: Path) -> None:
     loop.symlink_to(loop)
     with pytest.raises(OSError, match="symbolic links"):
         write_atomic(loop, "x")
-    with pytest.raises(IsADirectoryError, match="is a folder; expected a file"):
+    with pytest.raises(IsADirectoryError, match="Is a directory; expected a file"):
         write_atomic(tmp_path, "x")
     assert names(tmp_path) == ["loop"]
 

@@ -156,7 +156,7 @@ def _kind(target: Path) -> int | None:
     except FileNotFoundError:
         return None
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "is a folder; expected a file", str(target))
+        raise IsADirectoryError(errno.EISDIR, f"{os.strerror(errno.EISDIR)}; expected a file", str(target))
     if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
         raise OSError(errno.EINVAL, "is a disk or a socket; expected a file", str(target))
     return mode

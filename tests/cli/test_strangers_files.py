@@ -88,7 +88,7 @@ def test_output_can_go_to_a_device_and_not_to_a_folder(shell: Shell, make_chips:
     assert Path("/dev/null").is_char_device()
     assert "No space left on device" in shell.refuses("program", "a.deployment", "-o", "/dev/full")
     Path("folder").mkdir()
-    assert "folder: is a folder; expected a file" in shell.refuses("program", "a.deployment", "-o", "folder")
+    assert "folder: Is a directory; expected a file" in shell.refuses("program", "a.deployment", "-o", "folder")
 
 
 def test_a_recipe_with_a_name_that_leads_elsewhere_writes_nowhere(shell: Shell, tmp_path: Path) -> None:
