@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hrat.errors import ArtifactError
+from hrat.errors import ArtifactError, SeedError
 from hrat.files import write_atomic
+from hrat.seeds import check_seed
 
 __all__ = ["BudgetLayer", "BudgetRow", "BudgetStep", "RestrictionBudget"]
 
@@ -180,13 +181,14 @@ class RestrictionBudget:
             return cls(
                 **{
                     **data,
+                    "seed": check_seed(data["seed"]),
                     "rows": tuple(BudgetRow(**row) for row in data["rows"]),
                     "steps": tuple(BudgetStep(**step) for step in data["steps"]),
                     "verified": None if verified is None else BudgetStep(**verified),
                     "layers": tuple(BudgetLayer(**layer) for layer in data["layers"]),
                 }
             )
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SeedError) as error:
             raise ArtifactError(f"{path} is damaged or no restriction budget: {error}") from error
 
 

@@ -15,6 +15,7 @@ from hrat.artifacts.deployment import Deployment
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.storage import read_artifact, write_artifact
 from hrat.errors import ArtifactError, HratError
+from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
 
 __all__ = ["ProgrammedChip", "ProgrammedLayer"]
@@ -142,7 +143,7 @@ class ProgrammedChip:
             content["deployment"], {key: value for key, value in tensors.items() if not key.startswith("chip/")}
         )
         try:
-            seeds, scheme = tuple(int(seed) for seed in content["seeds"]), str(content["scheme"])
+            seeds, scheme = tuple(check_seed(seed) for seed in content["seeds"]), str(content["scheme"])
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"the file lacks or garbles {error}; expected what ProgrammedChip.save writes"

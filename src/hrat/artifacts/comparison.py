@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hrat.errors import ArtifactError
+from hrat.errors import ArtifactError, SeedError
 from hrat.files import write_atomic
+from hrat.seeds import check_seed
 
 __all__ = ["Comparison", "ComparisonRow"]
 
@@ -78,8 +79,8 @@ class Comparison:
                 ComparisonRow(**{**row, "accuracies": tuple(float(a) for a in row["accuracies"])})
                 for row in data["rows"]
             )
-            return cls(**{**data, "rows": rows})
-        except (KeyError, TypeError) as error:
+            return cls(**{**data, "seed": check_seed(data["seed"]), "rows": rows})
+        except (KeyError, TypeError, SeedError) as error:
             raise ArtifactError(f"not a comparison that hrat wrote: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> Path:

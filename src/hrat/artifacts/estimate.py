@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hrat.errors import ArtifactError
+from hrat.errors import ArtifactError, SeedError
 from hrat.files import write_atomic
+from hrat.seeds import check_seed
 
 __all__ = ["Assumption", "Estimate", "LayerEstimate"]
 
@@ -131,12 +132,12 @@ class Estimate:
         try:
             return cls(
                 spec=data["spec"],
-                chip_seed=data["chip_seed"],
+                chip_seed=check_seed(data["chip_seed"], "chip_seed"),
                 n_images=data["n_images"],
                 layers=tuple(LayerEstimate(**layer) for layer in data["layers"]),
                 assumptions=tuple(Assumption(**assumption) for assumption in data["assumptions"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, SeedError) as error:
             raise ArtifactError(f"not an estimate that hrat wrote: {error}") from error
 
 

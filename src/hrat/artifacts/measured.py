@@ -14,6 +14,7 @@ from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
 from hrat.artifacts.deployment import Deployment
 from hrat.encoding import Tile
 from hrat.errors import ArtifactError
+from hrat.seeds import check_seed
 
 __all__ = ["SCHEME", "import_csv"]
 
@@ -79,7 +80,7 @@ def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tens
             try:
                 chip, group, tile, row, col, pos_S, neg_S = (cells[place] for place in order)
                 at = _place(places, (int(group), tile, int(row), int(col)), like, where)
-                of_chip = lists.setdefault(int(chip), ([], [], []))
+                of_chip = lists.setdefault(check_seed(int(chip), "chip"), ([], [], []))
                 of_chip[0].append(at)
                 of_chip[1].append(float(pos_S))
                 of_chip[2].append(float(neg_S))

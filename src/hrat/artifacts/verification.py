@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hrat.errors import ArtifactError
+from hrat.errors import ArtifactError, SeedError
 from hrat.files import write_atomic
+from hrat.seeds import check_seed
 
 __all__ = ["Depth", "LayerDifference", "Verification", "volts"]
 
@@ -88,8 +89,8 @@ class Verification:
                 Depth(**{**depth, "layers": tuple(LayerDifference(**layer) for layer in depth["layers"])})
                 for depth in data["depths"]
             )
-            return cls(**{**data, "depths": depths})
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            return cls(**{**data, "chip_seed": check_seed(data["chip_seed"], "chip_seed"), "depths": depths})
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SeedError) as error:
             raise ArtifactError(f"{path} is damaged or no verification: {error}") from error
 
     def sentences(self) -> list[str]:
