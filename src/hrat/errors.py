@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "HratError",
     "MissingDependencyError",
+    "SeedError",
     "SpecError",
     "TrainingError",
 ]
@@ -39,6 +40,10 @@ class DataError(HratError, ValueError):
 
 class TrainingError(HratError, RuntimeError):
     """A training run that cannot go on, such as one whose loss is no longer a number."""
+
+
+class SeedError(HratError, ValueError):
+    """A seed of random numbers that is no whole number, or out of range."""
 
 
 class MissingDependencyError(HratError, ImportError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor
 
 import hrat
 from hrat.artifacts import SCHEMA_VERSION, kind_of, storage
+from hrat.artifacts.storage import write_artifact
 from hrat.errors import ArtifactError
 from laws.networks import NETWORKS, SPECS, network, small_network
 
@@ -312,3 +315,18 @@ def test_numbers_that_json_cannot_hold_are_refused_when_writing(tmp_path: Path) 
     with pytest.raises(ValueError, match="JSON"):
         replace(deployment, layers={"0": layer}).save(tmp_path / "bad")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_finds_no_room_is_told_in_the_systems_words(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: the write fails in the same place."""
+    path = write_artifact(tmp_path / "a", "test", {}, {})
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            write_artifact(path, "test", {}, {"x": torch.zeros(5000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(path))
+    assert path.read_bytes() == before

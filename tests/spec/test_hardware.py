@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hrat.errors import SpecError
-from hrat.spec import RESTRICTIONS, Device, HardwareSpec, Periphery, Programming, load_spec
+from hrat.spec import RESTRICTIONS, Device, HardwareSpec, Periphery, Programming, load_spec, preset_names
+from hrat.spec.sections import SECTIONS
 
 
 def test_a_spread_that_is_negative_within_the_window_is_refused() -> None:
@@ -209,3 +210,28 @@ def test_a_file_with_an_odd_name_lends_it_as_far_as_it_shows(tmp_path: Path) -> 
     path = tmp_path / "a\nb.toml"
     path.write_text("[device]\nweight_bits = 3\n", encoding="utf-8")
     assert load_spec(path).name == "a\\x0ab"
+
+
+@pytest.mark.parametrize("value", [1e250, 1e30, 1e-300])
+def test_sizes_that_no_hardware_has_are_told(value: float) -> None:
+    told = 0
+    for section, part in SECTIONS.items():
+        for field, info in part.model_fields.items():
+            if type(info.default) is not float:
+                continue
+            try:
+                spec = HardwareSpec().replace({f"{section}.{field}": value})
+            except SpecError:
+                continue
+            told += 1
+            assert any(f"{section}.{field} = {value:g}" in warning for warning in spec.warnings()), (section, field)
+    assert told > 20
+
+
+def test_no_preset_has_such_sizes_and_lists_are_looked_through() -> None:
+    for name in preset_names():
+        assert not [warning for warning in load_spec(name).warnings() if "no hardware" in warning]
+    device = Device(g_min_S=1e-300, g_max_S=1e-4, levels_S=(1e-300, 1e-5, 1e-4))
+    found = [warning for warning in HardwareSpec(device=device).warnings() if "no hardware has" in warning]
+    assert [warning.split(" = ")[0] for warning in found] == ["device.g_min_S", "device.levels_S"]
+    assert "which lies within 1e-15 and 1 S; check the unit and the exponent" in found[0]

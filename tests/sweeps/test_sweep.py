@@ -52,6 +52,62 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     )
 
 
+# ---- the picture
+
+
+def table_of(*rows: dict[str, Any], varied: tuple[str, ...], search: str = "grid") -> SweepTable:
+    done = [{"status": "done", "mean": 0.5, "worst": 0.4, "std": 0.1, **row} for row in rows]
+    about = {"recipe": "r", "data": "d", "spec": "s", "search": search, "held_out": 0, "n_test": 10}
+    return SweepTable(**about, varied=varied, rows=tuple(done))
+
+
+@pytest.mark.parametrize("search", ["grid", "random", "bayes"])
+@pytest.mark.parametrize(
+    "points",
+    [
+        [{"seed": 0}, {"seed": 1}],
+        [{"seed": 5}],
+        [{"method": "hrat", "seed": 0}, {"method": "plain", "seed": 0}],
+        [{"method": "hrat", "seed": 0}, {"method": "hrat", "seed": 1}],
+        [{"lr": 0.1, "seed": 0}, {"lr": 0.2, "seed": 1}],
+        [{"augment": "none", "seed": 0}, {"augment": "flip", "seed": 0}],
+        [{"lr": 0.1, "weight_bits": 2, "seed": 0}, {"lr": 0.2, "weight_bits": 3, "seed": 0}],
+    ],
+)
+def test_whatever_is_varied_has_a_picture(tmp_path: Path, points: list[dict[str, Any]], search: str) -> None:
+    table = table_of(*points, varied=tuple(points[0]), search=search)
+    assert sweep_figure(table, tmp_path / "sweep.png").stat().st_size > 1000
+
+
+def test_a_sweep_over_seeds_alone_whose_picture_fails_keeps_its_table(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = sweep(recipe, ["seed=0,1"], tmp_path, spec="generic-4bit", method="float", progress=False)
+    assert [row["seed"] for row in table.done] == [0, 1]
+    assert (tmp_path / "sweep.png").is_file()
+
+    def broken(*_: object) -> None:
+        raise KeyError("method")
+
+    monkeypatch.setattr(sys.modules["hrat.sweeps.sweep"], "sweep_figure", broken)
+    with pytest.warns(RuntimeWarning, match=r"sweep\.png could not be drawn \(KeyError.* figures beside it are whole"):
+        again = sweep(recipe, ["seed=0,1"], tmp_path, spec="generic-4bit", method="float", progress=False)
+    assert [row["mean"] for row in again.done] == [row["mean"] for row in table.done]
+    assert (tmp_path / "trials.csv").is_file()
+    assert not (tmp_path / "sweep.png").exists()  # it would be that of another sweep
+
+
+@pytest.mark.parametrize("seed", [True, 1.0, "1", -1, 2**63])
+def test_a_seed_that_is_none_is_refused_before_anything_is_trained(tmp_path: Path, recipe: Recipe, seed: Any) -> None:
+    with pytest.raises(HratError, match="seeds: expected a whole number"):
+        sweep(recipe, ["weight_bits=2"], tmp_path, seeds=[seed])
+    with pytest.raises(HratError, match="search_seed: expected a whole number"):
+        sweep(recipe, ["weight_bits=2"], tmp_path, search_seed=seed)
+    with pytest.raises(HratError, match="cannot be: seed: expected a whole number"):
+        changed(Trial(recipe=recipe, spec=load_spec("generic-4bit")), {"seed": seed})
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- points
 
 

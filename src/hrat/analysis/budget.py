@@ -19,6 +19,7 @@ from hrat.mapping import deploy
 from hrat.nn import PreparedModel, restrictions
 from hrat.physics import has_error
 from hrat.programming import program
+from hrat.seeds import check_seed
 from hrat.simulation import simulate
 from hrat.spec import HardwareSpec
 
@@ -69,6 +70,7 @@ def restriction_budget(
         raise HratError(f"expected a model that hrat.prepare returned, got {type(model).__name__}")
     if chips < 1:
         raise HratError(f"expected 1 chip or more, got {chips}")
+    seed = check_seed(seed)
     started = time.monotonic()
     hardware = model.spec if spec is None else spec
     batches = _batches(loader)

@@ -14,6 +14,7 @@ from hrat.artifacts.deployment import Deployment
 from hrat.encoding import Tile
 from hrat.errors import ArtifactError
 from hrat.files import path_within
+from hrat.seeds import check_seed
 from hrat.tables import csv_records
 
 __all__ = ["SCHEME", "import_csv"]
@@ -72,7 +73,7 @@ def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tens
     for where, (chip, group, tile, row, col, pos_S, neg_S) in csv_records(path, COLUMNS):
         try:
             at = _place(places, (int(group), tile, int(row), int(col)), like, where)
-            of_chip = lists.setdefault(_chip(chip), ([], [], []))
+            of_chip = lists.setdefault(check_seed(int(chip), "chip"), ([], [], []))
             of_chip[0].append(at)
             of_chip[1].append(float(pos_S))
             of_chip[2].append(float(neg_S))
@@ -87,13 +88,6 @@ def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tens
     for number, (at_list, pos_list, neg_list) in lists.items():
         found[number] = _arrays(at_list, pos_list, neg_list, like, f"{path}, chip {number}")
     return found
-
-
-def _chip(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**63:
-        raise ValueError(f"chip {text}: not from 0 to 2^63 - 1")
-    return number
 
 
 def _place(places: dict[tuple[int, str], Tile], at: tuple[int, str, int, int], like: Tensor, where: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -88,8 +89,11 @@ def write_artifact(
     with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata={"hrat": json.dumps(header)})
-        except SafetensorError as error:  # safetensors hides the OSError of a full disk
-            raise OSError(f"{path} could not be written ({error}); is the disk full?") from error
+        except SafetensorError as error:  # safetensors hides the OSError of a full disk in a text
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from None
     return Path(path)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from hrat.cli.options import SetOption
 from hrat.cli.output import examples, show, tell, wrote
+from hrat.seeds import MOST_SEED
 
 __all__ = ["EXAMPLES", "budget"]
 
@@ -25,7 +26,7 @@ def budget(
     settings: SetOption = None,
     images: Annotated[int, typer.Option(min=1, help="Training images to measure on.")] = 2000,
     chips: Annotated[int, typer.Option(min=1, help="Chips, for the error bars.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of the first chip.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the first chip.")] = 0,
     test: Annotated[
         bool, typer.Option("--test", help="Measure on test images: to report, and not to choose by.")
     ] = False,

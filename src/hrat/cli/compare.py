@@ -19,7 +19,7 @@ from hrat.cli.options import (
     changed_recipe,
     chosen_spec,
 )
-from hrat.cli.output import examples, note_warnings, say, show, tell
+from hrat.cli.output import examples, note_warnings, picture, say, show, tell
 from hrat.files import path_within
 
 __all__ = ["EXAMPLES", "compare"]
@@ -76,5 +76,5 @@ def compare(
     )
     tell(**comparison.to_dict())
     show(comparison_table(comparison))
-    say(f"picture: {folder / 'comparison.png'}")
+    picture(folder / "comparison.png")
     say(f"figures: {folder / 'comparison.json'}, {folder / 'comparison.md'}")

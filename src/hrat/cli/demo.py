@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hrat.cli.output import examples, say, show
+from hrat.cli.output import examples, picture, say, show
 
 __all__ = ["EXAMPLES", "demo"]
 
@@ -30,7 +30,7 @@ def demo(
     show(comparison_table(comparison))
     if quick:
         say("two epochs show that all works, not what the methods can do: hrat demo trains them for longer")
-    say(f"picture: {output / 'comparison.png'}")
+    picture(output / "comparison.png")
     say("next: hrat recipes             other networks and data")
     say("      hrat spec list           other hardware, or a spec of your own")
     say(f"      hrat deploy {output / 'run-hrat'}   the chip of the network that HRAT trained")

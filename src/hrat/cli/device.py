@@ -15,6 +15,7 @@ from hrat.cli import completion
 from hrat.cli.options import SetOption, spec_with
 from hrat.cli.output import examples, next_step, note_warnings, say, show, tell, warn, wrote
 from hrat.errors import HratError
+from hrat.seeds import MOST_SEED
 
 if TYPE_CHECKING:
     from hrat.measurements import DeviceFit
@@ -195,7 +196,7 @@ def characterise_device(
         int | None, typer.Option(min=0, help="Pulses for one device at most.", show_default="the spec's")
     ] = None,
     devices: Annotated[int, typer.Option(min=100, help="Virtual devices for each state.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Of their differences and of the pulses.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of their differences and of the pulses.")] = 0,
     picture: PictureOption = None,
     settings: SetOption = None,
 ) -> None:

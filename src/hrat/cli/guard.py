@@ -20,6 +20,7 @@ from hrat.processes import Stopped, orderly_end, while_waiting
 
 __all__ = ["GROUPS", "GROUP_OF", "UNSOLVED", "Verbs", "explain"]
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MISTAKE, UNSOLVED, INTERRUPTED = 2, 3, 130
 
 GROUPS = {
@@ -32,6 +33,9 @@ GROUPS = {
 """The verbs as a person uses them one after another. A new verb is named here, and in `hrat.cli.app`."""
 GROUP_OF = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
 ORDER = tuple(GROUP_OF)
+
+REFUSAL: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""What is raised for a command that cannot be understood; older versions of typer take it from click."""
 
 # Verbs whose runs are in a folder, where the same command finds them again.
 RESUMED = ("train", "compare", "sweep", "reproduce", "demo")
@@ -49,7 +53,13 @@ class Verbs(TyperGroup):
         for option in ("--debug", "--json"):
             if option in args:
                 args = [option, *(arg for arg in args if arg != option)]
-        return super().parse_args(ctx, args)
+        as_json = "--json" in args  # asked now: parsing empties the list
+        try:
+            return super().parse_args(ctx, args)
+        except REFUSAL as error:
+            start(as_json)
+            _tell_refusal(error)
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
@@ -59,6 +69,9 @@ class Verbs(TyperGroup):
                 found = super().invoke(ctx)
             finish()
             return found
+        except REFUSAL as error:  # typer writes it to stderr, with the usage
+            _tell_refusal(error)
+            raise
         except typer.Exit:  # a verb that ended early, its figures told
             finish()
             raise
@@ -81,6 +94,12 @@ class Verbs(TyperGroup):
             raise typer.Exit(MISTAKE) from error
 
 
+def _tell_refusal(error: Exception) -> None:
+    """Tell a command that cannot be understood as JSON too, where that is wanted."""
+    tell(error=getattr(error, "format_message", error.__str__)())
+    finish()
+
+
 def explain(error: Exception) -> str:
     """An error as a sentence; those of hrat are sentences already."""
     if isinstance(error, HratError) or not isinstance(error, OSError) or error.strerror is None:
@@ -88,7 +107,7 @@ def explain(error: Exception) -> str:
     # Where a file takes the place of another, the second one is the one that the user named.
     place = error.filename2 or error.filename
     text = f"{place}: {error.strerror}" if place else error.strerror
-    if error.errno == errno.ENOSPC:
+    if error.errno in NO_ROOM:
         return f"{text}; free some space and run the same command again (no file was left half written)"
     return text
 

@@ -12,6 +12,7 @@ from hrat.cli.options import OffsetOption, OpampGainOption, WiresOption
 from hrat.cli.output import examples, wrote
 from hrat.errors import HratError
 from hrat.files import path_within
+from hrat.seeds import MOST_SEED
 
 if TYPE_CHECKING:
     from hrat.artifacts import DeployedLayer
@@ -50,7 +51,7 @@ def netlist(
     inputs: Annotated[
         int, typer.Option(min=1, help="How many random inputs, within the read threshold, the sweep goes through.")
     ] = 1,
-    seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the random inputs.")] = 0,
     wires: WiresOption = None,
     opamp_gain: OpampGainOption = 1e5,
     offset: OffsetOption = 0.0,

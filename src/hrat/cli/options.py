@@ -10,6 +10,7 @@ import typer
 
 from hrat.cli import completion
 from hrat.errors import HratError
+from hrat.seeds import MOST_SEED, check_seed
 
 if TYPE_CHECKING:
     from hrat.recipes import Recipe
@@ -73,7 +74,7 @@ EpochsOption = Annotated[
 ]
 LrOption = Annotated[float | None, typer.Option("--lr", help="Peak learning rate, in place of the recipe's.")]
 TrainingSeedOption = Annotated[
-    int, typer.Option("--seed", help="Of first weights, order of images, and errors in training.")
+    int, typer.Option("--seed", min=0, max=MOST_SEED, help="Of first weights, order of images, and errors in training.")
 ]
 WiresOption = Annotated[
     float | None,
@@ -90,6 +91,19 @@ CsvOption = Annotated[
     Path | None,
     typer.Option("--csv", metavar="FOLDER", help="Write plain tables too: conductances, DAC codes, resistances."),
 ]
+
+
+def given_seeds(text: str) -> list[int]:
+    """The whole numbers of `--seeds 0,1,2`.
+
+    Raises:
+        HratError: another text, or a number that is no seed.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise HratError(f"--seeds: expected whole numbers as 0,1,2; got {text!r}") from error
+    return [check_seed(number, "--seeds") for number in numbers]
 
 
 def changed_recipe(name: str, *, data: str | None = None, epochs: int | None = None, lr: float | None = None) -> Recipe:

@@ -25,6 +25,7 @@ __all__ = [
     "finish",
     "next_step",
     "note_warnings",
+    "picture",
     "say",
     "show",
     "start",
@@ -93,6 +94,12 @@ def wrote(paths: Iterable[Path]) -> None:
             typer.echo(plain_text(f"wrote {path}"))
         else:
             _Told.data.setdefault("wrote", []).append(str(path))
+
+
+def picture(path: Path) -> None:
+    """Say where the picture is, unless it could not be drawn."""
+    if path.is_file():
+        say(f"picture: {path}")
 
 
 def next_step(*words: object) -> None:

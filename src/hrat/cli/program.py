@@ -12,6 +12,7 @@ from hrat.cli.figures import figures
 from hrat.cli.options import CsvOption
 from hrat.cli.output import examples, next_step, say, show, tell, wrote
 from hrat.errors import HratError
+from hrat.seeds import MOST_SEED
 
 __all__ = ["EXAMPLES", "program"]
 
@@ -32,7 +33,7 @@ def program(
         ),
     ] = None,
     chips: Annotated[int, typer.Option(min=1, help="How many chips; they differ in their programming errors.")] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of the first chip; the others follow it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the first chip; the others follow it.")] = 0,
     scheme: Annotated[
         str | None,
         typer.Option(

@@ -10,6 +10,7 @@ import typer
 from hrat.cli.options import DataOption
 from hrat.cli.output import examples, say, tell, wrote
 from hrat.errors import HratError
+from hrat.seeds import MOST_SEED
 
 __all__ = ["EXAMPLES", "report"]
 
@@ -36,7 +37,7 @@ def report(
         Path | None, typer.Option(metavar="FOLDER", help="The run that the chips come from, for the budget.")
     ] = None,
     chips: Annotated[int, typer.Option(min=1, help="Of a run: how many chips to program.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of a run: seed of the first chip.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of a run: seed of the first chip.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many test images only.")] = None,
     budget: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A restriction budget that hrat budget -o wrote.")

@@ -11,9 +11,8 @@ from typing import Annotated
 import typer
 
 from hrat.cli import completion
-from hrat.cli.options import EpochsOption, SpecOption
+from hrat.cli.options import EpochsOption, SpecOption, given_seeds
 from hrat.cli.output import examples, say, tell
-from hrat.errors import HratError
 
 __all__ = ["EXAMPLES", "reproduce"]
 
@@ -65,10 +64,7 @@ def reproduce(
     """
     from hrat.sweeps import reproduce as run_experiment
 
-    try:
-        numbers = [int(number) for number in seeds.split(",")]
-    except ValueError as error:
-        raise HratError(f"--seeds: expected whole numbers as 0,1,2; got {seeds!r}") from error
+    numbers = given_seeds(seeds)
     folder = output or Path("experiments") / experiment.value
     words = ["hrat", "reproduce", experiment.value, *(["--short"] if short else [])]
     words += [word for name in part or () for word in ("--part", name)]

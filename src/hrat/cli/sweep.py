@@ -19,10 +19,12 @@ from hrat.cli.options import (
     SpecOption,
     changed_recipe,
     chosen_spec,
+    given_seeds,
 )
-from hrat.cli.output import examples, note_warnings, say, show, tell
+from hrat.cli.output import examples, note_warnings, picture, say, show, tell
 from hrat.errors import HratError
 from hrat.files import path_within
+from hrat.seeds import MOST_SEED
 
 __all__ = ["EXAMPLES", "sweep"]
 
@@ -89,7 +91,7 @@ def sweep(
         str | None,
         typer.Option(metavar="ADDRESS", help="A Ray cluster in place of processes: HOST:PORT, auto, or local."),
     ] = None,
-    search_seed: Annotated[int, typer.Option(help="Of the points of a search.")] = 0,
+    search_seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the points of a search.")] = 0,
 ) -> None:
     """Train and test at many points, and draw what comes out.
 
@@ -111,7 +113,7 @@ def sweep(
         method=method,
         search=search.value,
         trials=trials,
-        seeds=_seeds(seeds),
+        seeds=given_seeds(seeds),
         chips=chips,
         held_out=held_out,
         workers=workers,
@@ -122,16 +124,9 @@ def sweep(
     show(sweep_table(table))
     say(f"table: {folder / 'trials.parquet'}, {folder / 'trials.csv'}")
     if table.done:
-        say(f"picture: {folder / 'sweep.png'}")
+        picture(folder / "sweep.png")
     if table.failed:
         raise HratError(
             f"{len(table.failed)} of {len(table.rows)} trials failed, the first with: {table.failed[0]['error']}\n"
             "The others are kept; the same command tries the failed ones again"
         )
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise HratError(f"--seeds: expected whole numbers as 0,1,2; got {text!r}") from error

@@ -29,6 +29,7 @@ from hrat.nn import PreparedModel
 from hrat.nn.functional import draw_pair_error
 from hrat.nn.prepared import crossbar_layers, layers_with_scales
 from hrat.physics import has_error
+from hrat.seeds import check_seed
 
 __all__ = ["Redundancy", "choose_redundancy", "replicate"]
 
@@ -144,6 +145,7 @@ def choose_redundancy(
             break
     if not count:
         raise ConversionError("the loader yields no images; expected one of (input, label)")
+    seed = check_seed(seed)
     was_training = model.training
     model.eval()
     try:

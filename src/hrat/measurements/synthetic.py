@@ -17,6 +17,7 @@ from hrat.measurements.example import example_truth
 from hrat.measurements.read import Floats
 from hrat.physics import aged_S, pulse_response, sigma_S
 from hrat.physics.pulses import varied_S
+from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
 
 __all__ = ["retention_csv", "sweep_csv", "write_examples", "write_verify_csv"]
@@ -39,7 +40,7 @@ def sweep_csv(spec: HardwareSpec, *, devices: int, cycles: int, pulses: int, see
     """
     if spec.pulses.model == "jump_table":
         raise HratError("sweep_csv: a jump table has its variation in its quantiles; expected another pulse model")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     response = pulse_response(spec, dtype=torch.float64)
     device, figures = spec.device, spec.pulses
     factors = torch.from_numpy(np.exp(rng.normal(0.0, figures.device_spread_rel, (2, devices))))
@@ -80,7 +81,7 @@ def retention_csv(
         times_s: when they are read, from 0 s on.
         temperatures_K: at which temperatures; none: no such column, and the spec's own.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     lines = ["device,time_s,conductance_uS" + (",temperature_K" if temperatures_K else "")]
     for t, temperature_K in enumerate(temperatures_K or (spec.retention.temperature_K,)):
         retention = spec.replace({"retention.temperature_K": temperature_K}).retention
@@ -106,7 +107,7 @@ def write_verify_csv(spec: HardwareSpec, *, devices: int, seed: int) -> str:
         devices: how many for each state.
         seed: of all that is random.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     lines = ["device,target_uS,achieved_uS,pulses"]
     for k, target_S in enumerate(spec.device.states_S):
         spread_S = float(sigma_S(torch.tensor(target_S, dtype=torch.float64), spec))

@@ -16,6 +16,7 @@ from hrat.nn.layers import CrossbarLayer
 from hrat.nn.prepared import PreparedModel, layers_with_scales
 from hrat.nn.signals import IslandBatchNorm
 from hrat.physics import has_error
+from hrat.seeds import check_seed
 
 if TYPE_CHECKING:
     from hrat.artifacts import DeployedLayer, ProgrammedChip, ProgrammedLayer
@@ -99,6 +100,7 @@ def sampled_chip(model: nn.Module, seed: int) -> Iterator[None]:
     The errors come from the same model as those of `hrat.program`, but the stream of random numbers is another one:
     chip `seed` here is not chip `seed` there. A model without crossbar layers is left as it is.
     """
+    seed = check_seed(seed)
     layers = list(layers_with_scales(model)) if isinstance(model, PreparedModel) else []
     generators: dict[torch.device, torch.Generator] = {}
     try:

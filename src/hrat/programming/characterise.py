@@ -10,6 +10,7 @@ from torch import Tensor
 from hrat.artifacts import Characterisation, PulseColumns, StateFigures, Status
 from hrat.errors import HratError
 from hrat.programming.schemes import SCHEMES
+from hrat.seeds import check_seed
 from hrat.spec import TABLE_PROBABILITIES, HardwareSpec
 
 __all__ = ["characterise"]
@@ -63,7 +64,9 @@ def characterise(
         raise HratError(f"characterise: expected at least {FEWEST_DEVICES} devices for each state, got {devices}")
     chosen_S = _states(spec) if targets_S is None else tuple(targets_S)
     asked_S = torch.tensor(chosen_S, dtype=torch.float64).unsqueeze(1).expand(-1, devices)
-    done = SCHEMES[spec.programming.scheme](asked_S, _none_stuck(spec), torch.Generator().manual_seed(seed), None)
+    done = SCHEMES[spec.programming.scheme](
+        asked_S, _none_stuck(spec), torch.Generator().manual_seed(check_seed(seed)), None
+    )
     assert done.pulses is not None
     figures = [_figures(target_S, done.g_S[i], done.pulses.of(i)) for i, target_S in enumerate(chosen_S)]
     table = spec.replace(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hrat.artifacts import Deployment, FaultMap, LayerFaults
 from hrat.programming.program import stuck_on_chip
+from hrat.seeds import check_seed
 
 __all__ = ["find_faults"]
 
@@ -23,6 +24,7 @@ def find_faults(deployment: Deployment, seed: int) -> FaultMap:
         deployment: says which arrays the chip has.
         seed: of the chip.
     """
+    seed = check_seed(seed)
     layers = {}
     for name, layer in deployment.layers.items():
         parts: dict[str, Tensor] = {}

@@ -15,6 +15,7 @@ from hrat.errors import HratError
 from hrat.physics import aim_S, has_stuck_devices, stuck_devices
 from hrat.programming.memory import available_bytes
 from hrat.programming.schemes import SCHEMES, Stuck
+from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
 
 __all__ = ["ChipLots", "program", "program_lots", "seed_of_place", "stuck_on_chip"]
@@ -141,7 +142,13 @@ def _programmed_as(deployment: Deployment, scheme: str | None, max_pulses: int |
 
 def _seeds(seed: int, chips: int, seeds: Iterable[int] | None) -> Sequence[int]:
     """The seed of each chip that is asked for; a range as long as their number was not checked."""
-    chosen = range(seed, seed + chips) if seeds is None else tuple(seeds)
+    if seeds is None:
+        first = check_seed(seed)
+        chosen: Sequence[int] = range(first, first + chips)
+        if chosen:
+            check_seed(chosen[-1], "seed of the last chip")
+    else:
+        chosen = tuple(check_seed(one, "seeds") for one in seeds)
     if not chosen:
         raise HratError("expected at least one chip to program, got none")
     return chosen

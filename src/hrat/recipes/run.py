@@ -18,6 +18,7 @@ from hrat.nn import PreparedModel, restrictions
 from hrat.recipes.methods import METHODS, mapped, prepared_for, trainable
 from hrat.recipes.networks import build_network
 from hrat.recipes.recipe import Recipe, load_recipe
+from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec, load_spec
 from hrat.tables import csv_rows
 from hrat.training import DataSplits, accuracy, fit, load_data, load_weights, make_loader, the_ranks
@@ -115,6 +116,7 @@ def train(
     Raises:
         HratError: unknown recipe, method or data; a folder that holds another run; training that diverged.
     """
+    seed = check_seed(seed)
     recipe = load_recipe(recipe).on(device)
     chosen = load_spec(recipe.spec if spec is None else spec)
     if method not in METHODS:
@@ -249,7 +251,8 @@ def _read(root: Path) -> dict[str, Any]:
 def _checked(info: dict[str, Any]) -> dict[str, Any]:
     if info["method"] not in METHODS:
         raise ArtifactError(f"unknown method {info['method']!r}; expected one of {', '.join(METHODS)}")
-    kinds = {"seed": int, "data": dict, "software": float, "seconds": float}
+    check_seed(info["seed"])
+    kinds = {"data": dict, "software": float, "seconds": float}
     wanted = [*IDENTITY, *(("software", "seconds") if "software" in info else ())]
     for key in wanted:
         if not isinstance(info[key], kinds.get(key, object)) or isinstance(info[key], bool):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from hrat.artifacts import Comparison, ComparisonRow
@@ -17,7 +18,8 @@ from hrat.programming import program_lots
 from hrat.recipes.methods import METHODS
 from hrat.recipes.recipe import Recipe, load_recipe
 from hrat.recipes.run import TEST_BATCH, Run, train
-from hrat.reports import comparison_figure, comparison_markdown
+from hrat.reports import comparison_figure, comparison_markdown, draw_beside
+from hrat.seeds import check_seed
 from hrat.simulation import simulate
 from hrat.spec import HardwareSpec, load_spec
 from hrat.training import DataSplits, load_data, make_loader
@@ -52,6 +54,7 @@ def compare(
     Raises:
         HratError: unknown recipe, method or data; training that diverged.
     """
+    seed = check_seed(seed)
     recipe = load_recipe(recipe)
     chosen = load_spec(recipe.spec if spec is None else spec)
     keys = list(METHODS if methods is None else methods)
@@ -89,7 +92,7 @@ def compare(
     if folder is not None:
         comparison.save(path_within(folder, "comparison.json"))
         write_atomic(path_within(folder, "comparison.md"), comparison_markdown(comparison))
-        comparison_figure(comparison, path_within(folder, "comparison.png"))
+        draw_beside(partial(comparison_figure, comparison), path_within(folder, "comparison.png"))
     return comparison
 
 

@@ -11,6 +11,7 @@ from hrat.reports.comparison_figure import comparison_figure
 from hrat.reports.comparison_tables import comparison_markdown, comparison_table
 from hrat.reports.device_figure import device_figure
 from hrat.reports.device_words import device_sentences, fit_table
+from hrat.reports.drawing import draw_beside
 from hrat.reports.experiment_page import experiment_page
 from hrat.reports.page import ReportParts, write_report
 from hrat.reports.programming_figure import programming_figure
@@ -35,6 +36,7 @@ __all__ = [
     "comparison_table",
     "device_figure",
     "device_sentences",
+    "draw_beside",
     "experiment_page",
     "fit_table",
     "programming_figure",

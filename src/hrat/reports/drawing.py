@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +73,22 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_in, height_in), dpi=150, facecolor="white")
+
+
+def draw_beside(draw: Callable[[Path], object], path: Path) -> None:
+    """Draw a picture of figures that are in files already; where that fails, warn and keep what there is.
+
+    Args:
+        draw: writes the picture to the path that it gets.
+        path: of the picture; an older one that is no longer true is removed.
+    """
+    try:
+        draw(path)
+    except Exception as error:  # whatever it is, hours of computing are not lost for a picture
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        words = f"{path} could not be drawn ({type(error).__name__}: {error}); the figures beside it are whole"
+        warnings.warn(words, RuntimeWarning, stacklevel=2)
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:

@@ -35,13 +35,14 @@ def sweep_figure(table: SweepTable, path: str | os.PathLike[str]) -> Path:
         OSError: the folder cannot be written or the disk is full.
     """
     names = [name for name in table.varied if name not in ("seed", "method")]
+    names = names or ["method" if "method" in table.varied else "seed"]
     numbers = [name for name in names if all(_is_number(row[name]) for row in table.done)]
-    if table.search == "grid" and len(names) == 1:
+    if table.search == "grid" and len(names) == 1 and names != ["method"]:
         figure = _curves(table, names[0], is_number=bool(numbers))
     elif table.search == "grid" and len(names) == len(numbers) == 2:
         figure = _maps(table, names)
     else:
-        figure = _course_and_slices(table, names or ["method"])
+        figure = _course_and_slices(table, names)
     figure.suptitle(_title(table), x=0.01, ha="left", fontsize=10, color=INK)
     return save_figure(figure, path)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hrat.errors import SpecError
 from hrat.names import check_name, check_text, one_line
@@ -20,6 +20,30 @@ __all__ = ["check_pulses", "check_sigma", "check_sources", "check_words", "odd_s
 
 # Fine enough to find the dips of the low-order polynomials that are fitted to measured spreads.
 SAMPLES = 1001
+PLAUSIBLE = {
+    "J_per_code": (1e-21, 1e-6),
+    "m2_per_code": (1e-20, 1e-2),
+    "K_W": (1.0, 1e9),
+    "m_s": (1e-15, 1e6),
+    "eV": (1e-3, 10.0),
+    "ohm": (1e-6, 1e13),
+    "Hz": (1.0, 1e13),
+    "m2": (1e-20, 1e-2),
+    "rel": (1e-9, 10.0),
+    "V": (1e-6, 1e2),
+    "S": (1e-15, 1.0),
+    "A": (1e-18, 10.0),
+    "W": (1e-12, 1e3),
+    "K": (1.0, 2e3),
+    "m": (1e-12, 1e-3),
+    "s": (1e-15, 1e12),
+}
+"""By the unit that a field is called after, longest first: the sizes that its values have in hardware, zero apart.
+
+Wide enough for any that was ever published: from single electrons to power switches, from femtoseconds to the age of
+rocks; what lies outside is a slip of the unit or the exponent.
+"""
+PLAUSIBLE_WITHOUT_UNIT = (1e-12, 1e9)
 OUT_OF_REACH = 0.1
 """Part of the window by which a table may miss its highest target before that is told."""
 
@@ -107,7 +131,7 @@ def check_sources(sources: Iterable[str]) -> None:
 def odd_settings(spec: HardwareSpec) -> list[str]:
     """What is legal but probably not meant, one sentence each."""
     device, programming, periphery = spec.device, spec.programming, spec.periphery
-    found = []
+    found = _implausible(spec)
     if programming.limit_error:
         found += _spread_against_spacing(device, programming) + _spread_against_zero(device, programming)
     if device.limit_read_voltage and periphery.limit_swing and device.v_read_V > periphery.v_swing_V:
@@ -121,6 +145,35 @@ def odd_settings(spec: HardwareSpec) -> list[str]:
             "the bias DAC drive an amplifier beyond its swing"
         )
     return found + _odd_tile_adcs(periphery) + _odd_pulses(spec)
+
+
+def _implausible(spec: HardwareSpec) -> list[str]:
+    """Values that no hardware has: most often a unit or an exponent has slipped."""
+    found = []
+    for section, part in SECTIONS.items():
+        for field in part.model_fields:
+            unit = next((unit for unit in PLAUSIBLE if field.endswith(f"_{unit}")), None)
+            low, high = PLAUSIBLE_WITHOUT_UNIT if unit is None else PLAUSIBLE[unit]
+            odd = [v for v in _numbers(getattr(getattr(spec, section), field)) if v and not low <= abs(v) <= high]
+            if odd:
+                word = (
+                    ""
+                    if unit in ("rel", None)
+                    else f" {unit.replace('_per_', '/').replace('m_s', 'm/s').replace('_', '/')}"
+                )
+                found.append(
+                    f"{section}.{field} = {odd[0]:g}{word} is what no hardware has, which lies within {low:g} and "
+                    f"{high:g}{word}; check the unit and the exponent"
+                )
+    return found
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _numbers(part)
+    elif isinstance(value, float):  # whole numbers are counts
+        yield value
 
 
 def _odd_tile_adcs(periphery: Periphery) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from hrat.errors import HratError
 from hrat.recipes.methods import METHODS
 from hrat.recipes.recipe import Recipe
+from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
 from hrat.spec.sections import SECTIONS
 from hrat.sweeps.trial import Trial
@@ -191,8 +192,7 @@ def _changed(base: Trial, point: Point) -> Trial:
             spec[name] = value
     if of_trial.get("method", base.method) not in METHODS:
         raise HratError(f"unknown method {of_trial['method']!r}; expected one of {', '.join(METHODS)}")
-    if not isinstance(of_trial.get("seed", 0), int):
-        raise HratError(f"expected a whole number as seed, got {of_trial['seed']!r}")
+    check_seed(of_trial.get("seed", 0))
     new_recipe: Recipe = replace(base.recipe, fit=base.recipe.fit.replace(**fit), **recipe)
     new_spec: HardwareSpec = base.spec.replace(spec) if spec else base.spec
     chip_spec = None if base.chip_spec is None and not chip else base.on_chip.replace({**spec, **chip})

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from hrat.errors import HratError
 from hrat.files import path_within, write_atomic
 from hrat.recipes import Recipe, load_recipe
 from hrat.recipes.methods import METHODS
-from hrat.reports import experiment_page, sweep_figure
+from hrat.reports import draw_beside, experiment_page, sweep_figure
+from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec, load_spec
 from hrat.sweeps.run import run_trials
 from hrat.sweeps.trial import Trial
@@ -96,6 +98,7 @@ def reproduce(
     Raises:
         HratError: an unknown name, or trials that failed (with the others kept).
     """
+    seeds = [check_seed(seed, "seeds") for seed in seeds]
     for what, names, known in (
         ("experiment", [experiment], EXPERIMENTS),
         ("part", parts or (), PARTS),
@@ -182,7 +185,7 @@ def _part(
     table.save(path_within(folder, part, suffix=".json"))
     table.save(path_within(folder, part, suffix=".csv"))
     if table.done:
-        sweep_figure(table, path_within(folder, part, suffix=".png"))
+        draw_beside(partial(sweep_figure, table), path_within(folder, part, suffix=".png"))
     return table
 
 

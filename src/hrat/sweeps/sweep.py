@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +15,15 @@ from hrat.artifacts import SweepTable
 from hrat.errors import HratError
 from hrat.files import path_within
 from hrat.recipes import Recipe, load_recipe
-from hrat.reports import sweep_figure
+from hrat.reports import draw_beside, sweep_figure
+from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec, load_spec
 from hrat.sweeps.axes import Axis, Point, changed, grid, parse_axis, random_points
 from hrat.sweeps.run import run_trials
 from hrat.sweeps.search import BayesianSearch
 from hrat.sweeps.trial import Trial
 from hrat.training import load_data
+from hrat.training.data.arrays import MOST_OF_NUMPY
 
 __all__ = ["Search", "sweep"]
 
@@ -91,6 +94,8 @@ def sweep(
         raise HratError(f"unknown search {search!r}; expected grid, random or bayes")
     if trials < 1 or not seeds:
         raise HratError(f"expected 1 trial and 1 seed or more, got {trials} and {len(seeds)}")
+    seeds = [check_seed(seed, "seeds") for seed in seeds]
+    search_seed = check_seed(search_seed, "search_seed", most=MOST_OF_NUMPY)
     data = load_data(recipe.data)
     if held_out is None:
         held_out = 0 if search == "grid" else min(MOST_HELD_OUT, int(PART_HELD_OUT * len(data.train)))
@@ -203,5 +208,5 @@ class _Sweep:
         for name in ("trials.json", "trials.csv", "trials.parquet"):
             table.save(path_within(self.folder, name))
         if table.done:
-            sweep_figure(table, path_within(self.folder, "sweep.png"))
+            draw_beside(partial(sweep_figure, table), path_within(self.folder, "sweep.png"))
         return table

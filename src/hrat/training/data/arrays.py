@@ -13,15 +13,23 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hrat.errors import DataError
+from hrat.seeds import check_seed
 
 __all__ = ["ArrayDataset", "pick_rows"]
+
+MOST_OF_NUMPY = 2**32 - 1
+"""The largest seed of numpy's RandomState."""
 
 
 def pick_rows(total: int, count: int, seed: int) -> NDArray[np.intp]:
     """`count` of `total` rows, drawn without repetition and sorted; the same for the same seed in every version.
 
     With one seed, the rows of a smaller count are among those of a larger one.
+
+    Raises:
+        SeedError: the seed is no whole number, negative, or 2**32 or more.
     """
+    seed = check_seed(seed, most=MOST_OF_NUMPY)
     # RandomState, not default_rng: NumPy promises that the stream of the former never changes.
     return np.sort(np.random.RandomState(seed).permutation(total)[:count])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from hrat.errors import DataError
+from hrat.seeds import check_seed
 from hrat.training.data.arrays import ArrayDataset
 from hrat.training.data.augment import Augmentation
 
@@ -43,6 +44,7 @@ def make_loader(
             numbers come from where those of the order come from.
 
     Raises:
+        SeedError: the seed is no whole number, or out of range.
         DataError: `batch_size` is below 1, `drop_last` would leave no batch at all, or `augment` is given for a data
             set that does not come in whole batches.
     """
@@ -55,7 +57,7 @@ def make_loader(
         )
     generator = None
     if seed is not None:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(check_seed(seed))
     elif not shuffle:
         # A DataLoader draws a seed for its workers in every pass, even if it has none.
         generator = torch.Generator()

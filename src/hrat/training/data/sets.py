@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrat.errors import DataError
+from hrat.seeds import check_seed
 from hrat.training.data.arrays import ArrayDataset, pick_rows
 from hrat.training.data.cifar import read_cifar, read_class_names
 from hrat.training.data.downloads import cache_folder, fetch
@@ -265,6 +266,7 @@ def _splits(
     seed: int,
 ) -> DataSplits:
     """The parts as data sets, with `val_size` images of train held out; `statistics` None takes those of train."""
+    check_seed(seed)
     total = len(train.labels)
     if not isinstance(val_size, int) or not 0 <= val_size < total:
         raise DataError(f"Expected val_size to be a number of images, 0 to {total - 1} for {name}; got {val_size!r}.")

@@ -1,0 +1,29 @@
+"""Seeds of random numbers, checked where they enter."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+from hrat.errors import SeedError
+
+__all__ = ["MOST_SEED", "check_seed"]
+
+MOST_SEED = 2**63 - 1
+"""What every generator in use takes, but those of numpy that ask for less."""
+
+
+def check_seed(seed: Any, what: str = "seed", *, most: int = MOST_SEED) -> int:
+    """The seed as Python's own whole number.
+
+    Args:
+        seed: as it is given.
+        what: what it is called in the message.
+        most: the largest one.
+
+    Raises:
+        SeedError: it is no whole number (`True`, `1.0` and `"1"` are none), negative or too large.
+    """
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) <= most:
+        raise SeedError(f"{what}: expected a whole number from 0 to {most}, got {seed!r}")
+    return int(seed)
