@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "HratError",
     "MissingDependencyError",
+    "NodeError",
     "SeedError",
     "SpecError",
     "TrainingError",
@@ -44,6 +45,10 @@ class TrainingError(HratError, RuntimeError):
 
 class SeedError(HratError, ValueError):
     """A seed of random numbers that is no whole number, or out of range."""
+
+
+class NodeError(HratError, RuntimeError):
+    """A step of a network that cannot take what it is given, such as inputs of another shape."""
 
 
 class MissingDependencyError(HratError, ImportError):

@@ -92,7 +92,7 @@ def write_artifact(
         except SafetensorError as error:  # safetensors hides the OSError of a full disk in a text
             number = re.search(r"os error (\d+)", str(error))
             if number is None:
-                raise
+                raise OSError(f"{path} could not be written ({error}); is the disk full?") from error
             raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from None
     return Path(path)
 

@@ -13,7 +13,7 @@ from hrat.cli import completion
 from hrat.cli.guard import UNSOLVED
 from hrat.cli.options import DataOption, OffsetOption, OpampGainOption, WiresOption
 from hrat.cli.output import examples, say, show, tell, wrote
-from hrat.errors import HratError
+from hrat.errors import HratError, NodeError
 
 if TYPE_CHECKING:
     from hrat.simulation import Method, SolverChoice
@@ -74,9 +74,7 @@ def simulate(
                 throw=False,
                 progress=advance,
             )
-        except HratError:
-            raise
-        except RuntimeError as error:  # torch's word for shapes that do not fit
+        except NodeError as error:
             shape = " x ".join(map(str, images[0][0].shape))
             raise HratError(
                 f"the network of {chip} cannot take the images of {data} ({shape}): {error}; expected the data that it "

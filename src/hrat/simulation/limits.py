@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from hrat.circuit import MOST_BITS, MOST_VALUES
-from hrat.errors import HratError
+from hrat.errors import HratError, NodeError
 from hrat.simulation.nested import bytes_of
 
 __all__ = ["check_value", "computed", "most_bytes"]
@@ -39,7 +39,7 @@ def computed(name: str, run: Callable[[], Any]) -> Any:
     """The result of a node.
 
     Raises:
-        HratError: the node cannot be computed; torch's words for it are in the message.
+        NodeError: the node cannot be computed; torch's words for it are in the message.
     """
     try:
         return run()
@@ -47,7 +47,7 @@ def computed(name: str, run: Callable[[], Any]) -> Any:
         raise
     except _FAULTS as error:
         why = str(error).strip().split("\n")[0] or type(error).__name__
-        raise HratError(
+        raise NodeError(
             f"node '{name}' of the network cannot be computed: {why:.500}; are the inputs of the shapes and types that "
             "the network was prepared for?"
         ) from error
