@@ -130,6 +130,8 @@ def test_train_keeps_what_is_not_given(shell: Shell, monkeypatch: pytest.MonkeyP
 def test_compare_prints_the_table(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     compare = Calls(COMPARISON)
     monkeypatch.setattr(hrat.recipes, "compare", compare)
+    Path("here").mkdir()
+    Path("here/comparison.png").touch()
     out = shell.works(
         *[
             "compare",
@@ -155,6 +157,8 @@ def test_compare_prints_the_table(shell: Shell, monkeypatch: pytest.MonkeyPatch)
 def test_demo_says_where_the_picture_is_and_what_next(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     demo = Calls(COMPARISON)
     monkeypatch.setattr(hrat.recipes, "demo", demo)
+    Path("hrat-demo").mkdir()
+    Path("hrat-demo/comparison.png").touch()
     out = shell.works("demo", "--quick")
     assert demo.arguments == (Path("hrat-demo"),)
     assert demo.options == {"quick": True, "progress": True}
