@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import hrat
 from hrat.errors import ArtifactError, HratError, TrainingError
@@ -18,7 +19,7 @@ from hrat.nn.prepared import layers_with_scales
 from hrat.recipes import METHODS, RecipeError, build_network, compare, load_recipe, load_run, recipe_names, train
 from hrat.recipes.methods import METHODS as METHOD_OBJECTS
 from hrat.recipes.methods import VariationAware, mapped, prepared_for
-from hrat.recipes.networks import vgg16
+from hrat.recipes.networks import resnet, vgg, vgg16
 from hrat.training import ArrayDataset, DataSplits, fit, load_data, make_loader
 
 
@@ -436,7 +437,17 @@ def test_what_a_recipe_says_of_gpus_holds_there_alone() -> None:
         replace(recipe, gpu={"ampp": True})
 
 
-@pytest.mark.parametrize("name", ["vgg16-eighth", "resnet20"])
+FOR_GPUS: dict[str, Callable[[], nn.Module]] = {
+    "vgg11": lambda: vgg(11, width=8),
+    "resnet of two blocks": lambda: resnet((1, 1), width=16),
+    "vgg16-eighth": lambda: build_network("vgg16-eighth"),
+    "resnet20": lambda: build_network("resnet20"),
+}
+"""Tracing takes a second a layer: the first two have all that the recipes' networks, the last two, have more of."""
+WHOLE = ("vgg16-eighth", "resnet20")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in WHOLE else n for n in FOR_GPUS])
 def test_the_settings_for_gpus_train_in_one_graph_and_as_eager_does(name: str) -> None:
     """Half precision, channels-last, compiled without a graph break: forward and backward of a step."""
     torch.manual_seed(0)
@@ -444,7 +455,7 @@ def test_the_settings_for_gpus_train_in_one_graph_and_as_eager_does(name: str) -
     found = []
     for compiled in (False, True):
         torch.manual_seed(1)
-        model = hrat.prepare(build_network(name), hrat.load_spec("generic-4bit").without("error"), x).train()
+        model = hrat.prepare(FOR_GPUS[name](), hrat.load_spec("generic-4bit").without("error"), x).train()
         model = model.to(memory_format=torch.channels_last)
         torch._dynamo.reset()
         call = torch.compile(model, backend="aot_eager", fullgraph=True) if compiled else model
