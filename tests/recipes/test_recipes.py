@@ -135,7 +135,7 @@ def test_bad_recipes_say_what_is_wrong(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=message):
             load_recipe(path)
     path.write_text('network = "fc4"\ndata = "mnist5k"\n[fit]\nepoch = 3')
-    with pytest.raises(TrainingError, match="did you mean 'epochs'"):
+    with pytest.raises(RecipeError, match="did you mean 'epochs'"):
         load_recipe(path)
 
 
@@ -294,7 +294,7 @@ def test_a_garbled_table_of_metrics_is_refused_with_its_name(tmp_path: Path, dig
     run = train(quick(epochs=1), tmp_path, data=digits, progress=False)
     assert len(run.metrics()) == 1
     (tmp_path / "metrics.csv").write_text(text)
-    with pytest.raises(ArtifactError, match=r"metrics\.csv is damaged"):
+    with pytest.raises(ArtifactError, match=r"metrics\.csv(, line 1: expected a CSV file in UTF-8| is damaged)"):
         run.metrics()
 
 
