@@ -140,9 +140,9 @@ def test_variables_of_torchrun_in_part_only(monkeypatch: pytest.MonkeyPatch) -> 
     ("options", "message"),
     [
         ({"accumulate": 0}, "accumulate to be at least 1"),
-        ({"optimizer": "adam"}, "optimizer to be one of adamw, sgd"),
+        ({"optimizer": "adam"}, "optimizer: expected one of adamw, sgd, got 'adam'"),
         ({"momentum": 1.0}, r"momentum in \[0, 1\)"),
-        ({"rank_noise": "own"}, "rank_noise to be one of shared, per_rank"),
+        ({"rank_noise": "own"}, "rank_noise: expected one of shared, per_rank, got 'own'"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
@@ -154,3 +154,11 @@ def test_a_batch_that_has_no_equal_parts() -> None:
     model, loader = setting("one_pass")
     with pytest.raises(TrainingError, match=r"worked on in 5 equal parts \(accumulate=5\), got one of 24"):
         fit(model, loader, epochs=1, accumulate=5, progress=False)
+
+
+def test_a_launch_leaves_the_handlers_of_signals_as_they_were() -> None:
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = [signal.getsignal(number) for number in signals]
+    with pytest.raises(TrainingError):
+        launch(too_large_a_world, devices=2, device="cpu")
+    assert [signal.getsignal(number) for number in signals] == before

@@ -129,7 +129,7 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
     """A recipe by its name, or from a TOML file.
 
     Raises:
-        RecipeError: there is none of that name, the file is missing or not a recipe.
+        RecipeError: there is none of that name, the file is missing or not a recipe, or its training options are none.
     """
     if isinstance(name, Recipe):
         return name

@@ -10,6 +10,7 @@ import datetime
 import logging
 import os
 import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ JOIN_TIMEOUT_S = 120
 
 STOPPED = 128
 """Added to the number of a signal by a rank that it has stopped."""
+
+LAUNCHER_TAKES = tuple(filter(None, (getattr(signal, "SIGQUIT", None),)))
+"""Signals that torch's launcher handles beside those by which a program is asked to end; Windows has none."""
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -205,7 +209,7 @@ def launch(
     for name in list(logging.root.manager.loggerDict):
         if name.startswith(("torch.distributed.elastic", "torch.multiprocessing")):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    with private_folder("ranks") as folder:
+    with private_folder("ranks") as folder, _own_handlers():
         try:
             results = elastic_launch(config, _call)(str(folder), device, function, args)
         except ChildFailedError as error:
@@ -218,6 +222,20 @@ def launch(
                 f"same command, with the same --nodes {nodes}, on each of them, and check that they reach that address"
             ) from error
     return results.get(0)
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Put the handlers of signals back, which torch's launcher leaves replaced by its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ASKING, *LAUNCHER_TAKES)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_devices(devices: int, nodes: int, rendezvous: str | None, device: str | None) -> None:
