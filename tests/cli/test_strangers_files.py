@@ -14,6 +14,7 @@ from torch import nn
 
 import hrat
 from cli.shell import Shell
+from hrat.circuit import Crossbar
 
 HARMFUL = 'name = "a\\n.control\\nshell touch here\\n.endc"\n'
 
@@ -42,9 +43,7 @@ def renamed(path: Path, name: str) -> hrat.Deployment:
     deployment = hrat.load(path)
     assert isinstance(deployment, hrat.Deployment)
     (layer,) = deployment.layers.values()
-    graph = tuple(
-        replace(node, args=tuple(name if arg == layer.name else arg for arg in node.args)) for node in deployment.graph
-    )
+    graph = tuple(replace(node, layer=name) if isinstance(node, Crossbar) else node for node in deployment.graph)
     return replace(deployment, layers={name: replace(layer, name=name)}, graph=graph)
 
 
