@@ -23,7 +23,7 @@ from timing import medians
 from torch import Tensor, fx, nn
 
 from hrat.nn import PreparedModel
-from hrat.nn.layers import CrossbarLayer
+from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.prepared import scales_of_call
 from hrat.nn.scratch import in_parts, scratch_like
 from hrat.nn.straight_through import batch_statistics

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 
 import hrat
 from hrat.circuit import input_names
-from hrat.nn.layers import CrossbarLayer
+from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.simulation import Amplifier, ChipSolver, Metered, Spice
 from hrat.training import make_loader
 from laws.architectures import ARCHITECTURES, DenseNet, architecture

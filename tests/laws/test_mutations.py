@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import hrat
-import hrat.nn.layers as layers_module
+import hrat.nn.crossbar_layer as layers_module
 from hrat.encoding import Geometry
 from hrat.nn import signals
-from hrat.nn.functional import BatchNormTerms
+from hrat.nn.fusing import BatchNormTerms
 from hrat.simulation import behavioural
 from hrat.simulation.methods import gains
 from laws.checks import (

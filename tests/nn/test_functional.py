@@ -12,7 +12,8 @@ from torch import Tensor
 
 import hrat
 from hrat.encoding import Geometry, encode_pair, quantise_fraction
-from hrat.nn.functional import BatchNormTerms, draw_difference_error, draw_pair_error
+from hrat.nn.device_errors import draw_difference_error, draw_pair_error
+from hrat.nn.fusing import BatchNormTerms
 from hrat.nn.scratch import in_parts
 from hrat.nn.straight_through import (
     OutputStage,

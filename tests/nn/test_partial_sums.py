@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import hrat
 from hrat.nn import CrossbarLayer, Scale, restrictions, set_noise_strength
 from hrat.nn.calibration import calibrate_tile_adcs
-from hrat.nn.partial_sums import digital_sum_ste
+from hrat.nn.straight_through import digital_sum_ste
 from hrat.physics import digital_sum, digitised
 from hrat.spec import HardwareSpec
 from hrat.training import parameter_groups
@@ -59,9 +59,9 @@ def test_each_tile_meets_its_own_limits() -> None:
     spec = hardware(tile_adc_bits=8, v_swing_V=0.5)
     partial_V = torch.tensor([[0.2], [0.9], [-0.9]], dtype=torch.float64)
     full_scale_V = torch.tensor([0.1, 0.4, 1.0], dtype=torch.float64)
-    got = digital_sum(partial_V, full_scale_V, spec)
+    got = digital_sum(partial_V, full_scale_V, spec.periphery)
     assert float(got) == pytest.approx(0.1 + 0.4 - 64 / 127)  # its ADC, its ADC, the swing of its amplifier
-    assert float(digital_sum(partial_V, full_scale_V, spec.ideal())) == pytest.approx(0.2)
+    assert float(digital_sum(partial_V, full_scale_V, spec.ideal().periphery)) == pytest.approx(0.2)
 
 
 def test_the_gradient_is_that_of_the_formula_with_rounding_passed_through() -> None:
@@ -74,10 +74,10 @@ def test_the_gradient_is_that_of_the_formula_with_rounding_passed_through() -> N
     held = partial_V.clamp(-0.8, 0.8)
     x = (held / full_scale_V.view(3, 1, 1)).clamp(-1, 1)
     plain = (full_scale_V.view(3, 1, 1) * (x + (torch.round(x * 7) / 7 - x).detach())).sum(0)
-    torch.testing.assert_close(digital_sum_ste(partial_V, full_scale_V, spec), plain)
+    torch.testing.assert_close(digital_sum_ste(partial_V, full_scale_V, spec.periphery), plain)
     expected = torch.autograd.grad((plain * wanted).sum(), (partial_V, full_scale_V))
     got = torch.autograd.grad(
-        (digital_sum_ste(partial_V, full_scale_V, spec) * wanted).sum(), (partial_V, full_scale_V)
+        (digital_sum_ste(partial_V, full_scale_V, spec.periphery) * wanted).sum(), (partial_V, full_scale_V)
     )
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)

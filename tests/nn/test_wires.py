@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 import hrat
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding import Geometry, encode_pair, tile_grid
-from hrat.encoding.wires import effective_pair, join_pair, split_pair
+from hrat.encoding import Geometry, Readout, effective_pair, encode_pair, tile_grid
 from hrat.nn import use_chip
 from hrat.nn.straight_through import pair_of
 from hrat.physics import attenuated
@@ -35,18 +34,19 @@ def test_a_layer_is_cut_into_the_tiles_of_the_deployment(readout: str, shape: tu
     pos, neg = pairs(*shape)
     got_pos, got_neg = effective_pair(pos, neg, spec)
     for tile in tile_grid(shape, spec.array):
-        grid = join_pair(pos[tile.index], neg[tile.index], dual_rail=readout == "dual_rail")
-        want = split_pair(attenuated(grid, spec.array), dual_rail=readout == "dual_rail")
+        of_spec = Readout.of(spec.periphery)
+        grid = of_spec.to_grid(pos[tile.index], neg[tile.index])
+        want = of_spec.from_grid(attenuated(grid, spec.array))
         torch.testing.assert_close(got_pos[tile.index], want[0], rtol=1e-12, atol=0.0)
         torch.testing.assert_close(got_neg[tile.index], want[1], rtol=1e-12, atol=0.0)
 
 
 def test_rails_lie_as_the_circuit_has_them() -> None:
     pos, neg = pairs(3, 2)
-    rows = join_pair(pos, neg, dual_rail=True)
+    rows = Readout.of(wired(readout="dual_rail").periphery).to_grid(pos, neg)
     assert torch.equal(rows[2], pos[1])
     assert torch.equal(rows[3], neg[1])
-    cols = join_pair(pos, neg, dual_rail=False)
+    cols = Readout.of(wired(readout="two_stage").periphery).to_grid(pos, neg)
     assert torch.equal(cols[:, 2], pos[:, 1])
     assert torch.equal(cols[:, 3], neg[:, 1])
 

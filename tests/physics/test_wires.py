@@ -11,10 +11,10 @@ import torch
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from hrat.encoding.wires import join_pair, split_pair
+from hrat.encoding import Readout
 from hrat.physics import attenuated, wires
 from hrat.simulation.nodal import Wires, effective_conductance
-from hrat.spec import Array
+from hrat.spec import Array, Periphery
 
 SMALL = {
     "one end": Array(r_word_ohm=20.0, r_bit_ohm=7.0),
@@ -175,7 +175,7 @@ def test_gradient_is_near_that_of_the_exact_solution(r_ohm: float, kind: str, du
     towards = torch.randn(16, 64, dtype=torch.float64, generator=generator)
 
     def gradient(effective_S: Tensor) -> Tensor:
-        pos, neg = split_pair(effective_S, dual_rail=dual_rail)
+        pos, neg = readout_of(dual_rail).from_grid(effective_S)
         return torch.autograd.grad((inputs @ (pos - neg) * towards).sum(), g_S)[0]
 
     want = gradient(effective_conductance(g_S, Wires.of(array)))
@@ -223,6 +223,10 @@ BOUNDS = {
 }
 
 
+def readout_of(dual_rail: bool) -> Readout:
+    return Readout.of(Periphery(readout="dual_rail" if dual_rail else "two_stage"))
+
+
 def weights(kind: str, rows: int, cols: int) -> Tensor:
     generator = torch.Generator().manual_seed(7)
     if kind == "even":
@@ -235,7 +239,7 @@ def weights(kind: str, rows: int, cols: int) -> Tensor:
 def grid_of(kind: str, size: int, *, dual_rail: bool) -> Tensor:
     fraction = weights(kind, size, size)
     pair = (50e-6 + 150e-6 * fraction.clamp(min=0), 50e-6 - 150e-6 * fraction.clamp(max=0))
-    return join_pair(*pair, dual_rail=dual_rail)
+    return readout_of(dual_rail).to_grid(*pair)
 
 
 @pytest.mark.parametrize("dual_rail", [True, False])
@@ -246,10 +250,10 @@ def test_errors_keep_within_the_documented_bounds(size: int, r_ohm: float, kind:
     array = Array(r_word_ohm=r_ohm, r_bit_ohm=r_ohm, limit_wires=True)
     grid = grid_of(kind, size, dual_rail=dual_rail)
     inputs = torch.rand(16, size, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
-    got_pos, got_neg = split_pair(attenuated(grid, array), dual_rail=dual_rail)
+    got_pos, got_neg = readout_of(dual_rail).from_grid(attenuated(grid, array))
     # Larger tiles by the nodal solver, which the plain reference would take minutes for.
     solved = exact(grid, array) if size <= 64 else effective_conductance(grid, Wires.of(array))
-    pos, neg = split_pair(solved, dual_rail=dual_rail)
+    pos, neg = readout_of(dual_rail).from_grid(solved)
     assert float((inputs @ got_pos / (inputs @ pos) - 1).abs().max()) < of_line
     error = relative(inputs @ (got_pos - got_neg), inputs @ (pos - neg))
     assert 1e-5 < error < (of_dual_rail if dual_rail else of_two_stages)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hrat.artifacts.decode import STRICT
 from hrat.circuit import check_graph
-from hrat.encoding import Geometry, RowTiles
+from hrat.encoding import Geometry, LayerReadout
 from hrat.errors import ArtifactError
 from hrat.names import check_name
 from hrat.physics import converter_step_V
@@ -206,7 +206,7 @@ def check_tile_adcs(layer: DeployedLayer, spec: HardwareSpec) -> None:
     Raises:
         ArtifactError: another number of full scales, or some that are not positive and finite.
     """
-    row_tiles = RowTiles.of(layer.geometry, spec)
+    row_tiles = LayerReadout.of(layer.geometry, spec).tiles
     got = None if layer.tile_adc_V is None else tuple(layer.tile_adc_V.shape)
     expected = None if row_tiles is None else (row_tiles.count,)
     if got != expected:

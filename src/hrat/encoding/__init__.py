@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from hrat.encoding.geometry import Geometry
 from hrat.encoding.pairs import encode_pair, has_window, quantise_fraction, quantise_fraction_, state_steps
+from hrat.encoding.readouts import LayerReadout, Readout
 from hrat.encoding.row_tiles import RowTiles
 from hrat.encoding.tiles import Tile, tile_grid
+from hrat.encoding.wires import effective_pair
 
 __all__ = [
     "Geometry",
+    "LayerReadout",
+    "Readout",
     "RowTiles",
     "Tile",
+    "effective_pair",
     "encode_pair",
     "has_window",
     "quantise_fraction",

@@ -1,12 +1,9 @@
 """The wires of a layer: its pairs laid out on tiles as the chip has them, and what they show through the wires.
 
-A tile of `array.rows x array.cols` pairs is a grid of wires with twice as many devices:
-
-    dual_rail   word lines 2k and 2k + 1 carry `+v_k` and `-v_k`, with the G+ and G- devices of input k
-    two_stage   bit lines 2j and 2j + 1 gather I+ and I- of output j
-
-Tiles have drivers of their own. Where tiles stand above one another, their bit lines end at the same virtual ground, so
-that the tiles of a layer do not disturb each other. A tile that is filled in part has wires for what it holds.
+A tile of `array.rows x array.cols` pairs is a grid of wires with twice as many devices; which lies where, the read-out
+says (`hrat.encoding.readouts`). Tiles have drivers of their own. Where tiles stand above one another, their bit lines
+end at the same virtual ground, so that the tiles of a layer do not disturb each other. A tile that is filled in part
+has wires for what it holds.
 """
 
 from __future__ import annotations
@@ -16,10 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hrat.encoding.readouts import Readout
 from hrat.physics import attenuated
 from hrat.spec import Array, HardwareSpec
 
-__all__ = ["Effective", "effective_pair", "join_pair", "split_pair"]
+__all__ = ["Effective", "effective_pair"]
 
 Effective = Callable[[Tensor, Array], Tensor]
 """Conductances `(..., rows, cols)` of the devices on a tile's wires, S -> effective ones of the same shape, S."""
@@ -42,31 +40,17 @@ def effective_pair(
     array = spec.array
     if not array.limit_wires:
         return g_pos_S, g_neg_S
-    dual_rail = spec.periphery.readout == "dual_rail"
+    readout = Readout.of(spec.periphery)
     bands = []
     for rows in _parts(g_pos_S.shape[-2], array.rows):
         areas = []
         for cols in _parts(g_pos_S.shape[-1], array.cols):
             tiles = [_cut(g_S[..., rows, cols], array) for g_S in (g_pos_S, g_neg_S)]
-            seen = effective(join_pair(tiles[0], tiles[1], dual_rail=dual_rail), array)
-            areas.append([_joined(tiles) for tiles in split_pair(seen, dual_rail=dual_rail)])
+            seen = effective(readout.to_grid(tiles[0], tiles[1]), array)
+            areas.append([_joined(tiles) for tiles in readout.from_grid(seen)])
         bands.append([torch.cat(of_partner, -1) for of_partner in zip(*areas, strict=True)])
     pos, neg = (torch.cat(of_partner, -2) for of_partner in zip(*bands, strict=True))
     return pos, neg
-
-
-def join_pair(g_pos_S: Tensor, g_neg_S: Tensor, *, dual_rail: bool) -> Tensor:
-    """Two of `(..., rows, cols)` -> the grid of wires, `(..., 2 rows, cols)` or, two-stage, `(..., rows, 2 cols)`."""
-    if dual_rail:
-        return torch.stack((g_pos_S, g_neg_S), -2).flatten(-3, -2)
-    return torch.stack((g_pos_S, g_neg_S), -1).flatten(-2)
-
-
-def split_pair(grid: Tensor, *, dual_rail: bool) -> tuple[Tensor, Tensor]:
-    """The inverse of `join_pair`."""
-    if dual_rail:
-        return grid[..., 0::2, :], grid[..., 1::2, :]
-    return grid[..., 0::2], grid[..., 1::2]
 
 
 def _parts(n: int, size: int) -> list[slice]:

@@ -176,7 +176,7 @@ class _Walk:
         g_pos_S, g_neg_S = encode_pair(layer.geometry.to_matrix(targets.fraction), spec.device)
         bias_V, codes = targets.bias_V, None
         periphery = spec.periphery
-        is_analog = layer.row_tiles is None  # else the bias is added to the digital sum
+        is_analog = layer.readout.tiles is None  # else the bias is added to the digital sum
         if bias_V is not None and is_analog and periphery.limit_bias_dac and periphery.bias_dac_bits is not None:
             converter = (periphery.bias_dac_bits, periphery.v_bias_V)
             codes = converter_codes(bias_V, *converter).to(torch.int32).cpu()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
 from hrat.nn.calibration import calibrate
 from hrat.nn.convert import prepare
-from hrat.nn.layers import BATCH_NORM_FORMS, BatchNormForm, CrossbarLayer
+from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.prepared import PreparedModel, crossbar_layers, restrictions
 from hrat.nn.report import ConversionReport
 from hrat.nn.rewrite import ScaleMode

@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from hrat.encoding import has_window
 from hrat.errors import ConversionError
-from hrat.nn.layers import CrossbarLayer
+from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.prepared import PreparedModel, layers_with_scales, restrictions, scales_of_call
 from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.signals import InputDac, Scale
@@ -107,7 +107,7 @@ def calibrate_tile_adcs(model: PreparedModel, run: Callable[[], Any], *, quantil
         run: calls the model with some inputs.
         quantile: the part of the values that must lie within the full scale.
     """
-    layers = [m for m in model.modules() if isinstance(m, CrossbarLayer) and m.row_tiles is not None]
+    layers = [m for m in model.modules() if isinstance(m, CrossbarLayer) and m.readout.tiles is not None]
     learning = [layer for layer in layers if layer.spec.periphery.learn_tile_adc]
     if not learning:
         return

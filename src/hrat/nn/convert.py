@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from hrat.errors import ConversionError
-from hrat.nn.layers import BATCH_NORM_FORMS, BatchNormForm, NoiseSource
+from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
+from hrat.nn.device_errors import NoiseSource
 from hrat.nn.prepared import PreparedModel, restrictions
 from hrat.nn.rewrite import Conversion, ScaleMode
 from hrat.nn.trace import clone_for_conversion, example_args, refuse_parametrised, trace

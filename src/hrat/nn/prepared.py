@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from hrat.errors import ConversionError
-from hrat.nn.layers import CrossbarLayer, NoiseSource
+from hrat.nn.crossbar_layer import CrossbarLayer
+from hrat.nn.device_errors import NoiseSource
 from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.report import ConversionReport
 from hrat.nn.signals import Scale

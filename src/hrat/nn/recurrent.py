@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from hrat.circuit import CELLS, through_time
-from hrat.nn.functional import PairError
-from hrat.nn.layers import CrossbarLayer
+from hrat.nn.crossbar_layer import CrossbarLayer
+from hrat.nn.device_errors import PairError
 from hrat.nn.straight_through import convert_ste
 from hrat.physics import input_voltage, island_value, normal_scale
 from hrat.spec import HardwareSpec
@@ -73,7 +73,7 @@ class CrossbarRecurrence(nn.Module):
         if error is None:
             error = self.product.draw_error(alpha_in, alpha_out)  # once: all steps meet the same devices
         layer = self.product.held(alpha_in, alpha_out, error)
-        digital = self.product.row_tiles is not None  # the ADCs are those of its partial sums
+        digital = self.product.readout.tiles is not None  # the ADCs are those of its partial sums
 
         def product(state: Tensor) -> Tensor:
             voltage = self.word_lines(input_voltage(state, alpha_in, self.spec, convert_ste))

@@ -10,10 +10,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from hrat.circuit import OPS, Op, op_of
-from hrat.encoding import RowTiles, tile_grid
+from hrat.encoding import LayerReadout, tile_grid
 from hrat.errors import ConversionError
+from hrat.nn.batch_norm import BatchNormForm
 from hrat.nn.blocks import Block, Signals, geometry_of
-from hrat.nn.layers import BatchNormForm, CrossbarLayer, NoiseSource
+from hrat.nn.crossbar_layer import CrossbarLayer
+from hrat.nn.device_errors import NoiseSource
 from hrat.nn.prepared import PreparedModel, crossbar_layers
 from hrat.nn.recurrent import CrossbarRecurrence, Recurrence
 from hrat.nn.report import ConversionReport, IslandRow, LayerRow
@@ -89,7 +91,7 @@ class Conversion:
         self.graph.lint()
         self.module.recompile()
         layers = crossbar_layers(self.module)
-        if self.spec.periphery.partial_sums == "adc" and not any(layer.row_tiles for layer in layers.values()):
+        if self.spec.periphery.partial_sums == "adc" and not any(layer.readout.tiles for layer in layers.values()):
             self.notes.append(
                 f"no layer has more inputs than a tile has rows ({self.spec.array.rows}): there are no partial sums, "
                 "and partial_sums = 'adc' has no effect"
@@ -222,7 +224,7 @@ class Conversion:
                 behind.add(node)
             if isinstance(module, LINEAR_MODULES) or (op is not None and self._stays_analog(node, op)):
                 self.analog.add(node)
-                if isinstance(module, LINEAR_MODULES) and RowTiles.of(geometry_of(module, node), self.spec):
+                if isinstance(module, LINEAR_MODULES) and LayerReadout.of(geometry_of(module, node), self.spec).tiles:
                     self.summed.add(node)
             elif isinstance(module, Recurrence) or self._computes(node, op):
                 why = self._why_digital(node, module, op)
@@ -586,7 +588,7 @@ class Conversion:
 
     def _tile_adc_bits(self, layer: CrossbarLayer) -> str:
         periphery = self.spec.periphery
-        if layer.row_tiles is None:
+        if layer.readout.tiles is None:
             return ""
         return f"{periphery.tile_adc_bits} bits" if periphery.limit_tile_adc else "exact"
 

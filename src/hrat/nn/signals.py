@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hrat.nn.functional import BatchNormTerms, track
+from hrat.nn.fusing import BatchNormTerms, track
 from hrat.nn.ranks import world_size
 from hrat.nn.straight_through import batch_statistics, convert_ste
 from hrat.physics import clamp_to, input_voltage, island_value, normal_scale

@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import fx
 
 from hrat.circuit import Op, op_of
-from hrat.nn.layers import CrossbarLayer
+from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.signals import InputDac
 
 __all__ = ["unite_limits"]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hrat.encoding import encode_pair
 from hrat.errors import ConversionError
-from hrat.nn.functional import draw_pair_error
-from hrat.nn.layers import CrossbarLayer
+from hrat.nn.crossbar_layer import CrossbarLayer
+from hrat.nn.device_errors import draw_pair_error
 from hrat.nn.prepared import PreparedModel, layers_with_scales
 from hrat.nn.signals import IslandBatchNorm
 from hrat.physics import has_error

@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from hrat.spec import HardwareSpec
+from hrat.spec import HardwareSpec, Periphery
 
 __all__ = [
     "amplifier_limits_V",
@@ -64,15 +64,14 @@ def digitised(voltage_V: Tensor, bits: int, full_scale_V: Tensor) -> Tensor:
     return convert(voltage_V / full_scale_V, bits, 1.0).mul_(full_scale_V)
 
 
-def digital_sum(partial_V: Tensor, full_scale_V: Tensor, spec: HardwareSpec) -> Tensor:
+def digital_sum(partial_V: Tensor, full_scale_V: Tensor, periphery: Periphery) -> Tensor:
     """Partial sums of a layer's tiles through their amplifiers and ADCs, added up digitally, V.
 
     Args:
         partial_V: what the amplifiers would put out without a limit, `(tiles, ...)`, V.
         full_scale_V: of the ADCs of each tile, `(tiles,)`, V.
-        spec: the hardware.
+        periphery: names swing and resolution.
     """
-    periphery = spec.periphery
     if periphery.limit_swing:
         partial_V = clamp_to(partial_V, periphery.v_swing_V)
     if periphery.limit_tile_adc and periphery.tile_adc_bits is not None:

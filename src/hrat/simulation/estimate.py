@@ -10,6 +10,7 @@ import torch
 from hrat.artifacts import Deployment, ProgrammedChip
 from hrat.artifacts.estimate import Assumption, Estimate, LayerEstimate
 from hrat.circuit import Adc, Converter, Dac, Node, Reader, Recurrence, layer_of
+from hrat.encoding import Readout
 from hrat.errors import HratError
 from hrat.physics import conversion_J, settling_s
 from hrat.simulation.batches import batches
@@ -85,10 +86,8 @@ def _layer(
     products = told["products"]
     mvm_s = costs.mvm_s if costs.mvm_s is not None else _settling_s(chip, name)
     sums = 1 if layer.tile_adc_V is None else len(layer.tile_adc_V)
-    dual_rail = periphery.readout == "dual_rail"
     outputs, lines = groups * cols, groups * rows
-    # An amplifier for each bit line and an inverter for each word line, or two amplifiers in a row.
-    n_amplifiers = outputs * sums + lines if dual_rail else 2 * outputs * sums
+    n_amplifiers = Readout.of(periphery).count_amplifiers(outputs * sums, lines)
     dac_bits = _bits(periphery.input_dac_bits, periphery.limit_input_dac)
     bias_bits = _bits(periphery.bias_dac_bits, periphery.limit_bias_dac)
     adc_bits = _bits(periphery.adc_bits, periphery.limit_adc)
@@ -132,7 +131,7 @@ def _settling_s(chip: ProgrammedChip, name: str) -> float:
     deployment, layer, programmed = chip.deployment, chip.deployment.layers[name], chip.layers[name]
     spec = deployment.spec
     pos_S, neg_S = programmed.g_pos_S[0], programmed.g_neg_S[0]
-    lines = [pos_S + neg_S] if spec.periphery.readout == "dual_rail" else [pos_S, neg_S]
+    lines = Readout.of(spec.periphery).loads_S(pos_S, neg_S)
     # Tiles above one another share an amplifier, unless each has its own.
     rows = layer.array_shape[1] if layer.tile_adc_V is None else spec.array.rows
     g_line_S = max(float(part.sum(-2).max()) for line in lines for part in line.split(rows, dim=-2))

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding import RowTiles
+from hrat.encoding import LayerReadout
 from hrat.simulation.behavioural import Behavioural
-from hrat.simulation.methods import LayerModel, Statistics, amplified
+from hrat.simulation.methods import LayerModel, Statistics
 from hrat.spec import HardwareSpec
 
 __all__ = ["Metered"]
@@ -67,8 +67,8 @@ def _metered(
     meter = replace(geometry, out_channels=geometry.groups)
     weight_S = meter.from_matrix(on_line_S)
     bias_V = None if layer.bias_V is None else layer.bias_V.to(device)
-    row_tiles = RowTiles.of(geometry, spec)
-    tile_adcs = None if row_tiles is None or layer.tile_adc_V is None else (row_tiles, layer.tile_adc_V.to(device))
+    full_scale_V = None if layer.tile_adc_V is None else layer.tile_adc_V.to(device)
+    readout = LayerReadout.of(geometry, spec)
     told = statistics.setdefault(name, {})
     supply_V = spec.costs.supply_V
 
@@ -76,7 +76,7 @@ def _metered(
         size_V = voltage_V.abs()
         devices_W = meter.apply(size_V.square(), weight_S).sum(dtype=torch.float64)
         current_A = meter.apply(size_V, weight_S).sum(dtype=torch.float64)
-        out_V = amplified(voltage_V, gain, bias_V, geometry, tile_adcs, spec)
+        out_V = readout.volts(voltage_V, gain, full_scale_V=full_scale_V, bias_V=bias_V)
         amounts = {
             "products": out_V.numel() / geometry.out_channels,
             "devices_W": float(devices_W),

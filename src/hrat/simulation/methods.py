@@ -3,8 +3,9 @@
 A method turns the layers of a chip into models. A model of a layer is either linear, and then as quick as the network
 itself,
 
-    gains       `(R_f (G+ - G-),)`, or `(R_f G+, R_f G-)` where `I-` passes an amplifier of its own: each tensor
-                `(chips, *weight_shape)`, no unit; `G` may be what the devices show through their wires
+    gains       what each amplifier multiplies the word lines' voltages by (`hrat.encoding.Readout.terms`), such as
+                `(R_f (G+ - G-),)` or `(R_f G+, R_f G-)`: each tensor `(chips, *weight_shape)`, no unit; `G` may be
+                what the devices show through their wires
 
 or it is asked for each batch,
 
@@ -22,9 +23,8 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding import Geometry, RowTiles
+from hrat.encoding import Readout
 from hrat.errors import HratError
-from hrat.physics import clamp_to, digital_sum
 from hrat.spec import HardwareSpec
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "SolverChoice",
     "SolverError",
     "Statistics",
-    "amplified",
     "choose_methods",
     "gains",
     "in_words",
@@ -137,44 +136,9 @@ def gains(chip: ProgrammedChip, name: str, g_pos_S: Tensor, g_neg_S: Tensor) -> 
     def to_weight(g_S: Tensor) -> Tensor:
         return torch.vmap(layer.geometry.from_matrix)(layer.collected(g_S))
 
-    if chip.deployment.spec.periphery.readout == "two_stage":
-        return tuple(to_weight(g_S * layer.r_f_ohm).contiguous() for g_S in (g_pos_S, g_neg_S))
-    return (to_weight((g_pos_S - g_neg_S).mul_(layer.r_f_ohm)).contiguous(),)
-
-
-def amplified(
-    voltage_V: Tensor,
-    gain: tuple[Tensor, ...],
-    bias_V: Tensor | None,
-    geometry: Geometry,
-    tile_adcs: tuple[RowTiles, Tensor] | None,
-    spec: HardwareSpec,
-) -> Tensor:
-    """Word-line voltages -> `R_f (G+ - G-)^T v_in + V_bias`: amplifier outputs without the limit of a swing, V.
-
-    Where each tile has ADCs, it is the digital sum of what these yield, within swing and full scale, and the bias.
-
-    Args:
-        voltage_V: word lines, `(images, in, *space)`, V.
-        gain: of one chip, as in `LayerModel`.
-        bias_V: `(out,)`, V.
-        geometry: of the layer.
-        tile_adcs: the tiles whose partial sums pass ADCs, and the full scales of these, V.
-        spec: the hardware.
-    """
-
-    def first(second_V: Tensor) -> Tensor:
-        """What the first amplifier of a two-stage read-out makes of `R_f I-`, V."""
-        return clamp_to(second_V, spec.periphery.v_swing_V) if spec.periphery.limit_swing else second_V
-
-    if tile_adcs is not None:
-        tiles, full_scale_V = tile_adcs
-        partial_V = tiles.apply(voltage_V, gain[0])
-        if len(gain) == 2:
-            partial_V = partial_V - first(tiles.apply(voltage_V, gain[1]))
-        out = digital_sum(partial_V, full_scale_V, spec)
-        return out if bias_V is None else out + geometry.channel_view(bias_V)
-    out = geometry.apply(voltage_V, gain[0], bias_V)
-    if len(gain) == 2:
-        out -= first(geometry.apply(voltage_V, gain[1]))
-    return out
+    readout = Readout.of(chip.deployment.spec.periphery)
+    if readout.inner_amplifiers:
+        g_pos_S, g_neg_S = g_pos_S * layer.r_f_ohm, g_neg_S * layer.r_f_ohm
+        return tuple(to_weight(term).contiguous() for term in readout.terms(g_pos_S, g_neg_S))
+    (difference_S,) = readout.terms(g_pos_S, g_neg_S)
+    return (to_weight(difference_S.mul_(layer.r_f_ohm)).contiguous(),)

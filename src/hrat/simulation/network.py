@@ -8,7 +8,7 @@ is used. Where the two clamps are done, `hrat.circuit.clamps` says.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, cast
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
+from hrat.artifacts import Deployment, ProgrammedChip
 from hrat.circuit import (
     OPS,
     Adc,
@@ -39,13 +39,13 @@ from hrat.circuit import (
     map_nested,
     through_time,
 )
-from hrat.encoding import RowTiles
+from hrat.encoding import LayerReadout
 from hrat.errors import HratError
 from hrat.physics import amplifier_limits_V, input_voltage, island_value, normal_scale
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.limits import check_value, computed, most_bytes
 from hrat.simulation.memory import Footprint
-from hrat.simulation.methods import LayerModel, Method, SolverError, amplified
+from hrat.simulation.methods import LayerModel, Method, SolverError
 from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked, tensors_of
 
 __all__ = ["ChipSolver"]
@@ -239,8 +239,8 @@ class ChipSolver:
         layer = self._layer_at.get(name.removesuffix(".amplifier"))
         if layer is None or not name.endswith(".amplifier"):
             return 0
-        if layer in self._circuit.row_tiles:  # partial sums, and what becomes of them in three steps
-            return 4 * self._circuit.row_tiles[layer][0].count * bytes_of(values[name])
+        if layer in self._circuit.summed:  # partial sums, and what becomes of them in three steps
+            return 4 * self._circuit.readouts[layer].n_sums * bytes_of(values[name])
         if not self.deployment.layers[layer].geometry.dims:
             return 0
         if values[name].dtype != torch.float64:
@@ -274,25 +274,26 @@ class _Circuit:
         self.biases_V = {
             name: None if layer.bias_V is None else layer.bias_V.to(device) for name, layer in deployment.layers.items()
         }
-        self.row_tiles = dict(found for layer in deployment.layers.values() for found in self._row_tiles(layer))
-        """Layers whose tiles have ADCs of their own, with the full scales of these, V."""
-
-    def _row_tiles(self, layer: DeployedLayer) -> Iterator[tuple[str, tuple[RowTiles, Tensor]]]:
-        tiles = RowTiles.of(layer.geometry, self.deployment.spec)
-        if tiles is not None:
-            assert layer.tile_adc_V is not None
-            yield layer.name, (tiles, layer.tile_adc_V.to(self.device))
+        self.full_scales_V = {
+            name: None if layer.tile_adc_V is None else layer.tile_adc_V.to(device)
+            for name, layer in deployment.layers.items()
+        }
+        self.readouts = {
+            name: LayerReadout.of(layer.geometry, deployment.spec) for name, layer in deployment.layers.items()
+        }
+        self.summed = {name for name, readout in self.readouts.items() if readout.tiles is not None}
+        """Layers whose tiles have ADCs of their own."""
 
     def _crossbar(self, layer: str, gain: Gain, voltage: Tensor) -> Tensor:
         """Word-line voltages -> amplifier outputs without the limit of a swing, V."""
         if not isinstance(gain, tuple):
             return gain(voltage)
-        geometry, bias_V = self.deployment.layers[layer].geometry, self.biases_V[layer]
-        return amplified(voltage, gain, bias_V, geometry, self.row_tiles.get(layer), self.deployment.spec)
+        full_scale_V, bias_V = self.full_scales_V[layer], self.biases_V[layer]
+        return self.readouts[layer].volts(voltage, gain, full_scale_V=full_scale_V, bias_V=bias_V)
 
     def steps(self, *, merge: bool) -> tuple[list[_Step], list[_Step]]:
         """The steps that are taken once for all chips, and those that are taken for each."""
-        plan = make_plan(self.deployment.graph, self.deployment.spec, merge=merge, summed=self.row_tiles)
+        plan = make_plan(self.deployment.graph, self.deployment.spec, merge=merge, summed=self.summed)
         for_all, for_each = (
             [_Step(p.node.name, self._runner(p, keep=not merge), p.ends) for p in part if not isinstance(p.node, Input)]
             for part in (plan.for_all, plan.for_each)
@@ -347,7 +348,7 @@ class _Circuit:
         """A recurrent layer, its state digital between the steps; `keep` to have its amplifiers' outputs as well."""
         spec, layer = self.deployment.spec, node.layer
         alpha_in, alpha_out = self.tensors[node.alpha_state.key], self.tensors[node.alpha_product.key]
-        summed = layer in self.row_tiles
+        summed = layer in self.summed
         swing_V = (-math.inf, math.inf) if summed else amplifier_limits_V(spec)
 
         def run(values: Values, gains: Gains) -> Any:

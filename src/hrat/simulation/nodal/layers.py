@@ -1,12 +1,7 @@
 """A layer on its tiles: what each device's conductance looks like at the amplifiers.
 
-A pair of the layer's matrix is two devices of one physical grid, `2 rows x cols` or `rows x 2 cols`:
-
-```text
-    dual_rail                             two_stage
-    word line 2 k      +v_k   G+          word line k   v_k   G+ on bit line 2 j      (I+ of output j)
-    word line 2 k + 1  -v_k   G-                              G- on bit line 2 j + 1  (I- of output j)
-```
+A pair of the layer's matrix is two devices of one physical grid, as its read-out lays them out
+(`hrat.encoding.Readout.to_grid`).
 
 Each tile has drivers of its own, and the bit lines of tiles above one another end at the same virtual ground, which
 keeps them apart: currents add up, and each tile is solved by itself. A tile that is filled in part is a smaller grid,
@@ -21,8 +16,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding import Tile
-from hrat.encoding.wires import join_pair, split_pair
+from hrat.encoding import Readout, Tile
 from hrat.errors import HratError
 from hrat.simulation.methods import SolverError
 from hrat.simulation.nodal.effective import effective_conductance
@@ -59,17 +53,17 @@ def layer_conductances(
     pos_S, neg_S = (g_S.to(device, torch.float64) for g_S in (programmed.g_pos_S, programmed.g_neg_S))
     if wires.is_ideal:
         return pos_S.clone(), neg_S.clone()
-    dual_rail = spec.periphery.readout == "dual_rail"
+    readout = Readout.of(spec.periphery)
     eff_pos_S, eff_neg_S = torch.empty_like(pos_S), torch.empty_like(neg_S)
     for chips, tiles in _portions(chip.deployment.tiles(layer), chip.n_chips):
         pairs = [torch.stack([g_S[chips, *tile.index] for tile in tiles]) for g_S in (pos_S, neg_S)]
         try:
-            eff_S = effective_conductance(join_pair(*pairs, dual_rail=dual_rail), wires)
+            eff_S = effective_conductance(readout.to_grid(*pairs), wires)
         except SolverError as error:
             raise SolverError(f"layer {layer}: {error}") from error
         for tile, eff_tile_S in zip(tiles, eff_S, strict=True):
             place = (chips, *tile.index)
-            eff_pos_S[place], eff_neg_S[place] = split_pair(eff_tile_S, dual_rail=dual_rail)
+            eff_pos_S[place], eff_neg_S[place] = readout.from_grid(eff_tile_S)
     return eff_pos_S, eff_neg_S
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding.wires import join_pair, split_pair
+from hrat.encoding import Readout
 from hrat.errors import HratError
-from hrat.physics import clamp_to, digital_sum
+from hrat.physics import digital_sum
 from hrat.simulation.methods import LayerModel, SolverError, Statistics, gains
 from hrat.simulation.nodal.layers import layer_conductances
 from hrat.simulation.nodal.tile import TileSolver
@@ -88,16 +88,14 @@ class _CurvedLayer:
         self.spec = chip.deployment.spec
         self.layer = chip.deployment.layers[name]
         self.tiles = chip.deployment.tiles(name)
-        self.dual_rail = self.spec.periphery.readout == "dual_rail"
+        self.readout = Readout.of(self.spec.periphery)
         g_pos_S, g_neg_S = (
             g_S[index].to(device, torch.float64) for g_S in (chip.layers[name].g_pos_S, chip.layers[name].g_neg_S)
         )
         wires = Wires.of(self.spec.array)
         self.solvers: list[Callable[[Tensor], Tensor]] = [
             TileSolver(
-                join_pair(g_pos_S[tile.index], g_neg_S[tile.index], dual_rail=self.dual_rail),
-                wires,
-                curvature_V=curvature_V,
+                self.readout.to_grid(g_pos_S[tile.index], g_neg_S[tile.index]), wires, curvature_V=curvature_V
             ).compute
             for tile in self.tiles
         ]
@@ -113,26 +111,23 @@ class _CurvedLayer:
             patches_V = patches_V.gather(2, of_lines)
         # Tiles above one another share amplifiers, unless each has ADCs of its own.
         sums = 1 if self.layer.tile_adc_V is None else len(self.layer.tile_adc_V)
-        pos_A, neg_A = patches_V.new_zeros(2, sums, groups, n_images * n_positions, cols)
+        n_amplifiers = 2 if self.readout.inner_amplifiers else 1
+        terms_A = patches_V.new_zeros(n_amplifiers, sums, groups, n_images * n_positions, cols)
         for tile, solve in zip(self.tiles, self.solvers, strict=True):
             place = 0 if sums == 1 else tile.grid_row
             inputs_V = patches_V[:, tile.group, tile.rows].mT.flatten(0, 1)
-            if self.dual_rail:
-                pos_A[place, tile.group, :, tile.cols] += solve(torch.stack((inputs_V, -inputs_V), dim=-1).flatten(-2))
-            else:
-                for current_A, part_A in zip((pos_A, neg_A), split_pair(solve(inputs_V), dual_rail=False), strict=True):
-                    current_A[place, tile.group, :, tile.cols] += part_A
+            lines_A = solve(self.readout.drive(inputs_V))
+            for current_A, part_A in zip(terms_A, self.readout.bit_line_currents(lines_A), strict=True):
+                current_A[place, tile.group, :, tile.cols] += part_A
         if self.layer.col_outputs is not None:
-            of_outputs = self.layer.col_outputs.argsort(-1)[None, :, None].expand_as(pos_A)
-            pos_A, neg_A = pos_A.gather(3, of_outputs), neg_A.gather(3, of_outputs)
-        first_V = neg_A * self.layer.r_f_ohm
-        if self.spec.periphery.limit_swing:
-            first_V = clamp_to(first_V, self.spec.periphery.v_swing_V)
-        partial_V = pos_A * self.layer.r_f_ohm - first_V
+            of_outputs = self.layer.col_outputs.argsort(-1)[None, None, :, None].expand_as(terms_A)
+            terms_A = terms_A.gather(4, of_outputs)
+        terms_V = tuple(current_A * self.layer.r_f_ohm for current_A in terms_A)
+        partial_V = self.readout.combined(terms_V, self.spec.periphery)
         if self.layer.tile_adc_V is None:
             sum_V = partial_V[0]
         else:
-            sum_V = digital_sum(partial_V, self.layer.tile_adc_V.to(partial_V), self.spec)
+            sum_V = digital_sum(partial_V, self.layer.tile_adc_V.to(partial_V), self.spec.periphery)
         lines_V = sum_V.view(groups, n_images, n_positions, cols)
         out_V = geometry.from_lines(lines_V.permute(1, 0, 3, 2), voltage_V)
         bias_V = self.layer.bias_V

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from hrat.encoding import Readout
 from hrat.errors import HratError
 from hrat.spec import HardwareSpec
 
@@ -206,23 +208,16 @@ def check_chain(layers: Sequence[CircuitLayer], inputs_V: Floats) -> None:
 
 
 def physical_grid(layer: CircuitLayer, spec: HardwareSpec) -> Floats:
-    """Conductances as they lie on the array, S.
-
-    Returns:
-        dual-rail: `(2 lines, cols)`, G+ of word line k in line 2k and G- in line 2k + 1; two-stage: `(lines, 2 cols)`,
-        G+ of bit line j in line 2j and G- in line 2j + 1.
-    """
-    pair = (layer.g_pos_S, layer.g_neg_S)
-    if spec.periphery.readout == "two_stage":
-        return np.stack(pair, axis=2).reshape(layer.lines, 2 * layer.cols)
-    return np.stack(pair, axis=1).reshape(2 * layer.lines, layer.cols)
+    """Conductances as they lie on the array, `(grid rows, grid cols)`, S; see `hrat.encoding.Readout.to_grid`."""
+    pair = (torch.from_numpy(np.ascontiguousarray(g_S)) for g_S in (layer.g_pos_S, layer.g_neg_S))
+    grid: Floats = Readout.of(spec.periphery).to_grid(*pair).numpy()
+    return grid
 
 
 def pair_of(grid: Floats, spec: HardwareSpec) -> tuple[Floats, Floats]:
     """The inverse of `physical_grid`: what belongs to G+ and to G-, `(rows, cols)`."""
-    if spec.periphery.readout == "two_stage":
-        return grid[:, 0::2], grid[:, 1::2]
-    return grid[0::2], grid[1::2]
+    g_pos_S, g_neg_S = Readout.of(spec.periphery).from_grid(torch.from_numpy(np.ascontiguousarray(grid)))
+    return g_pos_S.numpy(), g_neg_S.numpy()
 
 
 def first_limit_V(spec: HardwareSpec) -> float:

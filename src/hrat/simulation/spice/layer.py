@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hrat.encoding import Tile, tile_grid
+from hrat.encoding import Readout, tile_grid
 from hrat.simulation.spice.circuit import Amplifier, CircuitLayer, Dialect, Floats, first_limit_V, physical_grid
 from hrat.simulation.spice.dialects import comment, number, wrapped
 from hrat.simulation.spice.parts import clamp, inverter, transimpedance
@@ -68,38 +68,33 @@ class LayerText:
     def tiles(self) -> Iterator[tuple[str, slice, slice]]:
         """Name of each tile's subcircuit, and the lines of the physical grid that it holds."""
         for tile in tile_grid((1, self.layer.lines, self.layer.cols), self.spec.array):
-            yield (f"{self.layer.node}_{tile.name}", *self._lines_of(tile))
+            yield (f"{self.layer.node}_{tile.name}", *self.readout.grid_lines(tile))
 
     @property
-    def _two_stage(self) -> bool:
-        return self.spec.periphery.readout == "two_stage"
-
-    def _lines_of(self, tile: Tile) -> tuple[slice, slice]:
-        """Lines of the physical grid that a tile holds: a pair takes two of one kind."""
-        if self._two_stage:
-            return tile.rows, slice(2 * tile.cols.start, 2 * tile.cols.stop)
-        return slice(2 * tile.rows.start, 2 * tile.rows.stop), tile.cols
+    def readout(self) -> Readout:
+        """Where devices lie, and which amplifiers there are."""
+        return Readout.of(self.spec.periphery)
 
     def _word_line(self, i: int) -> str:
-        """What drives line i of the physical grid: the opposite of +v, or of -v on every second line of two rails."""
-        k = i if self._two_stage else i // 2
+        """What drives line i of the physical grid: amplifiers invert, so that it is the opposite of what is meant."""
+        k, inverted = self.readout.word_line(i)
         if self.layer.row_inputs is not None:
             k = self.layer.row_inputs[k]
-        return f"{self.layer.node}_in{k}" if i % 2 and not self._two_stage else f"{self.layer.node}_inv{k}"
+        return f"{self.layer.node}_in{k}" if inverted else f"{self.layer.node}_inv{k}"
 
     def _bit_line(self, j: int) -> str:
         """Where bit line j of the physical grid ends."""
-        k = j // 2 if self._two_stage else j
+        k, is_inner = self.readout.bit_line(j)
         if self.layer.col_outputs is not None:
             k = self.layer.col_outputs[k]
-        return f"{self.layer.node}_sumfirst{k}" if j % 2 and self._two_stage else f"{self.layer.node}_sum{k}"
+        return f"{self.layer.node}_sumfirst{k}" if is_inner else f"{self.layer.node}_sum{k}"
 
     def _amplifiers(self) -> Iterator[str]:
         layer, node, amplifier = self.layer, self.layer.node, self.amplifier
         limits_V = layer.limits_V
         yield f"* ---- read-out, outputs from {limits_V[0]:g} to {limits_V[1]:g} V"
         yield transimpedance(f"{node}_tia", layer.r_f_ohm, limits_V, amplifier, self.dialect, dynamic=self.dynamic)
-        if self._two_stage:
+        if self.readout.inner_amplifiers:
             yield from self._first_amplifiers()
         offsets_V = amplifier.offsets_V(node, layer.cols)
         for j in range(layer.cols):

@@ -268,7 +268,7 @@ class _Chain:
         """Each row of tiles is a circuit; their ADCs, the sum and the bias are digital."""
         parts = inputs_V.split(self.spec.array.rows, dim=1)
         partial_V = torch.stack([self._solve(*of_tile)[0] for of_tile in zip(of_tiles, parts, strict=True)])
-        sum_V = digital_sum(partial_V, full_scale_V.to(partial_V), self.spec)
+        sum_V = digital_sum(partial_V, full_scale_V.to(partial_V), self.spec.periphery)
         if self.layer.bias_V is None:
             return sum_V
         cols = self.geometry.matrix_shape[2]

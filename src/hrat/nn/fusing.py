@@ -1,8 +1,7 @@
-"""Batch-norm fusing, and the errors that training draws. No state, no modules."""
+"""Batch-norm fusing: scales and batch norm vanish into weights and biases. No state, no modules."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,73 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hrat.encoding import Geometry, encode_pair
-from hrat.physics import achieved_conductance, pair_error_is_gaussian, sigma_S
-from hrat.physics.errors import standard_normal
-from hrat.spec import HardwareSpec
+from hrat.encoding import Geometry
 
-__all__ = [
-    "BatchNormTerms",
-    "Fused",
-    "PairError",
-    "draw_difference_error",
-    "draw_pair_error",
-    "fuse",
-    "terms_of",
-    "track",
-]
-
-PairError = tuple[Tensor, Tensor]
-"""Error of `(G+, G-)` of each weight in siemens, each in the shape of the weight."""
-
-
-def draw_pair_error(
-    quantised: Tensor, spec: HardwareSpec, *, generator: torch.Generator | None, strength: Tensor | float = 1.0
-) -> PairError:
-    """Draw the error `(dG+, dG-)` in siemens of every pair, from the model that programs a chip.
-
-    Args:
-        quantised: realisable fractions of the window, the shape of the weight.
-        spec: the hardware.
-        generator: source of the random numbers; torch's default one where none is given.
-        strength: factor on the standard deviation.
-    """
-    targets = encode_pair(quantised.detach(), spec.device)
-    drawn = [achieved_conductance(g_S, spec, generator=generator, strength=strength) - g_S for g_S in targets]
-    return drawn[0], drawn[1]
-
-
-def draw_difference_error(
-    quantised: Tensor,
-    spec: HardwareSpec,
-    *,
-    generator: torch.Generator | None,
-    strength: Tensor | float = 1.0,
-    out: Tensor | None = None,
-) -> Tensor:
-    """Draw the error of `G+ - G-` as a fraction of the window: all that a dual-rail read-out sees of it.
-
-    Two independent Gaussians differ by one of variance `sigma+^2 + sigma-^2`, so one draw does; where the cut-off at
-    zero conductance matters, with a table or with stuck devices, each device is drawn for itself.
-
-    Args:
-        quantised: realisable fractions of the window, the shape of the weight.
-        spec: the hardware.
-        generator: source of the random numbers; torch's default one where none is given.
-        strength: factor on the standard deviation.
-        out: memory that may take the result, of the shape of `quantised`.
-    """
-    quantised = quantised.detach()
-    if not pair_error_is_gaussian(spec):
-        pos, neg = draw_pair_error(quantised, spec, generator=generator, strength=strength)
-        return pos.sub_(neg).div_(spec.device.g_range_S)
-    z = standard_normal(torch.empty_like(quantised) if out is None else out, generator)
-    if spec.programming.sigma_rel is not None:
-        return z.mul_(strength * (spec.programming.sigma_rel * math.sqrt(2.0)))
-    g_pos_S, g_neg_S = encode_pair(quantised, spec.device)
-    spread_pos, spread_neg = sigma_S(g_pos_S, spec), sigma_S(g_neg_S, spec)
-    spread_S = torch.hypot(torch.as_tensor(spread_pos), torch.as_tensor(spread_neg))
-    return z.mul_(spread_S.mul_(strength / spec.device.g_range_S))
+__all__ = ["BatchNormTerms", "Fused", "fuse", "terms_of", "track"]
 
 
 @dataclass(frozen=True)

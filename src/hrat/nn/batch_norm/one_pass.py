@@ -1,0 +1,58 @@
+"""Fuse with the running statistics, then correct what the crossbar yields by those of the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hrat.nn.batch_norm.running import ForwardPass, RunningStatistics, values_per_channel
+from hrat.nn.fusing import BatchNormTerms, terms_of, track
+from hrat.nn.straight_through import normalise
+
+if TYPE_CHECKING:
+    from hrat.nn.crossbar_layer import CrossbarLayer
+
+__all__ = ["OnePass"]
+
+
+class OnePass(RunningStatistics):
+    """Costs the operation once.
+
+    W'    = (alpha_out / alpha_in) diag(gamma / sigma_running) W
+    v_out = clamp((sigma_running / sigma) (Q(W') + error) v + DAC(alpha_out (beta + gamma (b - mu) / sigma)))
+    """
+
+    def output(self, layer: CrossbarLayer, at: ForwardPass) -> Tensor:
+        """Amplifier outputs, V; the statistics are read off the crossbar's own output."""
+        if layer.batch_norm is None:
+            return super().output(layer, at)
+        running = terms_of(layer.batch_norm)
+        alpha_in, scale_out = at.alpha_in, at.alpha_out
+        if layer.readout.is_one_product:
+            # A scale of the whole layer moves the window with W', and is not seen in units of it.
+            alpha_in, scale_out = _detach_scalar(alpha_in), _detach_scalar(scale_out)
+        fused = layer.fuse(alpha_in, scale_out, at.before, running, want_bias=False)
+        u, range_ = layer.crossbar_in_windows(at.lines, fused, at.errors)
+        count = values_per_channel(layer, u)
+        gamma = torch.ones_like(running.mean) if running.gamma is None else running.gamma
+        beta = torch.zeros_like(running.mean) if running.beta is None else running.beta
+        bias = _bias(layer, at.before)
+        out, mean, var = normalise(u, at.alpha_out, gamma, beta, bias, running, range_.detach(), at.stage)
+        track(layer.batch_norm, mean, var, count)
+        return out
+
+
+def _bias(layer: CrossbarLayer, before: BatchNormTerms | None) -> Tensor | None:
+    """Bias of the operation in digital units, with what a batch norm in front adds to it: `(out,)` or none."""
+    if before is None:
+        return layer.bias
+    one = layer.weight.new_ones(())
+    with torch.no_grad():
+        bias = layer.fuse(one, one, before, None).bias_V
+    return bias if bias is None or layer.bias is None else bias + 0.0 * layer.bias  # a gradient for DDP
+
+
+def _detach_scalar(alpha: Tensor) -> Tensor:
+    return alpha.detach() if alpha.ndim == 0 else alpha

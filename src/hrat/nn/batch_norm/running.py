@@ -1,0 +1,77 @@
+"""The running statistics: those of eval mode, of frozen batch norms, and of layers without any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from hrat.errors import ConversionError
+from hrat.nn.device_errors import DeviceErrors
+from hrat.nn.fusing import BatchNormTerms, terms_of, track
+from hrat.nn.ranks import world_size
+from hrat.nn.straight_through import OutputStage, batch_statistics
+from hrat.nn.word_lines import WordLines
+
+if TYPE_CHECKING:
+    from hrat.nn.crossbar_layer import CrossbarLayer
+
+__all__ = ["ForwardPass", "RunningStatistics", "terms_before", "values_per_channel"]
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """One call of a layer: what goes in, and what stands behind the bit lines."""
+
+    lines: WordLines
+    alpha_in: Tensor
+    alpha_out: Tensor
+    before: BatchNormTerms | None
+    """The batch norm in front of the operation, with the statistics of this pass."""
+    errors: DeviceErrors
+    stage: OutputStage
+
+
+class RunningStatistics:
+    """`v_out = clamp_swing((Q(W') + error) v_in + DAC(b'))`, fused with the running statistics."""
+
+    def terms_after(self, layer: CrossbarLayer, at: ForwardPass) -> BatchNormTerms | None:
+        """The batch norm behind the operation, with the statistics to fuse."""
+        del at
+        return None if layer.batch_norm is None else terms_of(layer.batch_norm)
+
+    def output(self, layer: CrossbarLayer, at: ForwardPass) -> Tensor:
+        """Amplifier outputs, V."""
+        fused = layer.fuse(at.alpha_in, at.alpha_out, at.before, self.terms_after(layer, at))
+        bias_V = None if fused.bias_V is None else at.stage.bias(fused.bias_V)
+        return at.stage.limit_(layer.crossbar(at.lines, fused, at.errors, bias_V))
+
+
+def terms_before(layer: CrossbarLayer, lines: WordLines, alpha_in: Tensor, *, learns: bool) -> BatchNormTerms | None:
+    """The batch norm in front of a layer's operation: with statistics of the word lines' voltages, where it learns."""
+    if layer.batch_norm_before is None:
+        return None
+    if not learns:
+        return terms_of(layer.batch_norm_before)
+    count = values_per_channel(layer, lines.voltage)
+    mean, var = batch_statistics(lines.voltage)
+    mean, var = mean / alpha_in, var / alpha_in**2
+    track(layer.batch_norm_before, mean, var, count)
+    return terms_of(layer.batch_norm_before, mean, var)
+
+
+def values_per_channel(layer: CrossbarLayer, x: Tensor) -> int:
+    """How many values of the batch of all ranks share one statistic.
+
+    Raises:
+        ConversionError: a single one, which has no spread.
+    """
+    count = x.numel() // x.shape[1] * world_size()
+    if count < 2:
+        raise ConversionError(
+            "batch norm in training mode needs more than one value per channel, got a batch of shape "
+            f"{tuple(x.shape)} ({layer.geometry.kind} with {layer.geometry.out_channels} outputs); use a larger "
+            "batch, drop the last incomplete one (drop_last=True), or freeze batch norm"
+        )
+    return count

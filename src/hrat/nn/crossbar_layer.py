@@ -1,0 +1,299 @@
+"""The layer that trains as the chip computes: a linear operation with its batch norm, on a crossbar."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from hrat.encoding import Geometry, LayerReadout, effective_pair, has_window
+from hrat.nn.batch_norm import BatchNormForm, ForwardPass, statistics_of, terms_before
+from hrat.nn.device_errors import DeviceErrors, NoiseSource, PairError, draw_pair_error
+from hrat.nn.fusing import BatchNormTerms, Fused, fuse, terms_of
+from hrat.nn.straight_through import OutputStage, digital_sum_ste, pair_of, realise
+from hrat.nn.word_lines import WordLines
+from hrat.physics import amplifier_limits_V, has_error
+from hrat.spec import HardwareSpec
+
+__all__ = ["CrossbarLayer", "LayerTargets"]
+
+INITIAL_RANGE = 3.0
+"""First guess of the weights' window, in units of their root mean square; learned from there."""
+
+
+@dataclass(frozen=True)
+class LayerTargets:
+    """What a layer, as it is in eval mode, asks of the hardware."""
+
+    fraction: Tensor
+    """Q(W') in units of the window, PyTorch layout, in [-1, 1]; any value where there is no window."""
+    range: Tensor
+    """Gain of a full pair, `R_f * (g_max_S - g_min_S)`, scalar."""
+    bias_V: Tensor | None
+    """b', `(out,)`, V, before the DAC."""
+
+
+class CrossbarLayer(nn.Module):
+    """Linear, convolution or transposed convolution, with the batch norms around it, under the hardware's restrictions.
+
+        v_in  = clamp_read(v)
+        W', b' = fused weights and bias                      (`hrat.nn.fusing.fuse`)
+        Q(W')                                                (`hrat.nn.straight_through.realise`)
+        v_out = clamp_swing((Q(W') + error) v_in + DAC(b'))
+
+    Its parts: the operation (`hrat.encoding.Geometry`), the read-out (`hrat.encoding.LayerReadout`), where batch
+    statistics come from (`hrat.nn.batch_norm`), and what the devices do other than asked (`hrat.nn.device_errors`).
+
+    In training mode a new error is drawn at each call, as if each batch met another chip. In eval mode there is none,
+    unless one was set with `fixed_error` (see `hrat.nn.use_chip`).
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        weight: nn.Parameter,
+        bias: nn.Parameter | None,
+        spec: HardwareSpec,
+        *,
+        batch_norm: _BatchNorm | None = None,
+        batch_norm_before: _BatchNorm | None = None,
+        form: BatchNormForm = "one_pass",
+        noise: NoiseSource | None = None,
+    ) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.spec = spec
+        self.weight = weight
+        self.bias: nn.Parameter | None
+        self.register_parameter("bias", bias)
+        self.batch_norm = batch_norm
+        self.batch_norm_before = batch_norm_before
+        self.form: BatchNormForm = form
+        self.noise = noise if noise is not None else NoiseSource()
+        self.log_range = nn.Parameter(weight.new_full((), math.log(INITIAL_RANGE)).detach())
+        self.log_range.requires_grad_(has_window(spec))
+        self.log_tile_adc_V: nn.Parameter | None
+        self.register_parameter("log_tile_adc_V", self._first_full_scales())
+        self.watch_partial_sums: Callable[[Tensor], None] | None = None
+        """Called with the voltages of the tiles' amplifiers, `(tiles, ...)`, before any limit."""
+        self.noise_strength: Tensor
+        self.register_buffer("noise_strength", weight.new_ones(()).detach(), persistent=False)
+        self.batch_norm_frozen = False
+        self.fixed_error: PairError | None = None
+
+    def extra_repr(self) -> str:
+        """One line for `print(model)`."""
+        g = self.geometry
+        return f"{g.kind}, {g.in_channels} -> {g.out_channels}, kernel={g.kernel}, groups={g.groups}, form={self.form}"
+
+    @property
+    def spec(self) -> HardwareSpec:
+        """The hardware; another one of the same device window may take its place for a while."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: HardwareSpec) -> None:
+        self._spec = spec
+        self.readout = LayerReadout.of(self.geometry, spec)
+
+    def forward(
+        self,
+        voltage: Tensor,
+        alpha_in: Tensor,
+        alpha_out: Tensor,
+        error: PairError | None = None,
+        *,
+        digital: Tensor | None = None,
+        within_read: bool = False,
+        rectifies: bool = False,
+        drives_word_lines: bool = False,
+    ) -> Tensor:
+        """Word-line voltages to amplifier outputs.
+
+        Args:
+            voltage: V, `(..., in)` or `(batch, in, *space)`.
+            alpha_in: scale of the signal that enters, scalar or `(in,)`, V per unit.
+            alpha_out: scale of the signal that leaves, scalar or `(out,)`, V per unit.
+            error: programming error to use instead of a new one (a layer called twice has one set of devices).
+            digital: the digital values of which the input DAC made `voltage`, where it drives this layer directly.
+            within_read: `voltage` is known to be within the read threshold (see `hrat.nn.stages`).
+            rectifies: a ReLU stands behind the amplifiers.
+            drives_word_lines: nothing but crossbars reads the output, which is then held within the read threshold.
+
+        Returns:
+            V, `(..., out)` or `(batch, out, *space)`.
+        """
+        lines = self._word_lines(voltage, alpha_in, digital, within_read)
+        stage = self._output_stage(rectifies, drives_word_lines)
+        learns = self.training and not self.batch_norm_frozen
+        before = terms_before(self, lines, alpha_in, learns=learns)
+        at = ForwardPass(lines, alpha_in, alpha_out, before, self._errors(error), stage)
+        return statistics_of(self.form, training=self.training, frozen=self.batch_norm_frozen).output(self, at)
+
+    def fuse(
+        self,
+        alpha_in: Tensor,
+        alpha_out: Tensor,
+        before: BatchNormTerms | None,
+        after: BatchNormTerms | None,
+        want_bias: bool = True,
+    ) -> Fused:
+        """W' and b' of this layer; see `hrat.nn.fusing.fuse`."""
+        return fuse(
+            self.weight,
+            self.bias,
+            self.geometry,
+            alpha_in=alpha_in,
+            alpha_out=alpha_out,
+            after=after,
+            before=before,
+            want_bias=want_bias,
+        )
+
+    def crossbar(self, lines: WordLines, fused: Fused, errors: DeviceErrors, bias_V: Tensor | None = None) -> Tensor:
+        """`(Q(W') + error) v + bias`: `R_f (I+ - I-)` and the bias, V."""
+        fraction, range_ = self._realised(fused)
+        if self.readout.is_one_product:
+            return lines.apply(_scaled(self._difference(fraction, errors), range_), bias_V)
+        out = self._volts(lines, fraction, range_, errors)
+        return out if bias_V is None else out + self.geometry.channel_view(bias_V)
+
+    def crossbar_in_windows(self, lines: WordLines, fused: Fused, errors: DeviceErrors) -> tuple[Tensor, Tensor]:
+        """`(Q(W') + error) v` in units of the window, and the window, which is the gain of a full pair."""
+        fraction, range_ = self._realised(fused)
+        if self.readout.is_one_product:
+            return lines.apply(self._difference(fraction, errors)), range_
+        return self._volts(lines, fraction, range_, errors) / range_, range_
+
+    def targets(self, alpha_in: Tensor, alpha_out: Tensor) -> LayerTargets:
+        """What this layer, as it is in eval mode, asks of the hardware."""
+        fused = self._fused_in_eval(alpha_in, alpha_out)
+        fraction, range_ = self._realised(fused)
+        return LayerTargets(fraction, range_, fused.bias_V)
+
+    def fused_weight(self, alpha_in: Tensor, alpha_out: Tensor) -> Tensor:
+        """W' of eval mode, before any restriction, PyTorch layout."""
+        fused = self._fused_in_eval(alpha_in, alpha_out)
+        return fused.weight * self.geometry.out_view(fused.gain)
+
+    def held(self, alpha_in: Tensor, alpha_out: Tensor, error: PairError | None) -> Callable[[Tensor], Tensor]:
+        """The layer for several calls in a row, such as the steps of a recurrence: volts to volts, devices set once.
+
+        For a layer without batch norms, whose word lines are driven by a DAC.
+        """
+        if not self.readout.is_one_product:
+            return lambda voltage: self(voltage, alpha_in, alpha_out, error, within_read=True)
+        stage = self._output_stage(rectifies=False, drives_word_lines=False)
+        fused = self.fuse(alpha_in, alpha_out, None, None)
+        fraction, range_ = self._realised(fused)
+        weight = _scaled(self._difference(fraction, self._errors(error)), range_)
+        bias_V = None if fused.bias_V is None else stage.bias(fused.bias_V)
+        return lambda voltage: stage.limit_(self.geometry.apply(voltage, weight, bias_V))
+
+    def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
+        """One error sample for all calls of a shared layer in this step; None where `forward` needs none."""
+        if not self.training or not has_error(self.spec):
+            return None
+        with torch.no_grad():
+            fraction = self.targets(alpha_in, alpha_out).fraction
+            return draw_pair_error(fraction, self.spec, generator=self.noise.generator, strength=self.noise_strength)
+
+    @property
+    def tile_adc_V(self) -> Tensor | None:
+        """Full scale of the ADCs of each tile's partial sums, `(tiles,)`, V; None where currents are summed."""
+        return None if self.log_tile_adc_V is None else self.log_tile_adc_V.exp()
+
+    def _first_full_scales(self) -> nn.Parameter | None:
+        if self.readout.tiles is None:
+            return None
+        periphery, count = self.spec.periphery, self.readout.n_sums
+        full_scale_V = periphery.v_tile_adc_V
+        if periphery.learn_tile_adc:
+            full_scale_V /= math.sqrt(count)  # independent terms of a sum that is to reach all of it
+        log_V = self.weight.new_full((count,), math.log(full_scale_V)).detach()
+        return nn.Parameter(log_V, requires_grad=periphery.learn_tile_adc)
+
+    def _word_lines(self, voltage: Tensor, alpha_in: Tensor, digital: Tensor | None, within_read: bool) -> WordLines:
+        # A batch norm in front takes statistics of the voltages, and tiles are worked on one by one: these need the
+        # gradient of the voltages.
+        needs_gradient = self.batch_norm_before is not None or self.readout.tiles is not None
+        if digital is not None and (digital.requires_grad or needs_gradient):
+            digital = None
+        return WordLines.driven(
+            voltage, self.geometry, self.spec, alpha=alpha_in, digital=digital, within_read=within_read
+        )
+
+    def _output_stage(self, rectifies: bool, drives_word_lines: bool) -> OutputStage:
+        periphery = self.spec.periphery
+        if self.readout.tiles is not None:  # what leaves is digital: the limits are those of each partial sum
+            return OutputStage(None, periphery.v_bias_V, 0.0 if rectifies else -math.inf, math.inf)
+        low_V, high_V = amplifier_limits_V(self.spec, rectifies=rectifies, drives_word_lines=drives_word_lines)
+        dac_bits = periphery.bias_dac_bits if periphery.limit_bias_dac else None
+        return OutputStage(dac_bits, periphery.v_bias_V, low_V, high_V)
+
+    def _errors(self, given: PairError | None) -> DeviceErrors:
+        given = given if given is not None else self.fixed_error
+        return DeviceErrors(self.spec, given, self.training, self.noise.generator, self.noise_strength)
+
+    def _fused_in_eval(self, alpha_in: Tensor, alpha_out: Tensor) -> Fused:
+        before = None if self.batch_norm_before is None else terms_of(self.batch_norm_before)
+        after = None if self.batch_norm is None else terms_of(self.batch_norm)
+        return self.fuse(alpha_in, alpha_out, before, after)
+
+    def _realised(self, fused: Fused) -> tuple[Tensor, Tensor]:
+        """`Q(W')` in units of the window; and the window, which is the gain of a full pair."""
+        if has_window(self.spec):
+            return realise(fused.weight, fused.gain, self.log_range, self.geometry, self.spec.device)
+        weight = fused.weight * self.geometry.out_view(fused.gain)
+        tiny = torch.finfo(weight.dtype).tiny ** 0.5  # a layer of zeros must not divide by zero
+        largest = torch.linalg.vector_norm(weight.detach(), math.inf).clamp(min=tiny)
+        return _scaled(weight, 1 / largest), largest
+
+    def _volts(self, lines: WordLines, fraction: Tensor, range_: Tensor, errors: DeviceErrors) -> Tensor:
+        """`R_f (I+ - I-)`, V, where amplifiers or converters inside act on it; of tiles with ADCs their digital sum."""
+        return self.readout.volts(
+            lines.voltage,
+            self._gains(fraction, range_, errors),
+            full_scale_V=self.tile_adc_V,
+            product=lines.apply,
+            digital_sum=digital_sum_ste,
+            watch=self.watch_partial_sums,
+        )
+
+    def _gains(self, fraction: Tensor, range_: Tensor, errors: DeviceErrors) -> tuple[Tensor, ...]:
+        """`R_f G` of each amplifier, of the weight's shape, no unit."""
+        if not self.readout.amplifiers.inner_amplifiers:
+            return (_scaled(self._difference(fraction, errors), range_),)
+        r_f_ohm = range_ / self.spec.device.g_range_S
+        return tuple(g_S * r_f_ohm for g_S in self.readout.amplifiers.terms(*self._conductances(fraction, errors)))
+
+    def _difference(self, fraction: Tensor, errors: DeviceErrors) -> Tensor:
+        """`G+ - G-` as the bit lines see it, a fraction of the window; may overwrite `fraction`."""
+        if self.spec.array.limit_wires:
+            g_pos_S, g_neg_S = self._conductances(fraction, errors)
+            return (g_pos_S - g_neg_S) / self.spec.device.g_range_S
+        error = errors.of_difference(fraction)
+        return fraction if error is None else fraction.add_(error)
+
+    def _conductances(self, fraction: Tensor, errors: DeviceErrors) -> tuple[Tensor, Tensor]:
+        """`(G+, G-)` with their error, as seen through the wires, each in the layout of the weight, S."""
+        error = errors.of_pair(fraction)
+        g_pos_S, g_neg_S = pair_of(fraction, self.spec.device)
+        if error is not None:
+            g_pos_S, g_neg_S = g_pos_S + error[0], g_neg_S + error[1]
+        if not self.spec.array.limit_wires:
+            return g_pos_S, g_neg_S
+        matrix, weight = self.geometry.to_matrix, self.geometry.from_matrix
+        g_pos_S, g_neg_S = effective_pair(matrix(g_pos_S), matrix(g_neg_S), self.spec)
+        return weight(g_pos_S), weight(g_neg_S)
+
+
+def _scaled(value: Tensor, factor: Tensor) -> Tensor:
+    """`value * factor`, in the memory of `value`, which nobody else may read, where no gradient needs that."""
+    if torch.is_grad_enabled() and (value.requires_grad or factor.requires_grad):
+        return value * factor
+    return value.mul_(factor)

@@ -1,0 +1,70 @@
+"""What drives the word lines of a crossbar in a forward pass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from hrat.encoding import Geometry
+from hrat.nn.straight_through import apply_to_digital_input
+from hrat.physics import clamp_to
+from hrat.spec import HardwareSpec
+
+__all__ = ["WordLines"]
+
+
+@dataclass(frozen=True)
+class WordLines:
+    """Voltages of the word lines, and where they come from."""
+
+    geometry: Geometry
+    voltage: Tensor
+    """V."""
+    digital: Tensor | None
+    """What the input DAC makes `voltage` of, where it does so and the gradient of this is not wanted."""
+    alpha: Tensor
+    limit_V: float
+    """Where the input DAC saturates."""
+
+    @classmethod
+    def driven(
+        cls,
+        voltage: Tensor,
+        geometry: Geometry,
+        spec: HardwareSpec,
+        *,
+        alpha: Tensor,
+        digital: Tensor | None,
+        within_read: bool,
+    ) -> WordLines:
+        """`clamp_read(v)`.
+
+        Args:
+            voltage: V, `(..., in)` or `(batch, in, *space)`.
+            geometry: the operation.
+            spec: the hardware.
+            alpha: scale of the signal, V per unit.
+            digital: the digital values of which the input DAC made `voltage`, where all of their gradient that is
+                wanted is that of `alpha`.
+            within_read: `voltage` is known to be within the read threshold.
+        """
+        device, periphery = spec.device, spec.periphery
+        if device.limit_read_voltage and not within_read:
+            voltage = clamp_to(voltage, device.v_read_V)
+        saturates = device.limit_read_voltage or (periphery.limit_input_dac and periphery.input_dac_bits is not None)
+        return cls(geometry, voltage, digital, alpha, device.v_read_V if saturates else math.inf)
+
+    def apply(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`weight @ voltage + bias`, convolution or not."""
+        if self.digital is None:
+            return self.geometry.apply(self.voltage, weight, bias)
+        return apply_to_digital_input(
+            self.geometry, self.voltage, weight, bias, x=self.digital, alpha=self.alpha, limit_V=self.limit_V
+        )
+
+    def first(self, count: int) -> WordLines:
+        """Of the first images of the batch."""
+        digital = None if self.digital is None else self.digital[:count]
+        return replace(self, voltage=self.voltage[:count], digital=digital)
