@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from hrat.analysis import report, restriction_budget
     from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult, export_csv, import_csv, load
     from hrat.circuit import operation
+    from hrat.conversion import prepare
     from hrat.errors import HratError
     from hrat.mapping import deploy
     from hrat.measurements import DeviceFit, fit_device
-    from hrat.nn import PreparedModel, calibrate, prepare, use_chip
+    from hrat.nn import PreparedModel, calibrate, use_chip
     from hrat.programming import age, characterise, program
     from hrat.simulation import estimate, simulate
     from hrat.spec import Array, Device, HardwareSpec, Periphery, Programming, load_spec
@@ -67,10 +68,11 @@ _ROOMS = {
     "analysis": ("report", "restriction_budget"),
     "artifacts": ("Deployment", "ProgrammedChip", "SimulationResult", "export_csv", "import_csv", "load"),
     "circuit": ("operation",),
+    "conversion": ("prepare",),
     "errors": ("HratError",),
     "mapping": ("deploy",),
     "measurements": ("DeviceFit", "fit_device"),
-    "nn": ("PreparedModel", "calibrate", "prepare", "use_chip"),
+    "nn": ("PreparedModel", "calibrate", "use_chip"),
     "programming": ("age", "characterise", "program"),
     "simulation": ("estimate", "simulate"),
     "spec": ("Array", "Device", "HardwareSpec", "Periphery", "Programming", "load_spec"),

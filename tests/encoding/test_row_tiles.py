@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import hrat
+from hrat.conversion.blocks import geometry_of
 from hrat.encoding import Geometry, RowTiles
-from hrat.nn.blocks import geometry_of
 from laws.strategies import layers
 
 

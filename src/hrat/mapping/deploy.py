@@ -29,12 +29,12 @@ from hrat.circuit import (
 from hrat.encoding import encode_pair
 from hrat.errors import ConversionError
 from hrat.nn import CrossbarLayer, PreparedModel, Scale
+from hrat.nn.dropout import is_dropout
 from hrat.nn.prepared import scale_value, scales_of_call
 from hrat.nn.recurrent import CrossbarRecurrence
-from hrat.nn.rewrite import SharedError
+from hrat.nn.shared_error import SharedError
 from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, SwingClamp
 from hrat.nn.signals import Reader as ReaderModule
-from hrat.nn.trace import is_dropout
 from hrat.physics import convert, converter_codes
 
 __all__ = ["deploy"]

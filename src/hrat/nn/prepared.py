@@ -16,7 +16,14 @@ from hrat.nn.report import ConversionReport
 from hrat.nn.signals import Scale
 from hrat.spec import HardwareSpec
 
-__all__ = ["PreparedModel", "crossbar_layers", "layers_with_scales", "restrictions", "scale_value", "scales_of_call"]
+__all__ = [
+    "PreparedModel",
+    "crossbar_layers",
+    "layers_with_scales",
+    "restrictions",
+    "scale_value",
+    "scales_of_call",
+]
 
 
 class PreparedModel(nn.Module):

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
+from hrat.conversion import ScaleMode
 from hrat.errors import HratError
 from hrat.names import check_name, check_text, one_line
-from hrat.nn import BatchNormForm, ScaleMode
+from hrat.nn import BatchNormForm
 from hrat.recipes.networks import NETWORKS
 from hrat.training import FitOptions
 from hrat.training.data import AUGMENTATIONS, DATASET_NAMES

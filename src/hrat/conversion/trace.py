@@ -2,7 +2,7 @@
 
 torch.fx is used rather than torch.export: its graph keeps modules, their names, the training/eval switch and a free
 batch size, all of which training needs and an exported program has lost. What it cannot follow is Python control flow
-that depends on the data, which a crossbar chip could not do either. How it is helped: `hrat.nn.tracer`.
+that depends on the data, which a crossbar chip could not do either. How it is helped: `hrat.conversion.tracer`.
 
 Normal form: linear operations, batch norms, dropouts and recurrences are module calls; all else is a function of the
 table `hrat.circuit.operations`; each node carries what it yields on the example (`node.meta`).
@@ -14,6 +14,7 @@ import copy
 import inspect
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -22,10 +23,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hrat.circuit import op_of
+from hrat.conversion.calls import calls_to_modules, computes_its_weight
+from hrat.conversion.tracer import ModelTracer
 from hrat.errors import ConversionError
-from hrat.nn.calls import calls_to_modules, computes_its_weight
+from hrat.nn.dropout import DROPOUTS, is_drop_path, is_dropout
 from hrat.nn.recurrent import Recurrence
-from hrat.nn.tracer import ModelTracer
 
 __all__ = [
     "LINEAR_MODULES",
@@ -34,7 +36,6 @@ __all__ = [
     "clone_for_conversion",
     "describe",
     "example_args",
-    "is_dropout",
     "refuse_parametrised",
     "trace",
 ]
@@ -48,7 +49,8 @@ LINEAR_MODULES = (
     nn.ConvTranspose2d,
     nn.ConvTranspose3d,
 )
-DROPOUT_MODULES = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+OWN_FOLDER = str(Path(__file__).parent)
+"""Lines of source in it are none of the model's."""
 VALUES_LOOKED_AT = 1_000_000
 """Of a signal with more values than that, some of them tell its peak as well."""
 
@@ -145,32 +147,18 @@ def _arguments_by_name(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str
 def _is_leaf(module: nn.Module, name: str) -> bool:
     """Modules that conversion treats as a whole; it looks into all others."""
     del name
-    if isinstance(module, Recurrence) or _is_drop_path(module):
+    if isinstance(module, Recurrence) or is_drop_path(module):
         return True
-    if not isinstance(module, (*LINEAR_MODULES, *DROPOUT_MODULES, _BatchNorm)):
+    if not isinstance(module, (*LINEAR_MODULES, *DROPOUTS, _BatchNorm)):
         return False
     # A subclass with a forward of its own computes something else: look inside it.
     own: Any = type(module)
     return any(own.forward is base.forward for base in own.__mro__ if base in _STANDARD)
 
 
-def is_dropout(module: nn.Module | None) -> bool:
-    """Whether a module drops values in training and does nothing in eval mode."""
-    return isinstance(module, DROPOUT_MODULES) or (module is not None and _is_drop_path(module))
-
-
-def _is_drop_path(module: nn.Module) -> bool:
-    """Whether a module drops whole branches in training and does nothing in eval mode (stochastic depth).
-
-    There is none in PyTorch; timm, torchvision, transformers and others each have theirs.
-    """
-    name = type(module).__name__
-    return name.endswith(("DropPath", "StochasticDepth")) and next(module.children(), None) is None
-
-
 _STANDARD: set[Any] = {
     *LINEAR_MODULES,
-    *DROPOUT_MODULES,
+    *DROPOUTS,
     nn.BatchNorm1d,
     nn.BatchNorm2d,
     nn.BatchNorm3d,
@@ -182,7 +170,7 @@ def describe(node: fx.Node) -> str:
     """The node's name and the line of the model's source that made it."""
     text = f"node '{node.name}' ({node.op} {getattr(node.target, '__name__', node.target)})"
     for line in reversed((node.stack_trace or "").splitlines()):
-        if line.strip().startswith("File") and not any(part in line for part in ("/torch/", "hrat/nn/")):
+        if line.strip().startswith("File") and not any(part in line for part in ("/torch/", OWN_FOLDER)):
             return f"{text}, {line.strip()}"
     return text
 
@@ -220,7 +208,7 @@ def _is_normed_by_hook(module: nn.Module) -> bool:
 
 def _control_flow_message(model: nn.Module, tracer: ModelTracer, error: Exception) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
-    own = [frame for frame in frames if not frame.filename.endswith(("hrat/nn/trace.py", "hrat/nn/tracer.py"))]
+    own = [frame for frame in frames if not frame.filename.startswith(OWN_FOLDER)]
     fix = (
         "replace Python's if/while/for over tensor values by tensor operations, take that part out of the model that "
         "is prepared, or prepare its parts one by one"

@@ -313,7 +313,7 @@ def _place() -> str:
     frame = inspect.currentframe()
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.endswith("hrat/nn/tracer.py") and "/torch/" not in name:
+        if name != __file__ and "/torch/" not in name:
             return f"{Path(name).name}:{frame.f_lineno}"
         frame = frame.f_back
     return "in torch"

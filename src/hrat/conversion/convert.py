@@ -2,28 +2,38 @@
 
 The steps:
 
-1. trace the model to a graph in normal form (`hrat.nn.trace`);
-2. pair each linear operation with the batch norm behind it, or in front of it where that is exact;
-3. decide for each value whether it is a voltage or a digital number, and put DACs, ADCs and the reader in between;
-4. unite the scales of signals that meet, and give each its `Scale`;
-5. replace the linear operations by `CrossbarLayer`s (2 to 5 in `hrat.nn.rewrite`);
+1. trace the model to a graph in normal form (`trace`, helped by `tracer`, `calls` and `written_out`);
+2. pair each linear operation with the batch norm behind it, or in front of it where that is exact (`batch_norms`);
+3. decide for each value whether it is a voltage or a digital number (`domains`), and put DACs, ADCs and the reader in
+   between (`borders`);
+4. unite the scales of signals that meet, and give each its `Scale` (`scales`);
+5. replace the linear operations by `CrossbarLayer`s (`build`), and fuse the clamps around them (`clamp_fusion`);
 6. check on the example that with all restrictions off nothing has changed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hrat.conversion.batch_norms import fuse_batch_norms, wrap_digital_batch_norms
+from hrat.conversion.borders import insert_borders
+from hrat.conversion.build import LayerBuilder
+from hrat.conversion.clamp_fusion import fuse_clamps
+from hrat.conversion.domains import Domains, digital_rows, mark_domains
+from hrat.conversion.network import Network
+from hrat.conversion.scales import ScaleMode, Scales, unite_signals
+from hrat.conversion.trace import Traced, clone_for_conversion, example_args, refuse_parametrised, trace
+from hrat.conversion.written_out import write_out
 from hrat.errors import ConversionError
 from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
 from hrat.nn.device_errors import NoiseSource
-from hrat.nn.prepared import PreparedModel, restrictions
-from hrat.nn.rewrite import Conversion, ScaleMode
-from hrat.nn.trace import clone_for_conversion, example_args, refuse_parametrised, trace
-from hrat.nn.written_out import write_out
+from hrat.nn.prepared import PreparedModel, crossbar_layers, restrictions
+from hrat.nn.report import ConversionReport, IslandRow, LayerRow
+from hrat.nn.signals import InputDac, IslandAdc
 from hrat.spec import HardwareSpec, load_spec
 
 __all__ = ["prepare"]
@@ -91,10 +101,68 @@ def prepare(
         raise _does_not_pass(copied, failure) from failure
     if failure is not None:
         raise _does_not_pass(copied, failure) from failure
-    conversion = Conversion(traced, spec, scales, batch_norm, output_peak, NoiseSource(generator))
-    prepared = conversion.run(type(expected))
+    options = _Options(scales, batch_norm, output_peak, NoiseSource(generator), type(expected))
+    prepared = _converted(traced, spec, options)
     _check_nothing_is_lost(prepared, expected, args, kwargs)
     return prepared.train(model.training)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What `prepare` was asked for, beside model and hardware."""
+
+    scales: ScaleMode
+    batch_norm: BatchNormForm
+    output_peak: float
+    noise: NoiseSource
+    output_type: type[Any]
+    """What the original network returns."""
+
+
+def _converted(traced: Traced, spec: HardwareSpec, options: _Options) -> PreparedModel:
+    """Steps 2 to 5: the passes, one after the other."""
+    network = Network(traced, spec)
+    blocks = fuse_batch_norms(network)
+    if not blocks and not network.recurrences():
+        raise ConversionError(
+            "the model has no linear layer or convolution that a crossbar could hold; expected at least one"
+        )
+    domains = mark_domains(network)
+    insert_borders(network, domains)
+    digital = digital_rows(network, domains)
+    signals = unite_signals(network, domains, blocks)
+    scales = Scales(network, signals, blocks, mode=options.scales, output_peak=options.output_peak)
+    loops = len(network.recurrences())
+    rows = LayerBuilder(network, scales, options.batch_norm, options.noise).build(blocks)
+    wrap_digital_batch_norms(network)
+    network.drop_unused()
+    fuse_clamps(network.module)
+    network.graph.lint()
+    network.module.recompile()
+    report = _report(network, domains, scales, rows, digital, loops)
+    return PreparedModel(
+        network.module, spec, report, options.noise, fixed=network.fixed, output_type=options.output_type
+    )
+
+
+def _report(
+    network: Network, domains: Domains, scales: Scales, rows: list[LayerRow], digital: list[IslandRow], loops: int
+) -> ConversionReport:
+    layers, spec = crossbar_layers(network.module), network.spec
+    if spec.periphery.partial_sums == "adc" and not any(layer.readout.tiles for layer in layers.values()):
+        network.notes.append(
+            f"no layer has more inputs than a tile has rows ({spec.array.rows}): there are no partial sums, "
+            "and partial_sums = 'adc' has no effect"
+        )
+    row_of = {row.name: row for row in rows}
+    return ConversionReport(
+        layers=[row_of[name] for name in layers],
+        islands=digital,
+        scales={name: scale.log_alpha.numel() if scale.log_alpha.ndim else None for name, scale in scales.made.items()},
+        notes=network.notes,
+        adcs=len(list(network.calls_of(IslandAdc))) + len(domains.summed) + loops,
+        dacs=len(list(network.calls_of(InputDac))) + loops,
+    )
 
 
 def _outputs(copied: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:

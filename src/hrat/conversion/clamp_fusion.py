@@ -1,4 +1,4 @@
-"""Which limits of a signal one circuit can apply at once: the last step of conversion.
+"""The last pass: which limits of a signal one circuit can apply at once.
 
 Behind an amplifier come its swing, perhaps a ReLU, perhaps a pooling, and the read threshold of the next crossbar. All
 of these only select or hold values, so that they commute:
@@ -17,10 +17,10 @@ from hrat.circuit import Op, op_of
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.signals import InputDac
 
-__all__ = ["unite_limits"]
+__all__ = ["fuse_clamps"]
 
 
-def unite_limits(module: fx.GraphModule) -> None:
+def fuse_clamps(module: fx.GraphModule) -> None:
     """Tell each layer of the graph, by keywords of its call, which limits behind and in front of it are its own.
 
     `rectifies`: the ReLU behind it, which leaves the graph. `drives_word_lines`: the read threshold of the crossbars

@@ -1,0 +1,97 @@
+"""Pass 1: each linear operation takes the batch norm behind it, or the one in front where that is exact."""
+
+from __future__ import annotations
+
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from hrat.conversion.blocks import Block, geometry_of
+from hrat.conversion.network import Network
+from hrat.conversion.trace import LINEAR_MODULES, Seen, describe
+from hrat.errors import ConversionError
+from hrat.nn.signals import IslandBatchNorm
+
+__all__ = ["fuse_batch_norms", "wrap_digital_batch_norms"]
+
+
+def fuse_batch_norms(network: Network) -> list[Block]:
+    """The linear operations of the network; batch norms that they take leave the graph.
+
+    Raises:
+        ConversionError: a batch norm beside a linear operation keeps no statistics.
+    """
+    blocks: list[Block] = []
+    taken: set[fx.Node] = set()
+    for node in network.calls_of(*LINEAR_MODULES):
+        module = network.module_at(node)
+        assert module is not None
+        block = Block(node, module)
+        users = list(node.users)
+        if len(users) == 1 and _fuses_behind(network, users[0], module, node):
+            block.after = users[0]
+            taken.add(users[0])
+        blocks.append(block)
+    for block in blocks:
+        source = block.node.args[0]
+        if isinstance(source, fx.Node) and source not in taken and _fuses_in_front(network, source, block):
+            block.before = source
+            taken.add(source)
+    for block in blocks:
+        _erase(network, block)
+    return blocks
+
+
+def wrap_digital_batch_norms(network: Network) -> None:
+    """Batch norms that no crossbar takes are digital operations, frozen together with the fused ones."""
+    for node in network.calls_of(_BatchNorm):
+        module = network.module_at(node)
+        assert isinstance(module, _BatchNorm)
+        network.module.add_submodule(str(node.target), IslandBatchNorm(module))
+
+
+def _fuses_behind(network: Network, node: fx.Node, module: nn.Module, source: fx.Node) -> bool:
+    bn = network.module_at(node)
+    if not isinstance(bn, _BatchNorm) or not _keeps_statistics(node, bn):
+        return False
+    seen: Seen = source.meta["seen"]
+    if isinstance(module, nn.Linear) and len(seen.shape) != 2:
+        network.notes.append(
+            f"{describe(node)} normalises dimension 1 of a {len(seen.shape)}-dimensional output of a linear layer, "
+            "which is not its output channel: it stays a digital island"
+        )
+        return False
+    return True
+
+
+def _fuses_in_front(network: Network, node: fx.Node, block: Block) -> bool:
+    bn = network.module_at(node)
+    if not isinstance(bn, _BatchNorm) or len(node.users) != 1 or not _keeps_statistics(node, bn):
+        return False
+    seen: Seen = node.meta["seen"]
+    if isinstance(block.module, nn.Linear) and len(seen.shape) != 2:
+        return False
+    if geometry_of(block.module, block.node).pads_with_zeros:
+        network.notes.append(
+            f"{describe(node)} stands in front of '{block.node.target}', whose zero padding does not see its "
+            "shift: it cannot be folded exactly and stays a digital island"
+        )
+        return False
+    return True
+
+
+def _keeps_statistics(node: fx.Node, bn: _BatchNorm) -> bool:
+    if bn.running_mean is not None:
+        return True
+    raise ConversionError(
+        f"{describe(node)} '{node.target}' keeps no running statistics (track_running_stats=False): what it does "
+        "depends on the batch, so no chip can do it; expected track_running_stats=True"
+    )
+
+
+def _erase(network: Network, block: Block) -> None:
+    if block.after is not None:
+        block.after.replace_all_uses_with(block.node)
+        network.graph.erase_node(block.after)
+    if block.before is not None:
+        block.node.replace_input_with(block.before, block.before.args[0])  # type: ignore[arg-type]
+        network.graph.erase_node(block.before)

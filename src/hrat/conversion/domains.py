@@ -1,0 +1,133 @@
+"""Pass 2: which values are voltages, which are digital numbers, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import fx, nn
+
+from hrat.circuit import Op
+from hrat.conversion.blocks import geometry_of
+from hrat.conversion.network import Network
+from hrat.conversion.trace import LINEAR_MODULES
+from hrat.encoding import LayerReadout
+from hrat.nn.recurrent import Recurrence
+from hrat.nn.report import IslandRow
+from hrat.nn.signals import InputDac, IslandAdc
+
+__all__ = ["Domains", "digital_rows", "mark_domains"]
+
+
+@dataclass
+class Domains:
+    """What each node yields; what is in none of these is a digital number that nothing is computed with."""
+
+    analog: set[fx.Node] = field(default_factory=set)
+    """Values with a scale in volts."""
+    summed: set[fx.Node] = field(default_factory=set)
+    """Layers whose tiles have ADCs of their own: what leaves them has a scale in volts, but is a digital sum."""
+    digital: dict[fx.Node, str] = field(default_factory=dict)
+    """Digital operations, and why they are."""
+
+    def is_voltage(self, node: fx.Node) -> bool:
+        """Whether a wire carries the value."""
+        return node in self.analog and node not in self.summed
+
+
+def mark_domains(network: Network) -> Domains:
+    """Go through the graph once: signals stay analog as long as hardware without converters can work on them."""
+    domains = Domains()
+    behind: set[fx.Node] = set()  # what a crossbar has a part in
+    for node in network.graph.nodes:
+        module, op = network.module_at(node), network.op(node)
+        only_sizes = op is not None and not op.reads_values
+        if isinstance(module, (*LINEAR_MODULES, Recurrence)) or (
+            not only_sizes and not behind.isdisjoint(node.all_input_nodes)
+        ):
+            behind.add(node)
+        if isinstance(module, LINEAR_MODULES):
+            domains.analog.add(node)
+            if LayerReadout.of(geometry_of(module, node), network.spec).tiles is not None:
+                domains.summed.add(node)
+        elif op is not None and _stays_analog(network, domains, node, op):
+            domains.analog.add(node)
+        elif isinstance(module, Recurrence) or _computes(network, domains, node, op):
+            why = _why_digital(network, node, module, op)
+            domains.digital[node] = why if node in behind else f"in front of the first crossbar; {why}"
+    return domains
+
+
+def digital_rows(network: Network, domains: Domains) -> list[IslandRow]:
+    """The digital operations for the report, with the converters that stand beside them."""
+    periphery = network.spec.periphery
+    adc_bits = periphery.adc_bits if periphery.limit_adc else None
+    dac_bits = periphery.input_dac_bits if periphery.limit_input_dac else None
+    rows = []
+    for node, why in domains.digital.items():
+        module, op = network.module_at(node), network.op(node)
+        steps = isinstance(module, Recurrence)
+        name = f"{module.kind} gates" if isinstance(module, Recurrence) else op.name if op else "batch_norm"
+        reads = any(isinstance(network.module_at(source), IslandAdc) for source in node.all_input_nodes)
+        readers = _readers_behind_layout(network, domains, node)
+        drives = any(isinstance(network.module_at(user), InputDac) for user in readers)
+        path = list(node.meta.get("nn_module_stack", {}).values())
+        place = f"{path[-1][0]}/{node.name}" if path and path[-1][0] else node.name
+        rows.append(
+            IslandRow(place, name, why, adc_bits if reads or steps else None, dac_bits if drives or steps else None)
+        )
+    return rows
+
+
+def _stays_analog(network: Network, domains: Domains, node: fx.Node, op: Op) -> bool:
+    if not op.analog or not node.meta["seen"].is_tensor:
+        return False
+    if op.name == "to" and not node.meta["seen"].is_real:
+        return False
+    if op.name == "pad" and (node.kwargs.get("value") or (node.args[3:] and node.args[3])):
+        return False
+    if op.signals == "two" and (node.kwargs.get("alpha", 1) != 1 or len(node.args) < 2):
+        return False
+    return all(isinstance(arg, fx.Node) and domains.is_voltage(arg) for arg in network.signal_args(node, op))
+
+
+def _computes(network: Network, domains: Domains, node: fx.Node, op: Op | None) -> bool:
+    """Whether a digital node is arithmetic on signals: no layout of what is digital already, and no constant."""
+    if node.op not in ("call_function", "call_module") or not network.reads_values(node):
+        return False
+    sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
+    if op is not None and op.analog and op.signals == "first" and not op.averages:
+        return any(domains.is_voltage(source) for source in sources)
+    return bool(sources)
+
+
+def _why_digital(network: Network, node: fx.Node, module: nn.Module | None, op: Op | None) -> str:
+    if isinstance(module, Recurrence):
+        return "gates multiply signals; the state passes a DAC and its product an ADC at every step"
+    if op is None:
+        return _why_batch_norm_stays(network, node)
+    if not op.analog:
+        return op.why
+    if op.signals == "first":
+        return "what it reads is digital"
+    return "one of its operands is digital or constant"
+
+
+def _why_batch_norm_stays(network: Network, node: fx.Node) -> str:
+    """Why no crossbar takes a batch norm."""
+    source, readers = node.args[0], list(node.users)
+    assert isinstance(source, fx.Node)
+    if len(readers) == 1 and isinstance(network.module_at(readers[0]), LINEAR_MODULES):
+        return f"the zero padding or the shape of '{readers[0].target}' behind it forbids fusing"
+    if isinstance(network.module_at(source), LINEAR_MODULES):
+        return f"the output of '{source.target}' is read elsewhere too, or normalised in another dimension"
+    return f"stands between {network.word(source)} and {', '.join(map(network.word, readers))}, beside no crossbar"
+
+
+def _readers_behind_layout(network: Network, domains: Domains, node: fx.Node) -> list[fx.Node]:
+    """Who reads a digital value, changes of layout apart."""
+    found: list[fx.Node] = []
+    for user in node.users:
+        op = network.op(user)
+        layout = op is not None and op.analog and op.signals == "first" and user not in domains.digital
+        found += _readers_behind_layout(network, domains, user) if layout else [user]
+    return found
