@@ -282,8 +282,10 @@ def test_the_spec_page_has_every_preset_as_it_is() -> None:
 
 
 def test_the_concepts_page_has_every_restriction_and_method() -> None:
-    page = {cells[0].strip("`"): cells[2].strip("`") for cells in rows(DOCS / "concepts.md", "## Restrictions")[1:]}
-    assert page == {name: ".".join(place) for name, place in RESTRICTIONS.items()}
+    page = rows(DOCS / "concepts.md", "## Restrictions")[1:]
+    assert [cells[:3] for cells in page] == [[f"`{r.name}`", r.model, f"`{r.path}`"] for r in RESTRICTIONS.values()]
+    for cells, restriction in zip(page, RESTRICTIONS.values(), strict=True):
+        assert tuple(re.findall(r"`([^`]+)`", cells[3])) == restriction.fields
     methods = [cells[0].strip("`") for cells in rows(DOCS / "concepts.md", "## Methods compared")[1:]]
     assert methods == list(METHODS)
 

@@ -235,3 +235,19 @@ def test_no_preset_has_such_sizes_and_lists_are_looked_through() -> None:
     found = [warning for warning in HardwareSpec(device=device).warnings() if "no hardware has" in warning]
     assert [warning.split(" = ")[0] for warning in found] == ["device.g_min_S", "device.levels_S"]
     assert "which lies within 1e-15 and 1 S; check the unit and the exponent" in found[0]
+
+
+def test_each_restriction_names_fields_that_there_are() -> None:
+    spec = HardwareSpec()
+    for restriction in RESTRICTIONS.values():
+        section = getattr(spec, restriction.section)
+        assert isinstance(getattr(section, restriction.switch), bool), restriction.path
+        for field in restriction.fields:
+            assert field == f"[{restriction.section}]" or hasattr(section, field), (restriction.name, field)
+
+
+def test_a_restriction_without_its_hardware_is_neither_on_nor_off() -> None:
+    between_tiles = RESTRICTIONS["tile_adc"]
+    assert not between_tiles.applies(HardwareSpec())
+    assert between_tiles.applies(HardwareSpec().replace(partial_sums="adc"))
+    assert between_tiles.is_on(HardwareSpec().replace(partial_sums="adc"))

@@ -277,11 +277,11 @@ class LayerReadout:
         """
         if self.tiles is None:
             product = product or partial(self.geometry.apply, voltage)
-            terms = product(gains[0], bias_V), *(product(gain) for gain in gains[1:])
-            return self.amplifiers.combined(terms, self.periphery)
+            inner = [product(gain) for gain in gains[1:]]
+            return self.amplifiers.combined((product(gains[0], bias_V), *inner), self.periphery)
         assert full_scale_V is not None
-        terms = tuple(self.tiles.apply(voltage, gain) for gain in gains)
-        partial_V = self.amplifiers.combined(terms, self.periphery)
+        inner = [self.tiles.apply(voltage, gain) for gain in gains[1:]]
+        partial_V = self.amplifiers.combined((self.tiles.apply(voltage, gains[0]), *inner), self.periphery)
         if watch is not None:
             watch(partial_V)
         out = digital_sum(partial_V, full_scale_V, self.periphery)

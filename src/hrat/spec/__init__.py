@@ -8,7 +8,8 @@ from hrat.spec.lifetime import Faults, Retention
 from hrat.spec.load import load_spec, preset_names, spec_from_toml
 from hrat.spec.programming import TABLE_PROBABILITIES, Programming
 from hrat.spec.pulses import JumpTable, LinearStep, Pulses, SoftBounds, StanfordPku, Vteam
-from hrat.spec.sections import RESTRICTIONS, Array, Device, Periphery
+from hrat.spec.restrictions import RESTRICTIONS, Restriction
+from hrat.spec.sections import Array, Device, Periphery
 
 __all__ = [
     "RESTRICTIONS",
@@ -22,6 +23,7 @@ __all__ = [
     "Periphery",
     "Programming",
     "Pulses",
+    "Restriction",
     "Retention",
     "SoftBounds",
     "StanfordPku",

@@ -18,7 +18,8 @@ from hrat.spec.costs import Costs
 from hrat.spec.lifetime import Faults, Retention
 from hrat.spec.programming import Programming
 from hrat.spec.pulses import JumpTable, LinearStep, Pulses, SoftBounds, StanfordPku, Vteam
-from hrat.spec.sections import RESTRICTIONS, SECTIONS, Array, Device, Periphery
+from hrat.spec.restrictions import RESTRICTIONS
+from hrat.spec.sections import SECTIONS, Array, Device, Periphery
 from hrat.spec.toml import dump_toml
 
 __all__ = ["HardwareSpec", "merged"]
@@ -82,9 +83,7 @@ class HardwareSpec(Part):
 
     def restrictions(self) -> dict[str, bool]:
         """Every restriction by its short name, and whether it is on."""
-        found = {name: getattr(getattr(self, section), switch) for name, (section, switch) in RESTRICTIONS.items()}
-        found["tile_adc"] = found["tile_adc"] and self.periphery.partial_sums == "adc"
-        return found
+        return {name: restriction.is_on(self) for name, restriction in RESTRICTIONS.items()}
 
     def without(self, *names: str) -> HardwareSpec:
         """This hardware with the named restrictions off.
@@ -96,7 +95,7 @@ class HardwareSpec(Part):
             if name not in RESTRICTIONS:
                 hint = did_you_mean(name, RESTRICTIONS)
                 raise SpecError(f"there is no restriction {name!r}{hint}; known ones: {', '.join(RESTRICTIONS)}")
-        return self.replace({".".join(RESTRICTIONS[name]): False for name in names})
+        return self.replace({RESTRICTIONS[name].path: False for name in names})
 
     def only(self, *names: str) -> HardwareSpec:
         """This hardware with all restrictions off but the named ones; a named one that is off stays off.

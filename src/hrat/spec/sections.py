@@ -19,7 +19,7 @@ from hrat.spec.lifetime import Faults, Retention
 from hrat.spec.programming import Programming
 from hrat.spec.pulses import PULSE_MODELS, Pulses
 
-__all__ = ["RESTRICTIONS", "SECTIONS", "Array", "Device", "Periphery"]
+__all__ = ["SECTIONS", "Array", "Device", "Periphery"]
 
 ConverterBits = Annotated[int, Field(ge=2, le=16)]
 
@@ -198,19 +198,4 @@ SECTIONS: dict[str, type[Part]] = {
     "periphery": Periphery,
     "programming": Programming,
     "costs": Costs,
-}
-
-# Short name of a restriction -> (section, switch).
-RESTRICTIONS: dict[str, tuple[str, str]] = {
-    "states": ("device", "limit_states"),
-    "read_voltage": ("device", "limit_read_voltage"),
-    "error": ("programming", "limit_error"),
-    "swing": ("periphery", "limit_swing"),
-    "bias_dac": ("periphery", "limit_bias_dac"),
-    "input_dac": ("periphery", "limit_input_dac"),
-    "adc": ("periphery", "limit_adc"),
-    "tile_adc": ("periphery", "limit_tile_adc"),
-    "wires": ("array", "limit_wires"),
-    "faults": ("faults", "limit_faults"),
-    "retention": ("retention", "limit_retention"),
 }

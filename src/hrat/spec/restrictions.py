@@ -1,0 +1,155 @@
+"""The restrictions of a hardware: what each is, where it acts, and how it is switched off.
+
+This list is the one place that names them. `HardwareSpec.restrictions`, `only` and `without`, the restriction budget,
+warnings and the table in `docs/concepts.md` come from it. What a restriction computes stands in `hrat.physics` and
+`hrat.encoding`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from hrat.spec.hardware import HardwareSpec
+
+__all__ = ["RESTRICTIONS", "Restriction"]
+
+Place = Literal["target", "device", "word line", "bit line", "amplifier", "converter"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restriction:
+    """One restriction or error of the hardware."""
+
+    name: str
+    """Short name, for `spec.only(...)` and `spec.without(...)`."""
+    section: str
+    """The section of the spec that its switch is in."""
+    switch: str
+    """The field that switches it on."""
+    model: str
+    """What it does in the model, as the documentation has it."""
+    fields: tuple[str, ...]
+    """What sets its size: fields of the section, or `[section]` for all of one."""
+    acts_on: Place
+    """Where it acts: a target conductance, the device that was programmed, a line, an amplifier's output, or a number
+    that passes a converter."""
+    drawn: Literal["never", "chip"] = "never"
+    """Whether chance has a part in it: once for each chip."""
+    needs: tuple[str, str, str] | None = None
+    """`(section, field, value)` without which it has nothing to act on."""
+
+    @property
+    def path(self) -> str:
+        """`section.switch`."""
+        return f"{self.section}.{self.switch}"
+
+    def is_on(self, spec: HardwareSpec) -> bool:
+        """Whether it is switched on, and there is something for it to act on."""
+        return bool(getattr(getattr(spec, self.section), self.switch)) and self.applies(spec)
+
+    def applies(self, spec: HardwareSpec) -> bool:
+        """Whether the hardware has what it acts on, switched on or not."""
+        if self.needs is None:
+            return True
+        section, field, value = self.needs
+        return bool(getattr(getattr(spec, section), field) == value)
+
+
+_ALL = (
+    Restriction(
+        name="states",
+        section="device",
+        switch="limit_states",
+        model="target conductances are rounded to the device's states",
+        fields=("weight_bits", "levels_S"),
+        acts_on="target",
+    ),
+    Restriction(
+        name="read_voltage",
+        section="device",
+        switch="limit_read_voltage",
+        model="word-line voltages are clamped to `+-v_read_V`, so that reading does not write",
+        fields=("v_read_V",),
+        acts_on="word line",
+    ),
+    Restriction(
+        name="error",
+        section="programming",
+        switch="limit_error",
+        model="conductances miss their targets, by a Gaussian cut off at zero or by the table of what pulses reach",
+        fields=("sigma_rel", "sigma_poly_S", "sigma_poly_ref_S", "table_targets_S", "table_S"),
+        acts_on="device",
+        drawn="chip",
+    ),
+    Restriction(
+        name="swing",
+        section="periphery",
+        switch="limit_swing",
+        model="amplifier outputs are clamped to `+-v_swing_V`",
+        fields=("v_swing_V",),
+        acts_on="amplifier",
+    ),
+    Restriction(
+        name="bias_dac",
+        section="periphery",
+        switch="limit_bias_dac",
+        model="biases are rounded to the steps of a DAC and saturate",
+        fields=("bias_dac_bits", "v_bias_V"),
+        acts_on="converter",
+    ),
+    Restriction(
+        name="input_dac",
+        section="periphery",
+        switch="limit_input_dac",
+        model="what enters from the digital side is rounded to the steps of a DAC over `+-v_read_V`",
+        fields=("input_dac_bits",),
+        acts_on="converter",
+    ),
+    Restriction(
+        name="adc",
+        section="periphery",
+        switch="limit_adc",
+        model="what leaves for a digital operation is rounded to the steps of an ADC over `+-v_swing_V`",
+        fields=("adc_bits",),
+        acts_on="converter",
+    ),
+    Restriction(
+        name="tile_adc",
+        section="periphery",
+        switch="limit_tile_adc",
+        model='with `partial_sums = "adc"`: partial sums of tiles are rounded to the steps of their ADCs and saturate',
+        fields=("tile_adc_bits", "v_tile_adc_V", "learn_tile_adc"),
+        acts_on="converter",
+        needs=("periphery", "partial_sums", "adc"),
+    ),
+    Restriction(
+        name="wires",
+        section="array",
+        switch="limit_wires",
+        model="voltage is lost along word and bit lines (IR drop); off unless a spec says so",
+        fields=("r_word_ohm", "r_bit_ohm", "r_driver_ohm", "r_sense_ohm", "drive"),
+        acts_on="bit line",
+    ),
+    Restriction(
+        name="faults",
+        section="faults",
+        switch="limit_faults",
+        model="some devices are stuck, or reach a part of the window only; off unless a spec says so",
+        fields=("[faults]",),
+        acts_on="device",
+        drawn="chip",
+    ),
+    Restriction(
+        name="retention",
+        section="retention",
+        switch="limit_retention",
+        model="pulse-programmed conductances relax and drift until they are used; off unless a spec says so",
+        fields=("[retention]",),
+        acts_on="device",
+        drawn="chip",
+    ),
+)
+
+RESTRICTIONS: dict[str, Restriction] = {restriction.name: restriction for restriction in _ALL}
