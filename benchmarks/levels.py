@@ -145,7 +145,7 @@ def levels(bench: Bench) -> None:
         even = device(name)
         n = even.device.n_states
         assert n is not None
-        placed = even.replace({"device.levels_S": place_levels(even, n)})
+        placed = even.replace({"device.levels_S": place_levels(even.device, even.programming, n)})
         choices = {
             "even": even,
             "even, aim = mean": even.replace({"programming.aim": "mean"}),

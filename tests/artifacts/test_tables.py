@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import hrat
-from hrat.physics import sigma_S
+from formulas import sigma_S
 from laws.networks import SPECS, network
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import hrat
+from formulas import expected_S, sigma_S
 from hrat.artifacts import Deployment, FaultMap, ProgrammedChip
 from hrat.errors import ArtifactError, ConversionError
 from hrat.mapping import choose_redundancy, favour_states, remap, replicate
 from hrat.mapping.choice import PairChoice
-from hrat.physics import expected_S, sigma_S
 from hrat.programming import find_faults
 from hrat.simulation import Amplifier, Nodal, Spice
 from hrat.spec import HardwareSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hrat.physics import achieved_conductance, clipping_is_possible, sigma_S
+from formulas import achieved_conductance, clipping_is_possible, sigma_S
 from hrat.physics.errors import NORMAL_BLOCK, standard_normal
 from laws.networks import SPECS
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import hrat
+from formulas import achieved_conductance, aim_S, expected_S, place_levels, sigma_S
 from hrat.errors import SpecError
-from hrat.physics import achieved_conductance, aim_S, expected_S, place_levels, sigma_S
 from hrat.programming.schemes import SCHEMES
 from hrat.spec import HardwareSpec
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.stats import kstest, norm
 
+from formulas import achieved_conductance, has_error, pair_error_is_gaussian, sigma_S, stuck_devices
 from hrat.errors import SpecError
-from hrat.physics import achieved_conductance, has_error, pair_error_is_gaussian, sigma_S, stuck_devices
 from hrat.spec import TABLE_PROBABILITIES, HardwareSpec, load_spec
 
 N = 200_000

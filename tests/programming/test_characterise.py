@@ -7,7 +7,7 @@ import torch
 from scipy.stats import ks_2samp
 
 import hrat
-from hrat.physics import achieved_conductance
+from formulas import achieved_conductance
 from hrat.programming.schemes import SCHEMES
 from hrat.spec import load_spec, spec_from_toml
 

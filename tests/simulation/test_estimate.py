@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import formulas
 import hrat
 from hrat.artifacts import Estimate, ProgrammedChip
 from hrat.mapping.redundancy import replicate
@@ -40,7 +41,7 @@ def test_power_is_the_sum_over_all_devices(name: str, readout: str) -> None:
 
     (layer_name, layer), programmed = next(iter(chip.deployment.layers.items())), next(iter(chip.layers.values()))
     dac = next(node for node in chip.deployment.graph if node.op == "dac")
-    volts_V = hrat.physics.input_voltage(x, chip.deployment.tensors[dac.alpha.key], chip.deployment.spec)
+    volts_V = formulas.input_voltage(x, chip.deployment.tensors[dac.alpha.key], chip.deployment.spec)
     devices_W = drive_W = products = 0.0
     for patches_V in layer.geometry.patches(volts_V):  # (groups, rows, positions)
         products += patches_V.shape[-1]

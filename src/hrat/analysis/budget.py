@@ -217,7 +217,7 @@ class _Budget:
 
     def _measured(self, spec: HardwareSpec, what: str, seed: int | None = None) -> _Run:
         self._tell(what)
-        differ = has_error(spec)  # without errors all chips are one
+        differ = has_error(spec.programming, spec.faults)  # without errors all chips are one
         outputs = self._outputs(spec, self.chips if differ else 1, self.seed if seed is None else seed)
         right = (outputs.argmax(2) == self.labels).double().mean(1)
         error = (outputs - self.wanted).double().square().flatten(1).mean(1).sqrt() / self.size

@@ -148,7 +148,7 @@ def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment,
         chips = [("target", [target.g_pos_S, target.g_neg_S, *spreads])]
         if deployment.spec.programming.aim != "target":
             columns += ["aim_pos_S", "aim_neg_S"]
-            chips[0][1].extend(aim_S(g_S, deployment.spec) for g_S in (target.g_pos_S, target.g_neg_S))
+            chips[0][1].extend(aim_S(g_S, deployment.spec.programming) for g_S in (target.g_pos_S, target.g_neg_S))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(csv_text(columns, ()))
         for chip, arrays in chips:
@@ -175,4 +175,6 @@ def _texts(values: Tensor) -> list[str]:
 
 
 def _spread(g_S: Tensor, deployment: Deployment) -> Tensor:
-    return torch.as_tensor(sigma_S(g_S, deployment.spec), dtype=g_S.dtype).expand_as(g_S)
+    return torch.as_tensor(
+        sigma_S(g_S, deployment.spec.device, deployment.spec.programming), dtype=g_S.dtype
+    ).expand_as(g_S)

@@ -92,7 +92,7 @@ def make_plan(graph: Sequence[Node], spec: HardwareSpec, *, merge: bool = True, 
 
 def _clamps_apart(graph: Sequence[Node], spec: HardwareSpec, summed: Container[str]) -> list[Node]:
     """Crossbars as word lines, amplifier and swing; all clamps as `within`."""
-    swing_V = amplifier_limits_V(spec)
+    swing_V = amplifier_limits_V(spec.periphery)
     v_read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
     # What an input converter yields, at most its full scale, is within the read threshold already.
     converted = [Ref(node.name) for node in graph if isinstance(node, Dac)]

@@ -83,8 +83,8 @@ class PairChoice:
 
     def outcome(self, target_S: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of what targets end at, S and S^2."""
-        spread_S = torch.as_tensor(sigma_S(target_S, self.spec), dtype=torch.float64)
-        return expected_S(target_S, self.spec), spread_S.square().expand_as(target_S)
+        spread_S = torch.as_tensor(sigma_S(target_S, self.spec.device, self.spec.programming), dtype=torch.float64)
+        return expected_S(target_S, self.spec.programming), spread_S.square().expand_as(target_S)
 
     def one(self, wanted_S: Tensor) -> Tensor:
         """Target of a single device whose mean square distance from the wanted conductance is least, S."""

@@ -186,7 +186,7 @@ class _Wires:
         """The same, squared, with the programming errors that `R_f` magnifies."""
         variance: Tensor | float = 0.0
         for g_S in encode_pair(candidate.fraction, self.spec.device):
-            variance = variance + (candidate.left * sigma_S(g_S, self.spec)).square()
+            variance = variance + (candidate.left * sigma_S(g_S, self.spec.device, self.spec.programming)).square()
         programming = candidate.r_f_factor / self.spec.device.g_range_S / self.scale
         return self.error(candidate) ** 2 + programming**2 * float(torch.as_tensor(variance).mean())
 

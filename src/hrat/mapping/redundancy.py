@@ -130,7 +130,7 @@ def choose_redundancy(
     """
     if not isinstance(model, PreparedModel):
         raise ConversionError(f"expected a model that hrat.prepare returned, got {type(model).__name__}")
-    if not has_error(model.spec):
+    if not has_error(model.spec.programming, model.spec.faults):
         raise ConversionError(
             f"the hardware '{model.spec.name}' has no programming error (programming.limit_error), so that copies "
             "bring nothing"

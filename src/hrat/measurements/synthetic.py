@@ -110,7 +110,7 @@ def write_verify_csv(spec: HardwareSpec, *, devices: int, seed: int) -> str:
     rng = np.random.default_rng(check_seed(seed))
     lines = ["device,target_uS,achieved_uS,pulses"]
     for k, target_S in enumerate(spec.device.states_S):
-        spread_S = float(sigma_S(torch.tensor(target_S, dtype=torch.float64), spec))
+        spread_S = float(sigma_S(torch.tensor(target_S, dtype=torch.float64), spec.device, spec.programming))
         achieved_S = np.maximum(target_S + rng.normal(0.0, spread_S, devices), 0.0)
         pulses = 1 + rng.poisson(6, devices)
         for d, (end_S, spent) in enumerate(zip(achieved_S, pulses, strict=True)):

@@ -196,7 +196,7 @@ class CrossbarLayer(nn.Module):
 
     def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
         """One error sample for all calls of a shared layer in this step; None where `forward` needs none."""
-        if not self.training or not has_error(self.spec):
+        if not self.training or not has_error(self.spec.programming, self.spec.faults):
             return None
         with torch.no_grad():
             fraction = self.targets(alpha_in, alpha_out).fraction
@@ -231,7 +231,8 @@ class CrossbarLayer(nn.Module):
         periphery = self.spec.periphery
         if self.readout.tiles is not None:  # what leaves is digital: the limits are those of each partial sum
             return OutputStage(None, periphery.v_bias_V, 0.0 if rectifies else -math.inf, math.inf)
-        low_V, high_V = amplifier_limits_V(self.spec, rectifies=rectifies, drives_word_lines=drives_word_lines)
+        device = self.spec.device if drives_word_lines else None
+        low_V, high_V = amplifier_limits_V(periphery, device, rectifies=rectifies)
         dac_bits = periphery.bias_dac_bits if periphery.limit_bias_dac else None
         return OutputStage(dac_bits, periphery.v_bias_V, low_V, high_V)
 

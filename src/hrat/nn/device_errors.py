@@ -32,7 +32,11 @@ def draw_pair_error(
         strength: factor on the standard deviation.
     """
     targets = encode_pair(quantised.detach(), spec.device)
-    drawn = [achieved_conductance(g_S, spec, generator=generator, strength=strength) - g_S for g_S in targets]
+    drawn = [
+        achieved_conductance(g_S, spec.device, spec.programming, spec.faults, generator=generator, strength=strength)
+        - g_S
+        for g_S in targets
+    ]
     return drawn[0], drawn[1]
 
 
@@ -57,14 +61,17 @@ def draw_difference_error(
         out: memory that may take the result, of the shape of `quantised`.
     """
     quantised = quantised.detach()
-    if not pair_error_is_gaussian(spec):
+    if not pair_error_is_gaussian(spec.device, spec.programming, spec.faults):
         pos, neg = draw_pair_error(quantised, spec, generator=generator, strength=strength)
         return pos.sub_(neg).div_(spec.device.g_range_S)
     z = standard_normal(torch.empty_like(quantised) if out is None else out, generator)
     if spec.programming.sigma_rel is not None:
         return z.mul_(strength * (spec.programming.sigma_rel * math.sqrt(2.0)))
     g_pos_S, g_neg_S = encode_pair(quantised, spec.device)
-    spread_pos, spread_neg = sigma_S(g_pos_S, spec), sigma_S(g_neg_S, spec)
+    spread_pos, spread_neg = (
+        sigma_S(g_pos_S, spec.device, spec.programming),
+        sigma_S(g_neg_S, spec.device, spec.programming),
+    )
     spread_S = torch.hypot(torch.as_tensor(spread_pos), torch.as_tensor(spread_neg))
     return z.mul_(spread_S.mul_(strength / spec.device.g_range_S))
 
@@ -111,4 +118,4 @@ class DeviceErrors:
 
     @property
     def _draws(self) -> bool:
-        return self.drawn and has_error(self.spec)
+        return self.drawn and has_error(self.spec.programming, self.spec.faults)

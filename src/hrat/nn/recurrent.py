@@ -14,7 +14,7 @@ from hrat.circuit import CELLS, through_time
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import PairError
 from hrat.nn.straight_through import convert_ste
-from hrat.physics import input_voltage, island_value, normal_scale
+from hrat.physics import digital_value, input_voltage, normal_scale
 from hrat.spec import HardwareSpec
 
 __all__ = ["CrossbarRecurrence", "Recurrence"]
@@ -76,8 +76,14 @@ class CrossbarRecurrence(nn.Module):
         digital = self.product.readout.tiles is not None  # the ADCs are those of its partial sums
 
         def product(state: Tensor) -> Tensor:
-            voltage = self.word_lines(input_voltage(state, alpha_in, self.spec, convert_ste))
+            voltage = self.word_lines(
+                input_voltage(state, alpha_in, self.spec.device, self.spec.periphery, convert_ste)
+            )
             out = self.amplifiers(layer(voltage))
-            return normal_scale(out, alpha_out) if digital else island_value(out, alpha_out, self.spec, convert_ste)
+            return (
+                normal_scale(out, alpha_out)
+                if digital
+                else digital_value(out, alpha_out, self.spec.periphery, convert_ste)
+            )
 
         return through_time(self.kind, from_input, states, product, time_dim=self.time_dim, reverse=self.reverse)

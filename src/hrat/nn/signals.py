@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hrat.nn.fusing import BatchNormTerms, track
 from hrat.nn.ranks import world_size
 from hrat.nn.straight_through import batch_statistics, convert_ste
-from hrat.physics import clamp_to, input_voltage, island_value, normal_scale
+from hrat.physics import clamp_to, digital_value, input_voltage, normal_scale
 from hrat.spec import HardwareSpec
 
 __all__ = ["InputDac", "IslandAdc", "IslandBatchNorm", "Reader", "Scale", "SwingClamp", "batch_norm_over_ranks"]
@@ -50,7 +50,7 @@ class InputDac(nn.Module):
 
     def forward(self, x: Tensor, alpha: Tensor) -> Tensor:
         """`x` in normal scale, any shape -> V."""
-        return input_voltage(x, alpha, self.spec, convert_ste)
+        return input_voltage(x, alpha, self.spec.device, self.spec.periphery, convert_ste)
 
 
 class IslandAdc(nn.Module):
@@ -62,7 +62,7 @@ class IslandAdc(nn.Module):
 
     def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
         """V, any shape -> normal scale."""
-        return island_value(voltage, alpha, self.spec, convert_ste)
+        return digital_value(voltage, alpha, self.spec.periphery, convert_ste)
 
 
 class Reader(nn.Module):

@@ -105,7 +105,7 @@ def sampled_chip(model: nn.Module, seed: int) -> Iterator[None]:
     generators: dict[torch.device, torch.Generator] = {}
     try:
         for layer, alpha_in, alpha_out in layers:
-            if has_error(layer.spec):
+            if has_error(layer.spec.programming, layer.spec.faults):
                 device = layer.weight.device
                 generator = generators.setdefault(device, torch.Generator(device).manual_seed(seed))
                 fraction = layer.targets(alpha_in, alpha_out).fraction

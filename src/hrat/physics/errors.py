@@ -26,7 +26,7 @@ from torch import Tensor
 
 from hrat.physics.faults import has_stuck_devices, stuck_devices
 from hrat.physics.spread import spread_S
-from hrat.spec import TABLE_PROBABILITIES, HardwareSpec
+from hrat.spec import TABLE_PROBABILITIES, Device, Faults, Programming
 
 __all__ = [
     "achieved_conductance",
@@ -51,25 +51,25 @@ FEWEST_BLOCKS = 4
 """With fewer, starting threads costs more than they save."""
 
 
-def sigma_S(target_S: Tensor, spec: HardwareSpec) -> Tensor | float:
+def sigma_S(target_S: Tensor, device: Device, programming: Programming) -> Tensor | float:
     """Standard deviation of the conductance reached, in siemens, for each target.
 
     Args:
         target_S: target conductances, any shape, S.
-        spec: names the spread, `programming.sigma_rel`, `programming.sigma_poly_S` or `programming.table_S`; zero
-            where `programming.limit_error` is off. Stuck devices are not in it.
+        device: names the window, which `programming.sigma_rel` is relative to.
+        programming: names the spread, `sigma_rel`, `sigma_poly_S` or `table_S`; zero where `limit_error` is off. Stuck
+            devices are not in it.
 
     Returns:
         A float where the spread is the same for all states, else a tensor of the shape of `target_S`; never negative.
     """
-    programming = spec.programming
     if not programming.limit_error:
         return 0.0
     if programming.sigma_rel is not None:
-        return programming.sigma_rel * spec.device.g_range_S
+        return programming.sigma_rel * device.g_range_S
     if programming.table_S is not None:
-        targets, deviations = _table(spec, target_S.dtype, target_S.device)
-        row, within = _rows(aim_S(target_S, spec), targets)
+        targets, deviations = _table(programming, target_S.dtype, target_S.device)
+        row, within = _rows(aim_S(target_S, programming), targets)
         spread = deviations.std(1, correction=0)
         return torch.lerp(spread[row], spread[row + 1], within)
     assert programming.sigma_poly_S is not None  # checked by the spec
@@ -77,15 +77,15 @@ def sigma_S(target_S: Tensor, spec: HardwareSpec) -> Tensor | float:
     return spread_S(target_S, programming.sigma_poly_ref_S, programming.sigma_poly_S)
 
 
-def aim_S(target_S: Tensor, spec: HardwareSpec) -> Tensor:
+def aim_S(target_S: Tensor, programming: Programming) -> Tensor:
     """The conductance that programming asks for in place of the target, S, any shape.
 
     The target itself, unless `programming.aim` is "mean": then the one whose mean outcome, by the table, is the target.
     Targets that no device reaches on average get the nearest end of the table.
     """
-    if spec.programming.aim == "target" or spec.programming.table_S is None or not spec.programming.limit_error:
+    if programming.aim == "target" or programming.table_S is None or not programming.limit_error:
         return target_S
-    targets, means = _means(spec, target_S.dtype, target_S.device)
+    targets, means = _means(programming, target_S.dtype, target_S.device)
     after = torch.searchsorted(means, target_S.contiguous()).clamp_(1, len(means) - 1)
     low, high = means[after - 1], means[after]
     # Where several targets end at the same mean, the lowest of them.
@@ -93,26 +93,33 @@ def aim_S(target_S: Tensor, spec: HardwareSpec) -> Tensor:
     return torch.lerp(targets[after - 1], targets[after], part)
 
 
-def expected_S(target_S: Tensor, spec: HardwareSpec) -> Tensor:
+def expected_S(target_S: Tensor, programming: Programming) -> Tensor:
     """Mean of the conductance reached, S, for each target; of the Gaussian, without its cut-off, the target itself."""
-    programming = spec.programming
     if not programming.limit_error or programming.table_S is None:
         return target_S
-    targets, means = _means(spec, target_S.dtype, target_S.device, rising=False)
-    asked_S = aim_S(target_S, spec)
+    targets, means = _means(programming, target_S.dtype, target_S.device, rising=False)
+    asked_S = aim_S(target_S, programming)
     row, within = _rows(asked_S, targets)
     shift = means - targets
     return asked_S + torch.lerp(shift[row], shift[row + 1], within)
 
 
 def achieved_conductance(
-    target_S: Tensor, spec: HardwareSpec, *, generator: torch.Generator | None = None, strength: Tensor | float = 1.0
+    target_S: Tensor,
+    device: Device,
+    programming: Programming,
+    faults: Faults,
+    *,
+    generator: torch.Generator | None = None,
+    strength: Tensor | float = 1.0,
 ) -> Tensor:
     """Draw the conductance that each device ends at, in siemens.
 
     Args:
         target_S: target conductances, any shape, S.
-        spec: the hardware.
+        device: the memristor.
+        programming: how far it misses its target.
+        faults: the shares of stuck devices.
         generator: source of the random numbers; torch's default one where none is given.
         strength: factor on the error and on the share of stuck devices (a training schedule may begin with less than
             all of it).
@@ -120,42 +127,51 @@ def achieved_conductance(
     Returns:
         Tensor of the shape of `target_S`, S, nowhere negative.
     """
-    achieved_S = missed_target(target_S, spec, generator=generator, strength=strength)
-    if has_stuck_devices(spec):
-        stuck, stuck_S = stuck_devices(target_S, spec, generator=generator, strength=strength)
+    achieved_S = missed_target(target_S, device, programming, generator=generator, strength=strength)
+    if has_stuck_devices(faults):
+        stuck, stuck_S = stuck_devices(target_S, device, faults, generator=generator, strength=strength)
         achieved_S = torch.where(stuck, stuck_S, achieved_S)
     return achieved_S
 
 
 def missed_target(
-    target_S: Tensor, spec: HardwareSpec, *, generator: torch.Generator | None = None, strength: Tensor | float = 1.0
+    target_S: Tensor,
+    device: Device,
+    programming: Programming,
+    *,
+    generator: torch.Generator | None = None,
+    strength: Tensor | float = 1.0,
 ) -> Tensor:
     """`achieved_conductance` of devices that are not stuck."""
-    if not spec.programming.limit_error:
+    if not programming.limit_error:
         return target_S
-    if spec.programming.table_S is not None:
-        asked_S = aim_S(target_S, spec)
-        deviation_S = _draw_from_table(asked_S, spec, generator)
+    if programming.table_S is not None:
+        asked_S = aim_S(target_S, programming)
+        deviation_S = _draw_from_table(asked_S, programming, generator)
         if asked_S is not target_S:
             deviation_S.add_(asked_S).sub_(target_S)
     else:
-        deviation_S = standard_normal(torch.empty_like(target_S), generator).mul_(sigma_S(target_S, spec))
+        deviation_S = standard_normal(torch.empty_like(target_S), generator).mul_(
+            sigma_S(target_S, device, programming)
+        )
     return deviation_S.mul_(strength).add_(target_S).clamp_(min=0.0)
 
 
-def has_error(spec: HardwareSpec) -> bool:
+def has_error(programming: Programming, faults: Faults) -> bool:
     """Whether devices miss their targets at all."""
-    return spec.programming.limit_error or has_stuck_devices(spec)
+    return programming.limit_error or has_stuck_devices(faults)
 
 
-def pair_error_is_gaussian(spec: HardwareSpec) -> bool:
+def pair_error_is_gaussian(device: Device, programming: Programming, faults: Faults) -> bool:
     """Whether the error of `G+ - G-` is Gaussian, so that one draw does for the two devices of a pair."""
-    return spec.programming.table_S is None and not has_stuck_devices(spec) and not clipping_is_possible(spec)
+    return (
+        programming.table_S is None and not has_stuck_devices(faults) and not clipping_is_possible(device, programming)
+    )
 
 
-def _draw_from_table(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator | None) -> Tensor:
+def _draw_from_table(target_S: Tensor, programming: Programming, generator: torch.Generator | None) -> Tensor:
     """Distance from the target, drawn by the inverse of its distribution."""
-    targets, deviations = _table(spec, target_S.dtype, target_S.device)
+    targets, deviations = _table(programming, target_S.dtype, target_S.device)
     row, within = _rows(target_S, targets)
     place = target_S.device if generator is None else generator.device
     u = torch.rand(target_S.shape, dtype=target_S.dtype, device=place, generator=generator).to(target_S.device)
@@ -204,17 +220,14 @@ def _standard_normal(out: Tensor) -> None:
     standard_normal(out, None)
 
 
-def clipping_is_possible(spec: HardwareSpec) -> bool:
+def clipping_is_possible(device: Device, programming: Programming) -> bool:
     """Whether the cut-off at zero conductance touches more than 1e-9 of the devices in any state.
 
     Where it does not, the error of a differential pair is itself Gaussian and needs one draw instead of two.
     """
-    if not spec.programming.limit_error:
-        return False
-    if spec.programming.table_S is not None:
+    if not programming.limit_error or programming.table_S is not None:
         return False
     # Plain numbers, not tensors: torch.compile can then decide it while it traces.
-    device, programming = spec.device, spec.programming
     levels_S = device.levels_S if device.limit_states else None
     low_S, high_S = (device.g_min_S, device.g_max_S) if levels_S is None else (levels_S[0], levels_S[-1])
     if programming.sigma_rel is not None:
@@ -246,19 +259,18 @@ def _table_values(
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nothing to trace in it
-def _table(spec: HardwareSpec, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def _table(programming: Programming, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Targets `(n,)`, and the distances from them at evenly spaced probabilities, `(n, TABLE_CELLS + 1)`, S."""
-    programming = spec.programming
     assert programming.table_targets_S is not None  # checked by the spec
     assert programming.table_S is not None
     return _table_values(programming.table_targets_S, programming.table_S, dtype, device)
 
 
 def _means(
-    spec: HardwareSpec, dtype: torch.dtype, device: torch.device, *, rising: bool = True
+    programming: Programming, dtype: torch.dtype, device: torch.device, *, rising: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Targets of the table and the mean of each row, S; made to rise with the target where asked to."""
-    targets, deviations = _table(spec, dtype, device)
+    targets, deviations = _table(programming, dtype, device)
     # Draws are uniform between neighbouring probabilities: the trapezoidal rule is exact.
     ends = (deviations[:, 0] + deviations[:, -1]) / 2
     means = targets + (deviations[:, 1:-1].sum(1) + ends) / TABLE_CELLS

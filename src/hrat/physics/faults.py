@@ -9,32 +9,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hrat.spec import HardwareSpec
+from hrat.spec import Device, Faults
 
 __all__ = ["has_stuck_devices", "stuck_devices"]
 
 
-def has_stuck_devices(spec: HardwareSpec) -> bool:
+def has_stuck_devices(faults: Faults) -> bool:
     """Whether any device can be stuck."""
-    faults = spec.faults
     return faults.limit_faults and faults.stuck_off + faults.stuck_on + faults.stuck_anywhere > 0
 
 
 def stuck_devices(
-    like: Tensor, spec: HardwareSpec, *, generator: torch.Generator | None = None, strength: Tensor | float = 1.0
+    like: Tensor,
+    device: Device,
+    faults: Faults,
+    *,
+    generator: torch.Generator | None = None,
+    strength: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Draw which devices are stuck, and where.
 
     Args:
         like: gives shape, type and device.
-        spec: the hardware.
+        device: names the window.
+        faults: the shares of stuck devices, and where they are.
         generator: source of the random numbers; torch's default one where none is given.
         strength: factor on the shares (a training schedule may begin with fewer).
 
     Returns:
         `(stuck, g_S)`: true where a device is stuck, and the conductance there, S; elsewhere `g_S` means nothing.
     """
-    device, faults = spec.device, spec.faults
     off_S = device.g_min_S if faults.stuck_off_S is None else faults.stuck_off_S
     on_S = device.g_max_S if faults.stuck_on_S is None else faults.stuck_on_S
     place = like.device if generator is None else generator.device

@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from hrat.spec import HardwareSpec, Periphery
+from hrat.spec import Device, Periphery
 
 __all__ = [
     "amplifier_limits_V",
@@ -33,9 +33,9 @@ __all__ = [
     "converter_codes",
     "converter_step_V",
     "digital_sum",
+    "digital_value",
     "digitised",
     "input_voltage",
-    "island_value",
     "normal_scale",
 ]
 
@@ -86,34 +86,34 @@ def clamp_to(voltage_V: Tensor, limit_V: float) -> Tensor:
 
 
 def amplifier_limits_V(
-    spec: HardwareSpec, *, rectifies: bool = False, drives_word_lines: bool = False
+    periphery: Periphery, device: Device | None = None, *, rectifies: bool = False
 ) -> tuple[float, float]:
     """Between which voltages an amplifier's output stays, `(low, high)`, V; infinite where nothing limits it.
 
     Args:
-        spec: the hardware.
+        periphery: names the swing.
+        device: the memristor of the word lines that read the output and nothing else does: its read threshold, where
+            that is the tighter limit, may as well act here.
         rectifies: a ReLU stands behind the amplifier, made by a single supply: `[0, v_swing_V]`.
-        drives_word_lines: nothing but word lines reads the output, so that the read threshold, where it is the tighter
-            limit, may as well act here.
     """
-    high = spec.periphery.v_swing_V if spec.periphery.limit_swing else math.inf
-    if drives_word_lines and spec.device.limit_read_voltage:
-        high = min(high, spec.device.v_read_V)
+    high = periphery.v_swing_V if periphery.limit_swing else math.inf
+    if device is not None and device.limit_read_voltage:
+        high = min(high, device.v_read_V)
     return (0.0 if rectifies else -high), high
 
 
-def input_voltage(x: Tensor, alpha: Tensor, spec: HardwareSpec, convert: Convert = convert) -> Tensor:
+def input_voltage(x: Tensor, alpha: Tensor, device: Device, periphery: Periphery, convert: Convert = convert) -> Tensor:
     """Digital values become word-line voltages: `v = DAC(clamp_read(alpha * x))`, V."""
     voltage = alpha * x
-    if spec.periphery.limit_input_dac and spec.periphery.input_dac_bits is not None:
-        return convert(voltage, spec.periphery.input_dac_bits, spec.device.v_read_V)
-    return clamp_to(voltage, spec.device.v_read_V) if spec.device.limit_read_voltage else voltage
+    if periphery.limit_input_dac and periphery.input_dac_bits is not None:
+        return convert(voltage, periphery.input_dac_bits, device.v_read_V)
+    return clamp_to(voltage, device.v_read_V) if device.limit_read_voltage else voltage
 
 
-def island_value(voltage: Tensor, alpha: Tensor, spec: HardwareSpec, convert: Convert = convert) -> Tensor:
-    """A voltage becomes a digital value in front of a digital island: `x = ADC(clamp_swing(v)) / alpha`."""
-    if spec.periphery.limit_adc and spec.periphery.adc_bits is not None:
-        voltage = convert(voltage, spec.periphery.adc_bits, spec.periphery.v_swing_V)
+def digital_value(voltage: Tensor, alpha: Tensor, periphery: Periphery, convert: Convert = convert) -> Tensor:
+    """A voltage becomes a digital value in front of a digital operation: `x = ADC(clamp_swing(v)) / alpha`."""
+    if periphery.limit_adc and periphery.adc_bits is not None:
+        voltage = convert(voltage, periphery.adc_bits, periphery.v_swing_V)
     return normal_scale(voltage, alpha)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from hrat.errors import SpecError
 from hrat.physics.errors import expected_S, sigma_S
-from hrat.spec import HardwareSpec
+from hrat.spec import Device, Programming
 
 __all__ = ["place_levels"]
 
@@ -35,16 +35,17 @@ CHANCE = 0.1
 """Rise of the means over the window, in standard deviations, below which they are taken as all the same."""
 
 
-def place_levels(spec: HardwareSpec, n: int) -> tuple[float, ...]:
+def place_levels(device: Device, programming: Programming, n: int) -> tuple[float, ...]:
     """`n` states, ascending, S, for `device.levels_S`: neighbours are equally many standard deviations apart.
 
-        spec = spec.replace({"device.levels_S": place_levels(spec, 16)})
+        spec = spec.replace({"device.levels_S": place_levels(spec.device, spec.programming, 16)})
 
     With the table of a programming scheme the states are means: where these lie off the targets, let
     `programming.aim = "mean"` ask for the targets that end at the states.
 
     Args:
-        spec: names window and error: `sigma_rel`, `sigma_poly_S`, or the table.
+        device: names the window.
+        programming: names the error: `sigma_rel`, `sigma_poly_S`, or the table.
         n: how many, 2 at least.
 
     Raises:
@@ -52,11 +53,10 @@ def place_levels(spec: HardwareSpec, n: int) -> tuple[float, ...]:
     """
     if n < 2:
         raise SpecError(f"place_levels: expected 2 states or more, got {n}")
-    device = spec.device
-    plain = spec.replace({"programming.aim": "target"})
+    plain = programming.model_copy(update={"aim": "target"})
     target_S = torch.linspace(device.g_min_S, device.g_max_S, SAMPLES, dtype=torch.float64)
     mean_S = expected_S(target_S, plain).clamp(device.g_min_S, device.g_max_S).cummax(0).values
-    spread_S = _spread_S(target_S, plain)
+    spread_S = _spread_S(target_S, device, plain)
     if not bool((spread_S > 0).any()):
         raise SpecError(
             "place_levels: the spec has no programming error in the window (programming.limit_error off, or a spread "
@@ -82,19 +82,21 @@ def place_levels(spec: HardwareSpec, n: int) -> tuple[float, ...]:
     return tuple(best)
 
 
-def _spread_S(target_S: Tensor, spec: HardwareSpec) -> Tensor:
+def _spread_S(target_S: Tensor, device: Device, programming: Programming) -> Tensor:
     """Standard deviation at each sample; of a table, between two of its targets the larger one.
 
     A table has few targets, and a device that starts at the end of its window has no spread there: on a line from this
     zero to the next target all states would crowd.
     """
-    if spec.programming.table_targets_S is None:
-        return torch.as_tensor(sigma_S(target_S, spec), dtype=torch.float64).expand(SAMPLES)
-    rows_S = torch.tensor(spec.programming.table_targets_S, dtype=torch.float64)
-    of_rows_S = torch.as_tensor(sigma_S(rows_S, spec))
+    if programming.table_targets_S is None:
+        return torch.as_tensor(sigma_S(target_S, device, programming), dtype=torch.float64).expand(SAMPLES)
+    rows_S = torch.tensor(programming.table_targets_S, dtype=torch.float64)
+    of_rows_S = torch.as_tensor(sigma_S(rows_S, device, programming))
     row = torch.searchsorted(rows_S, target_S).clamp(1, len(rows_S) - 1)
     spread_S = torch.maximum(of_rows_S[row - 1], of_rows_S[row])
-    spread_S[0], spread_S[-1] = (float(torch.as_tensor(sigma_S(end, spec))) for end in target_S[[0, -1]].split(1))
+    spread_S[0], spread_S[-1] = (
+        float(torch.as_tensor(sigma_S(end, device, programming))) for end in target_S[[0, -1]].split(1)
+    )
     return spread_S
 
 

@@ -200,7 +200,7 @@ def _programmed(deployment: Deployment, seeds: tuple[int, ...]) -> ProgrammedChi
         generator = torch.Generator().manual_seed(seed_of_place(place.chip_seed, place.name))
         stuck = stuck_on_chip(place.target_S, spec, place.chip_seed, place.name)
         # The statistical scheme knows by itself at what programming aims.
-        asked_S = place.target_S if scheme == "statistical" else aim_S(place.target_S, spec)
+        asked_S = place.target_S if scheme == "statistical" else aim_S(place.target_S, spec.programming)
         done = SCHEMES[scheme](asked_S, spec, generator, stuck)
         place.g_S.copy_(done.g_S)
         if place.pulses is not None and done.pulses is not None:
@@ -225,10 +225,10 @@ def stuck_on_chip(like: Tensor, spec: HardwareSpec, chip_seed: int, place: str) 
         chip_seed: seed of the chip.
         place: `layer/+` or `layer/-`.
     """
-    if not has_stuck_devices(spec):
+    if not has_stuck_devices(spec.faults):
         return None
     generator = torch.Generator().manual_seed(seed_of_place(chip_seed, f"{place}/stuck"))
-    return stuck_devices(like, spec, generator=generator)
+    return stuck_devices(like, spec.device, spec.faults, generator=generator)
 
 
 def seed_of_place(seed: int, place: str) -> int:

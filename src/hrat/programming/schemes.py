@@ -58,7 +58,7 @@ def tolerance_S(spec: HardwareSpec) -> float:
 
 def statistical(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator, stuck: Stuck | None) -> Achieved:
     """Each device ends at its target plus an error drawn from the spec's Gaussian or table."""
-    g_S = missed_target(target_S, spec, generator=generator)
+    g_S = missed_target(target_S, spec.device, spec.programming, generator=generator)
     return Achieved(g_S if stuck is None else torch.where(stuck[0], stuck[1], g_S))
 
 

@@ -76,7 +76,7 @@ def relative_pair_error(spec: HardwareSpec) -> float:
     from hrat.physics import sigma_S
 
     middle_S = torch.tensor((spec.device.g_min_S + spec.device.g_max_S) / 2, dtype=torch.float64)
-    return math.sqrt(2.0) * float(sigma_S(middle_S, spec)) / spec.device.g_range_S
+    return math.sqrt(2.0) * float(sigma_S(middle_S, spec.device, spec.programming)) / spec.device.g_range_S
 
 
 def trainable(method: Method, network: nn.Module, recipe: Recipe, spec: HardwareSpec, train: ArrayDataset) -> nn.Module:

@@ -45,7 +45,7 @@ def device_sentences(spec: HardwareSpec) -> list[str]:
     out.append(_retention(spec))
     middle_S = torch.tensor([(device.g_min_S + device.g_max_S) / 2], dtype=torch.float64)
     if spec.programming.limit_error:
-        spread_S = float(torch.as_tensor(sigma_S(middle_S, spec)).max())
+        spread_S = float(torch.as_tensor(sigma_S(middle_S, spec.device, spec.programming)).max())
         out.append(
             f"training takes a device in the middle of the window to be {siemens_text(spread_S)} off its target "
             f"when it is used (standard deviation; {percent(spread_S / device.g_range_S, 1)} of the window)"

@@ -41,7 +41,7 @@ from hrat.circuit import (
 )
 from hrat.encoding import LayerReadout
 from hrat.errors import HratError
-from hrat.physics import amplifier_limits_V, input_voltage, island_value, normal_scale
+from hrat.physics import amplifier_limits_V, digital_value, input_voltage, normal_scale
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.limits import check_value, computed, most_bytes
 from hrat.simulation.memory import Footprint
@@ -326,9 +326,12 @@ class _Circuit:
             case Within(source=source, low=low, high=high):
                 return (_hold_in_place if in_place else _hold), (source, low, high)
             case Dac(source=source, alpha=alpha):
-                return partial(input_voltage, spec=spec), (source, self.tensors[alpha.key])
+                return partial(input_voltage, device=spec.device, periphery=spec.periphery), (
+                    source,
+                    self.tensors[alpha.key],
+                )
             case Adc(source=source, alpha=alpha):
-                return partial(island_value, spec=spec), (source, self.tensors[alpha.key])
+                return partial(digital_value, periphery=spec.periphery), (source, self.tensors[alpha.key])
             case Reader(source=source, alpha=alpha):
                 return normal_scale, (source, self.tensors[alpha.key])
             case Constant(tensor=tensor):
@@ -349,16 +352,18 @@ class _Circuit:
         spec, layer = self.deployment.spec, node.layer
         alpha_in, alpha_out = self.tensors[node.alpha_state.key], self.tensors[node.alpha_product.key]
         summed = layer in self.summed
-        swing_V = (-math.inf, math.inf) if summed else amplifier_limits_V(spec)
+        swing_V = (-math.inf, math.inf) if summed else amplifier_limits_V(spec.periphery)
 
         def run(values: Values, gains: Gains) -> Any:
             steps_V: list[Tensor] = []
 
             def product(state: Tensor) -> Tensor:
-                voltage_V = self._crossbar(layer, gains[layer], input_voltage(state, alpha_in, spec))
+                voltage_V = self._crossbar(
+                    layer, gains[layer], input_voltage(state, alpha_in, spec.device, spec.periphery)
+                )
                 steps_V.append(voltage_V.clamp(*swing_V))
                 last_V = steps_V[-1] if keep else steps_V.pop()
-                return normal_scale(last_V, alpha_out) if summed else island_value(last_V, alpha_out, spec)
+                return normal_scale(last_V, alpha_out) if summed else digital_value(last_V, alpha_out, spec.periphery)
 
             now = [None if state is None else values[state.name] for state in node.states]
             signal = values[node.source.name]

@@ -155,7 +155,7 @@ def _depth(
     differences: tuple[LayerDifference, ...] = ()
     agreement = None
     if first is not None and before is not None:
-        limit_V = amplifier_limits_V(chip.deployment.spec)[1]
+        limit_V = amplifier_limits_V(chip.deployment.spec.periphery)[1]
         rectified = rectified_layers(chip.deployment)
         differences = tuple(
             _difference(

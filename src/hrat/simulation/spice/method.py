@@ -161,7 +161,7 @@ def circuit_layers(
     """
     deployment = chip.deployment
     spec = deployment.spec
-    low_V, high_V = amplifier_limits_V(spec)
+    low_V, high_V = amplifier_limits_V(spec.periphery)
     read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
     rectified = rectified_layers(deployment)
     layers: list[CircuitLayer] = []
