@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hrat.testing.check_laws import LAWS, check_laws
+from hrat.testing.operations import check_operation
 from hrat.testing.report import CheckReport, Finding
 
-__all__ = ["LAWS", "CheckReport", "Finding", "check_laws"]
+__all__ = ["LAWS", "CheckReport", "Finding", "check_laws", "check_operation"]

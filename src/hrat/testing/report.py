@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hrat.errors import LawError
 
-__all__ = ["CheckReport", "Finding", "Status", "at_most", "merged", "true_or_not", "unchecked"]
+__all__ = ["CheckReport", "Finding", "Status", "at_most", "held", "merged", "true_or_not", "unchecked"]
 
 Status = Literal["holds", "broken", "approximate", "not checked"]
 """`approximate`: it does not hold to the bound, and is not claimed to."""
@@ -124,6 +125,16 @@ def true_or_not(name: str, claim: str, holds: bool, detail: str = "") -> Finding
 def unchecked(name: str, claim: str, why: str) -> Finding:
     """A finding that says why there is none."""
     return Finding(name=name, claim=claim, status="not checked", detail=why)
+
+
+def held(name: str, claim: str, check: Callable[[], Finding]) -> Finding:
+    """The finding of a check under its name and claim; broken where the thing that is checked raises something."""
+    try:
+        found = check()
+    except Exception as error:  # whatever the code of others raises
+        return true_or_not(name, claim, False, f"{type(error).__name__}: {error}")
+    detail = f"{found.name}: {found.detail}" if found.name != name and found.detail else found.detail
+    return replace(found, name=name, claim=claim, detail=detail)
 
 
 def merged(findings: list[Finding]) -> Finding:
