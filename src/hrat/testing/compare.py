@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,17 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map
 from hrat.errors import ConversionError
 from hrat.testing.report import Finding, at_most, merged
 
-__all__ = ["call", "compared", "doubled", "image_count", "in_float64", "named_tensors", "passed", "some_images"]
+__all__ = [
+    "call",
+    "compared",
+    "doubled",
+    "dropout_places",
+    "in_float64",
+    "named_tensors",
+    "passed",
+    "some_images",
+    "without_dropout",
+]
 
 SMALLEST = 1e-9
 """Largest value of a tensor below which differences count as if it had this one."""
@@ -117,12 +128,29 @@ def doubled(inputs: Any) -> Any:
     return tree_map(one, inputs)
 
 
-def image_count(inputs: Any) -> int:
-    """Size of the first dimension of the first tensor; 0 where there is none."""
-    found = [leaf for _, leaf in named_tensors(inputs) if leaf.dim()]
-    return len(found[0]) if found else 0
-
-
 def some_images(inputs: Any, n: int) -> Any:
     """The first so many images of inputs that are a single tensor; other inputs whole, since their batch may be any."""
     return inputs[:n] if isinstance(inputs, Tensor) else inputs
+
+
+def dropout_places(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Where a network keeps the probabilities of its dropout: modules, and names of their attributes."""
+    return [
+        (module, name)
+        for module in model.modules()
+        for name in ("p", "dropout", "dropout_p", "drop_prob")
+        if isinstance(getattr(module, name, None), float) and getattr(module, name) > 0
+    ]
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Run a network without dropout for a while."""
+    places = [(module, name, getattr(module, name)) for module, name in dropout_places(model)]
+    try:
+        for module, name, _ in places:
+            setattr(module, name, 0.0)
+        yield
+    finally:
+        for module, name, before in places:
+            setattr(module, name, before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 
 from hrat.nn import PreparedModel, restrictions
-from hrat.testing.compare import compared, named_tensors, passed
+from hrat.testing.compare import compared, dropout_places, named_tensors, passed, without_dropout
 from hrat.testing.origins import Origins, batch_norms_by_origin
 from hrat.testing.report import Finding, merged, true_or_not, unchecked
 
@@ -89,7 +88,7 @@ def training_is_the_networks(
     if found.ok:
         return found
     said = ""
-    if _dropout(model):
+    if dropout_places(model):
         with without_dropout(model), without_dropout(prepared):
             found = trained_alike(model, prepared, inputs, steps=steps, seed=seed, bound=bound)
         said = "without dropout, for which the original draws its random numbers in another order"
@@ -152,29 +151,6 @@ def _last_digit(tensors: list[Tensor], generator: torch.Generator) -> None:
         if tensor.is_floating_point():
             way = torch.randint(-1, 2, tensor.shape, generator=generator).to(tensor.dtype)
             tensor.mul_(1 + way * torch.finfo(tensor.dtype).eps)
-
-
-def _dropout(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Where a network keeps the probabilities of its dropout: modules, and names of their attributes."""
-    return [
-        (module, name)
-        for module in model.modules()
-        for name in ("p", "dropout", "dropout_p", "drop_prob")
-        if isinstance(getattr(module, name, None), float) and getattr(module, name) > 0
-    ]
-
-
-@contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Run a network without dropout for a while."""
-    places = [(module, name, getattr(module, name)) for module, name in _dropout(model)]
-    try:
-        for module, name, _ in places:
-            setattr(module, name, 0.0)
-        yield
-    finally:
-        for module, name, before in places:
-            setattr(module, name, before)
 
 
 @torch.no_grad()
