@@ -40,7 +40,7 @@ browser:  ## install Chromium, for the tests of the report's page (Debian and Ub
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
 	else echo "no chromium and chromedriver in PATH: the tests that need a browser are skipped"; fi
 
-laws: $(DEV) $(HRAT_NGSPICE)  ## the four laws, on networks that stand for the others (a minute)
+laws: $(DEV) $(HRAT_NGSPICE)  ## the six laws, on networks that stand for the others (a minute)
 	@HYPOTHESIS_PROFILE=fast $(PYTEST) tests/laws -m "not slow and not needs_data and not wide"
 
 test: $(DEV) $(HRAT_NGSPICE) browser check  ## check, then the tests that take seconds (as .ci/run does)

@@ -94,7 +94,7 @@ def test_the_page_of_an_own_device_runs_as_it_stands(tmp_path: Path, monkeypatch
     assert (tmp_path / "fit.png").is_file()
 
 
-@pytest.mark.parametrize("name", ["own-network", "own-layer", "choose-bits", "spice", "lab"])
+@pytest.mark.parametrize("name", ["own-network", "own-layer", "check", "choose-bits", "spice", "lab"])
 def test_the_how_to_pages_run_as_they_stand(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = run(DOCS / "howto" / f"{name}.md", tmp_path, monkeypatch)
     if name == "own-network":
@@ -103,6 +103,8 @@ def test_the_how_to_pages_run_as_they_stand(name: str, tmp_path: Path, monkeypat
         assert (tmp_path / "page" / "report.html").is_file()
     elif name == "own-layer":
         assert any("spike" in str(island) for island in names["spiking"].report.islands)
+    elif name == "check":
+        assert names["report"].ok
     elif name == "choose-bits":
         assert names["bits"] == 4
         assert names["result"].mean > 0.8

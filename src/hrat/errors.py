@@ -11,6 +11,7 @@ __all__ = [
     "ConversionError",
     "DataError",
     "HratError",
+    "LawError",
     "MissingDependencyError",
     "NodeError",
     "SeedError",
@@ -41,6 +42,10 @@ class DataError(HratError, ValueError):
 
 class TrainingError(HratError, RuntimeError):
     """A training run that cannot go on, such as one whose loss is no longer a number."""
+
+
+class LawError(HratError, AssertionError):
+    """A law or a contract that a network, an operation, a solver or a pulse model does not keep (`hrat.testing`)."""
 
 
 class SeedError(HratError, ValueError):

@@ -37,5 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         of_item = item.callspec.params if hasattr(item, "callspec") else {}
         other_network = of_item.get("name", "") in ALL - REPRESENTATIVE
         other_circuit = item.path.stem == "test_circuit" and of_item.get("spec") not in {None, *CIRCUITS}
-        if item.originalname in WIDE or other_network or other_circuit:
+        of_gradients = item.path.stem == "test_gradients" and {"channel", "unfused"} & set(map(str, of_item.values()))
+        if item.originalname in WIDE or other_network or other_circuit or of_gradients:
             item.add_marker(pytest.mark.wide)

@@ -15,23 +15,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import hrat
-from hrat.simulation import Amplifier, Spice
-from hrat.simulation.spice import find_ngspice, rectified_layers
+from hrat.simulation.spice import find_ngspice
 from hrat.spec import HardwareSpec
+from hrat.testing.circuit import IDEAL_SPICE, nodal_agrees, outputs_and_voltages
 from laws.checks import assert_same
 from laws.networks import NETWORKS, SPECS, network
 from laws.strategies import hardware, layers
 from ngspice import needs_ngspice
 
-IDEAL = Spice(amplifier=Amplifier(gain=None))
 WIRES = {"r_word_ohm": 2.0, "r_bit_ohm": 0.7, "r_driver_ohm": 30.0, "r_sense_ohm": 11.0}
-
-
-def outputs(chip: hrat.ProgrammedChip, x: Any, solver: Any = "behavioural") -> tuple[Any, dict[str, Tensor]]:
-    """What the network returns, and what leaves each layer: behind its ReLU, which a circuit makes in the amplifier."""
-    result = hrat.simulate(chip, x, solver=solver, voltages_of=list(chip.layers))
-    rectified = rectified_layers(chip.deployment)
-    return result.value, {name: v.relu() if name in rectified else v for name, v in result.voltages.items()}
 
 
 def chip_of(name: str, spec: str, **changes: Any) -> tuple[hrat.ProgrammedChip, Any]:
@@ -44,11 +36,7 @@ def chip_of(name: str, spec: str, **changes: Any) -> tuple[hrat.ProgrammedChip, 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_nodal_is_behavioural_where_wires_are_ideal(name: str, spec: str) -> None:
     chip, x = chip_of(name, spec)
-    behavioural, nodal = (hrat.simulate(chip, x, solver=solver).value for solver in ("behavioural", "nodal"))
-    assert_same(nodal, behavioural, "law 4, nodal", 1e-12)
-    no_ohms = chip.with_array(limit_wires=True, r_word_ohm=0.0, r_bit_ohm=0.0)
-    assert_same(hrat.simulate(no_ohms, x, solver="nodal").value, behavioural, "law 4, nodal with wires of 0 ohm", 1e-12)
-    assert_same(hrat.simulate(no_ohms, x).value, behavioural, "law 4, behavioural with wires of 0 ohm", 1e-12)
+    nodal_agrees(chip, x, 1e-12).require()
 
 
 @needs_ngspice
@@ -60,8 +48,8 @@ def test_spice_with_ideal_parts_is_behavioural(name: str, spec: str) -> None:
     chip, x = chip_of(name, spec)
     if isinstance(x, Tensor):
         x = x[: 1 if name == "lenet5" else 3]  # LeNet-5 takes a second for each image
-    value, voltages_V = outputs(chip, x)
-    spice_value, spice_V = outputs(chip, x, IDEAL)
+    value, voltages_V = outputs_and_voltages(chip, x)
+    spice_value, spice_V = outputs_and_voltages(chip, x, IDEAL_SPICE)
     assert_same(spice_V, voltages_V, "law 4, voltages in SPICE", 1e-9)
     assert_same(spice_value, value, "law 4, SPICE", 1e-9)
 
@@ -74,9 +62,9 @@ def test_any_layer_at_any_depth(case: tuple[nn.Module, Tensor], spec: HardwareSp
     ideal = hrat.program(hrat.deploy(prepared), seed=3).with_array(limit_wires=False)
     value = hrat.simulate(ideal, x).value
     assert_same(hrat.simulate(ideal, x, solver="nodal").value, value, "law 4, nodal", 1e-12)
-    assert_same(hrat.simulate(ideal, x, solver=IDEAL).value, value, "law 4, SPICE", 1e-9)
+    assert_same(hrat.simulate(ideal, x, solver=IDEAL_SPICE).value, value, "law 4, SPICE", 1e-9)
     wired = ideal.with_array(limit_wires=True, drive=drive, **WIRES)
-    nodal, spice = (hrat.simulate(wired, x, solver=solver).value for solver in ("nodal", IDEAL))
+    nodal, spice = (hrat.simulate(wired, x, solver=solver).value for solver in ("nodal", IDEAL_SPICE))
     assert_same(spice, nodal, "law 4, SPICE with wires", 1e-6)
 
 
@@ -86,9 +74,9 @@ def test_any_layer_at_any_depth(case: tuple[nn.Module, Tensor], spec: HardwareSp
 def test_spice_with_wires_is_nodal(spec: str, drive: str) -> None:
     chip, x = chip_of("fc4", spec, limit_wires=True, drive=drive, **WIRES)
     x = x[:3]
-    _, without_V = outputs(chip.with_array(limit_wires=False), x)
-    _, nodal_V = outputs(chip, x, "nodal")
-    _, spice_V = outputs(chip, x, IDEAL)
+    _, without_V = outputs_and_voltages(chip.with_array(limit_wires=False), x)
+    _, nodal_V = outputs_and_voltages(chip, x, "nodal")
+    _, spice_V = outputs_and_voltages(chip, x, IDEAL_SPICE)
     assert_same(spice_V, nodal_V, "law 4, voltages with wires", 1e-6)
     first = next(iter(chip.layers))
     assert float((without_V[first] - nodal_V[first]).abs().max()) > 1e-3  # wires do something here
@@ -102,7 +90,7 @@ def test_a_layer_may_be_in_spice_alone() -> None:
     chip = hrat.program(hrat.deploy(hrat.prepare(model.eval(), SPECS["harsh"], x)), seed=1)
     whole = hrat.simulate(chip, x).value
     for layer in ("0", "4"):
-        mixed = hrat.simulate(chip, x, solver={layer: IDEAL, "*": "behavioural"})
+        mixed = hrat.simulate(chip, x, solver={layer: IDEAL_SPICE, "*": "behavioural"})
         assert_same(mixed.value, whole, f"layer {layer} in SPICE", 1e-9)
         assert list(mixed.statistics) == [layer]
 
@@ -143,8 +131,8 @@ def test_what_lies_between_layers_is_in_the_circuit(model: nn.Module, shape: tup
     torch.manual_seed(4)
     x = torch.randn(shape, dtype=torch.float64)
     chip = hrat.program(hrat.deploy(hrat.prepare(model.double().eval(), SPECS["harsh"], x)))
-    value, voltages_V = outputs(chip, x)
-    spice_value, spice_V = outputs(chip, x, IDEAL)
+    value, voltages_V = outputs_and_voltages(chip, x)
+    spice_value, spice_V = outputs_and_voltages(chip, x, IDEAL_SPICE)
     assert_same(spice_value, value, "law 4, SPICE", 1e-9)
     assert_same(spice_V, voltages_V, "law 4, voltages", 1e-9)
 

@@ -23,7 +23,7 @@ from torch.fx.node import has_side_effect
 
 from hrat.errors import HratError
 
-__all__ = ["MOST_BITS", "MOST_VALUES", "OPS", "Op", "op_of", "register"]
+__all__ = ["MOST_BITS", "MOST_VALUES", "OPS", "Op", "op_of", "register", "ways_to_call"]
 
 MOST_BITS = 64
 """Of a whole number that is worked out beside the tensors, such as a size."""
@@ -438,3 +438,9 @@ def op_of(target: Any) -> Op | None:
         return _BY_TARGET.get(target)
     except TypeError:  # not hashable
         return None
+
+
+def ways_to_call(op: Op) -> list[Callable[..., Any]]:
+    """The functions that stand for an operation in a network; its own function is the last one."""
+    others = [t for t, known in _BY_TARGET.items() if known is op and callable(t) and t is not op.function]
+    return [*others, op.function]

@@ -1,0 +1,11 @@
+"""The laws and contracts that hrat is built on, for networks, operations, solvers and pulse models of your own."""
+
+from __future__ import annotations
+
+from hrat.testing.check_laws import LAWS, check_laws
+from hrat.testing.operations import check_operation
+from hrat.testing.pulses import check_pulse_model
+from hrat.testing.report import CheckReport, Finding
+from hrat.testing.solvers import check_solver
+
+__all__ = ["LAWS", "CheckReport", "Finding", "check_laws", "check_operation", "check_pulse_model", "check_solver"]
