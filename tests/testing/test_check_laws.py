@@ -189,7 +189,7 @@ def test_law_4_is_found_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_law_5_is_found_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    layers = import_module("hrat.nn.layers")
+    layers = import_module("hrat.nn.crossbar_layer")
     forward = layers.CrossbarLayer.forward
 
     def doubled(self: Any, *args: Any, **kwargs: Any) -> Tensor:

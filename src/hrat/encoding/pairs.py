@@ -46,7 +46,7 @@ def state_steps(device: Device, like: Tensor) -> Tensor:
 def quantise_fraction(fraction: Tensor, device: Device) -> Tensor:
     """The nearest fraction that a pair can realise; saturates at the ends of the window. Dimensionless, any shape.
 
-    Not differentiable: `hrat.nn.functional` puts the straight-through gradient around it.
+    Not differentiable: `hrat.nn.straight_through` puts the straight-through gradient around it.
     """
     return quantise_fraction_(fraction.clone(), device)
 

@@ -12,9 +12,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.artifacts import ProgrammedChip
+from hrat.conversion import ScaleMode, prepare
 from hrat.errors import HratError
 from hrat.mapping import deploy
-from hrat.nn import BatchNormForm, PreparedModel, ScaleMode, prepare
+from hrat.nn import BatchNormForm, PreparedModel
 from hrat.programming import program
 from hrat.spec import HardwareSpec, load_spec
 from hrat.testing.circuit import nodal_agrees, spice_agrees

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from hrat.artifacts import Deployment
 from hrat.circuit import OPS, OpNode, op_of
 from hrat.circuit.operations import Op, ways_to_call
+from hrat.conversion import prepare
 from hrat.errors import HratError
 from hrat.mapping import deploy
-from hrat.nn import prepare
 from hrat.programming import program
 from hrat.simulation import simulate
 from hrat.testing.compare import compared, doubled

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding import RowTiles
+from hrat.conversion import prepare
+from hrat.encoding import LayerReadout
 from hrat.errors import HratError
 from hrat.mapping import deploy
-from hrat.nn import prepare
 from hrat.programming import program
 from hrat.simulation import SOLVERS, Method, simulate
-from hrat.simulation.methods import LayerModel, Statistics, amplified
+from hrat.simulation.methods import LayerModel, Statistics
 from hrat.spec import HardwareSpec, load_spec
 from hrat.testing.circuit import outputs_and_voltages
 from hrat.testing.compare import compared, named_tensors
@@ -134,10 +134,9 @@ class _Case:
         layer = self.chip.deployment.layers[name]
         if not any(isinstance(part, Tensor) for part in model):
             return model[index](voltage_V)  # type: ignore[operator]
-        tiles = RowTiles.of(layer.geometry, self.chip.deployment.spec)
-        adcs = None if tiles is None or layer.tile_adc_V is None else (tiles, layer.tile_adc_V)
         gain: tuple[Any, ...] = tuple(part[index] for part in model)  # type: ignore[index]
-        return amplified(voltage_V, gain, layer.bias_V, layer.geometry, adcs, self.chip.deployment.spec)
+        readout = LayerReadout.of(layer.geometry, self.chip.deployment.spec)
+        return readout.volts(voltage_V, gain, full_scale_V=layer.tile_adc_V, bias_V=layer.bias_V)
 
     def models_are_sound(self) -> Finding:
         method, spec = self.method, self.chip.deployment.spec
