@@ -58,10 +58,9 @@ def report(
 ) -> None:
     """Write one HTML page about chips or a run, which needs no network, with PNG, CSV and JSON beside it."""
     import hrat
-    from hrat.analysis import report_parts
     from hrat.artifacts import RestrictionBudget
     from hrat.artifacts.verification import Verification
-    from hrat.recipes import load_run
+    from hrat.experiments import load_run, report_parts
     from hrat.reports import write_report
     from hrat.training import load_data, make_loader
     from hrat.training.logs import Display

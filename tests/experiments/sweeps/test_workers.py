@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.sweeps.jobs import dies_at_first, fails, waits
+from hrat.experiments.sweeps.workers import Died, cores_for, in_processes
 from hrat.processes import Stopped, orderly_end
-from hrat.sweeps.workers import Died, cores_for, in_processes
-from sweeps.jobs import dies_at_first, fails, waits
 
 
 def begun(folder: Path) -> list[int]:

@@ -25,12 +25,11 @@ import pytest
 import hrat
 from hrat.artifacts import SweepTable
 from hrat.errors import HratError
-from hrat.recipes import Recipe
+from hrat.experiments import Recipe, Trial, parse_axis, run_trials, sweep
+from hrat.experiments.sweeps.axes import changed, grid, random_points
+from hrat.experiments.sweeps.bayesian_search import BayesianSearch
 from hrat.reports import sweep_figure, sweep_table
 from hrat.spec import load_spec
-from hrat.sweeps import Trial, parse_axis, run_trials, sweep
-from hrat.sweeps.axes import changed, grid, random_points
-from hrat.sweeps.search import BayesianSearch
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +88,7 @@ def test_a_sweep_over_seeds_alone_whose_picture_fails_keeps_its_table(
     def broken(*_: object) -> None:
         raise KeyError("method")
 
-    monkeypatch.setattr(sys.modules["hrat.sweeps.sweep"], "sweep_figure", broken)
+    monkeypatch.setattr("hrat.experiments.sweeps.sweeping.sweep_figure", broken)
     with pytest.warns(RuntimeWarning, match=r"sweep\.png could not be drawn \(KeyError.* figures beside it are whole"):
         again = sweep(recipe, ["seed=0,1"], tmp_path, spec="generic-4bit", method="float", progress=False)
     assert [row["mean"] for row in again.done] == [row["mean"] for row in table.done]
@@ -272,8 +271,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(recipe: Recipe, tmp_path: P
     """The sweep itself, its workers with it: results that are there stay, and the training goes on."""
     script = """
         import json, sys
-        from hrat.recipes import Recipe
-        from hrat.sweeps import sweep
+        from hrat.experiments import Recipe, sweep
         if __name__ == "__main__":
             recipe = Recipe.from_dict(json.loads(sys.argv[1]))
             sweep(recipe, ["weight_bits=1,2,3,4"], sys.argv[2], workers=2, progress=False)
@@ -428,8 +426,7 @@ def test_workers_leave_with_a_sweep_that_is_killed(recipe: Recipe, tmp_path: Pat
     """Else they would train on in a folder whose lock is free."""
     script = """
         import json, sys
-        from hrat.recipes import Recipe
-        from hrat.sweeps import sweep
+        from hrat.experiments import Recipe, sweep
         if __name__ == "__main__":
             sweep(Recipe.from_dict(json.loads(sys.argv[1])), ["epochs=100000"], sys.argv[2], progress=False)
     """
@@ -455,11 +452,11 @@ def test_workers_leave_with_a_sweep_that_is_killed(recipe: Recipe, tmp_path: Pat
 
 def test_what_listens_and_is_not_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
-    from hrat.sweeps import on_ray
+    from hrat.experiments.sweeps import ray_cluster
 
-    monkeypatch.setattr(on_ray, "ANSWER_TIMEOUT_S", 8)
+    monkeypatch.setattr(ray_cluster, "ANSWER_TIMEOUT_S", 8)
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         with pytest.raises(HratError, match="something listens there, but not like Ray"):
-            list(on_ray.on_ray(len, [((1,),)], address=f"127.0.0.1:{mute.getsockname()[1]}"))
+            list(ray_cluster.on_ray(len, [((1,),)], address=f"127.0.0.1:{mute.getsockname()[1]}"))

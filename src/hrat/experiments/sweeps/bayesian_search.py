@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hrat.errors import MissingDependencyError
-from hrat.sweeps.axes import Axis, Point
+from hrat.experiments.sweeps.axes import Axis, Point
 
 __all__ = ["BayesianSearch"]
 

@@ -10,8 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hrat.recipes import Recipe
-from hrat.recipes.methods import METHODS, relative_pair_error
+from hrat.experiments.recipes import METHODS, Recipe, relative_pair_error
 from hrat.spec import HardwareSpec
 from hrat.training.data import DATASET_NAMES
 

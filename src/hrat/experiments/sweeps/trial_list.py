@@ -12,11 +12,11 @@ from typing import Any
 import filelock
 
 from hrat.errors import HratError
+from hrat.experiments.sweeps.ray_cluster import on_ray
+from hrat.experiments.sweeps.trial import Trial
+from hrat.experiments.sweeps.trial_work import work
+from hrat.experiments.sweeps.workers import Died, cores_for, in_processes
 from hrat.files import path_within, write_atomic
-from hrat.sweeps.on_ray import on_ray
-from hrat.sweeps.trial import Trial
-from hrat.sweeps.work import work
-from hrat.sweeps.workers import Died, cores_for, in_processes
 from hrat.training.logs import Display
 
 __all__ = ["run_trials"]

@@ -13,15 +13,15 @@ from typing import Any, Literal
 
 from hrat.artifacts import SweepTable
 from hrat.errors import HratError
+from hrat.experiments.recipes import Recipe, load_recipe
+from hrat.experiments.sweeps.axes import Axis, Point, changed, grid, parse_axis, random_points
+from hrat.experiments.sweeps.bayesian_search import BayesianSearch
+from hrat.experiments.sweeps.trial import Trial
+from hrat.experiments.sweeps.trial_list import run_trials
 from hrat.files import path_within
-from hrat.recipes import Recipe, load_recipe
 from hrat.reports import draw_beside, sweep_figure
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec, load_spec
-from hrat.sweeps.axes import Axis, Point, changed, grid, parse_axis, random_points
-from hrat.sweeps.run import run_trials
-from hrat.sweeps.search import BayesianSearch
-from hrat.sweeps.trial import Trial
 from hrat.training import load_data
 from hrat.training.data.arrays import MOST_OF_NUMPY
 

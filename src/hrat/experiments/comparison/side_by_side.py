@@ -11,13 +11,12 @@ from pathlib import Path
 
 from hrat.artifacts import Comparison, ComparisonRow
 from hrat.errors import HratError
+from hrat.experiments.recipes import METHODS, Recipe, load_recipe
+from hrat.experiments.running import TEST_BATCH, Run, train
 from hrat.files import path_within, write_atomic
 from hrat.mapping import deploy
 from hrat.processes import private_folder
 from hrat.programming import program_lots
-from hrat.recipes.methods import METHODS
-from hrat.recipes.recipe import Recipe, load_recipe
-from hrat.recipes.run import TEST_BATCH, Run, train
 from hrat.reports import comparison_figure, comparison_markdown, draw_beside
 from hrat.seeds import check_seed
 from hrat.simulation import simulate

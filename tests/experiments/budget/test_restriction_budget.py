@@ -12,9 +12,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import hrat
-from hrat.analysis import next_steps, restriction_budget
 from hrat.artifacts import RestrictionBudget
 from hrat.errors import ArtifactError, HratError
+from hrat.experiments import next_steps, restriction_budget
 from hrat.nn import PreparedModel
 from hrat.reports import budget_figure, budget_table
 from hrat.training import fit

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hrat.experiments.recipes.recipe import Recipe
 from hrat.nn import BatchNormForm, PreparedModel, Scale, calibrate, prepare
-from hrat.recipes.recipe import Recipe
 from hrat.spec import HardwareSpec
 from hrat.training import ArrayDataset, make_loader
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hrat.errors import HratError
-from hrat.recipes.methods import METHODS
-from hrat.recipes.recipe import Recipe
+from hrat.experiments.recipes import METHODS, Recipe
+from hrat.experiments.sweeps.trial import Trial
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
 from hrat.spec.sections import SECTIONS
-from hrat.sweeps.trial import Trial
 from hrat.training import FitOptions
 
 __all__ = ["Axis", "changed", "grid", "parse_axis", "random_points"]

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrat.analysis.layers import layer_figures
-from hrat.analysis.steps import next_steps
 from hrat.artifacts import BudgetRow, BudgetStep, RestrictionBudget
 from hrat.errors import HratError
+from hrat.experiments.budget.layers import layer_figures
+from hrat.experiments.budget.steps import next_steps
 from hrat.mapping import deploy
 from hrat.nn import PreparedModel, restrictions
 from hrat.physics import has_error

@@ -1,4 +1,4 @@
-"""The same jobs on the machines of a Ray cluster."""
+"""Jobs on the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hrat.errors import HratError, MissingDependencyError
-from hrat.sweeps.workers import ATTEMPTS, Died
+from hrat.experiments.sweeps.workers import ATTEMPTS, Died
 
 __all__ = ["on_ray"]
 
@@ -21,7 +21,9 @@ JOIN = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logg
 
 
 def on_ray(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, address: str) -> Iterator[tuple[int, Any]]:
-    """As `hrat.sweeps.workers.in_processes`, on a Ray cluster; Ray sees to jobs whose worker or machine dies.
+    """Work through jobs on a Ray cluster, which sees to jobs whose worker or machine dies.
+
+    Results come as `(number of the job, result)` as soon as they are known, as from `in_processes`.
 
     Args:
         function: of a module that is installed on every machine.

@@ -14,12 +14,11 @@ from torch import nn
 
 import hrat
 from hrat.errors import ArtifactError, HratError, TrainingError
+from hrat.experiments import METHODS, RecipeError, build_network, compare, load_recipe, load_run, recipe_names, train
+from hrat.experiments.recipes import VariationAware, mapped, prepared_for
+from hrat.experiments.recipes.networks import resnet, vgg, vgg16
 from hrat.nn import PreparedModel, crossbar_layers, freeze_batch_norm, set_noise_strength
 from hrat.nn.prepared import layers_with_scales
-from hrat.recipes import METHODS, RecipeError, build_network, compare, load_recipe, load_run, recipe_names, train
-from hrat.recipes.methods import METHODS as METHOD_OBJECTS
-from hrat.recipes.methods import VariationAware, mapped, prepared_for
-from hrat.recipes.networks import resnet, vgg, vgg16
 from hrat.training import ArrayDataset, DataSplits, fit, load_data, make_loader
 
 
@@ -313,7 +312,7 @@ def test_an_unfinished_or_damaged_run_is_refused(tmp_path: Path, digits: DataSpl
 
 
 def test_a_comparison_has_all_methods_on_the_same_chips(tmp_path: Path, digits, monkeypatch) -> None:
-    monkeypatch.setattr("hrat.recipes.side_by_side.load_data", lambda name: digits)
+    monkeypatch.setattr("hrat.experiments.comparison.side_by_side.load_data", lambda name: digits)
     recipe = quick(epochs=4)
     comparison = compare(recipe, spec="generic-4bit", folder=tmp_path, progress=False)
     assert [row.method for row in comparison.rows] == list(METHODS)
@@ -347,7 +346,7 @@ def test_mapping_a_plain_network_uses_the_range_of_each_signal(digits: DataSplit
     for _ in range(20):
         network(digits.train[list(range(128))][0])
     network.eval()
-    model = mapped(METHOD_OBJECTS["plain"], network, quick("lenet5-mnist5k"), spec, digits.train)
+    model = mapped(METHODS["plain"], network, quick("lenet5-mnist5k"), spec, digits.train)
     assert isinstance(model, PreparedModel)
     x = digits.test[list(range(100))][0]
     with torch.no_grad():
@@ -358,7 +357,7 @@ def test_mapping_a_plain_network_uses_the_range_of_each_signal(digits: DataSplit
 def test_the_ablations_differ_from_hrat_in_one_thing_each(digits: DataSplits) -> None:
     def parts(key: str) -> tuple[set[str], set[bool]]:
         spec = hrat.load_spec("generic-4bit")
-        model = prepared_for(METHOD_OBJECTS[key], build_network("fc4"), quick(), spec, digits.train)
+        model = prepared_for(METHODS[key], build_network("fc4"), quick(), spec, digits.train)
         learned = {p.requires_grad for n, p in model.named_parameters() if "log_alpha" in n}
         return {layer.form for layer in crossbar_layers(model).values()}, learned
 
@@ -370,7 +369,7 @@ def test_the_ablations_differ_from_hrat_in_one_thing_each(digits: DataSplits) ->
 def test_own_loop_example_learns() -> None:
     import importlib.util
 
-    path = Path(__file__).parents[2] / "examples" / "own_loop.py"
+    path = Path(__file__).parents[3] / "examples" / "own_loop.py"
     spec = importlib.util.spec_from_file_location("own_loop", path)
     assert spec is not None
     assert spec.loader is not None
@@ -400,7 +399,7 @@ def test_calibration_beats_a_window_of_the_largest_weight(digits: DataSplits) ->
         chips = hrat.program(hrat.deploy(model), chips=5, seed=100)
         return float((hrat.simulate(chips, x).value - wanted).square().mean())
 
-    calibrated = mapped(METHOD_OBJECTS["plain"], network, run_recipe, spec, digits.train)
+    calibrated = mapped(METHODS["plain"], network, run_recipe, spec, digits.train)
     chosen = distance(calibrated)
     for layer, alpha_in, alpha_out in layers_with_scales(calibrated):
         weight = layer.fused_weight(alpha_in, alpha_out).detach()
@@ -411,13 +410,13 @@ def test_calibration_beats_a_window_of_the_largest_weight(digits: DataSplits) ->
 def test_without_fusing_batch_norm_stays_apart_in_all_of_training(digits: DataSplits) -> None:
     """Else the frozen last part would be HRAT after all."""
     spec = hrat.load_spec("generic-3bit-harsh")
-    model = prepared_for(METHOD_OBJECTS["hrat-unfused"], build_network("fc4"), quick(), spec, digits.train)
+    model = prepared_for(METHODS["hrat-unfused"], build_network("fc4"), quick(), spec, digits.train)
     x = digits.train[list(range(128))][0]
     model.train()(x)
     freeze_batch_norm(model)
     set_noise_strength(model, 0.0)
     assert not torch.allclose(model.train()(x), model.eval()(x), atol=1e-3)
-    fused = prepared_for(METHOD_OBJECTS["hrat"], build_network("fc4"), quick(), spec, digits.train)
+    fused = prepared_for(METHODS["hrat"], build_network("fc4"), quick(), spec, digits.train)
     freeze_batch_norm(fused)
     set_noise_strength(fused, 0.0)
     assert torch.equal(fused.train()(x), fused.eval()(x))

@@ -17,14 +17,13 @@ from typing import Any
 
 from hrat.artifacts import SweepTable
 from hrat.errors import HratError
+from hrat.experiments.recipes import METHODS, Recipe, load_recipe
+from hrat.experiments.sweeps.trial import Trial
+from hrat.experiments.sweeps.trial_list import run_trials
 from hrat.files import path_within, write_atomic
-from hrat.recipes import Recipe, load_recipe
-from hrat.recipes.methods import METHODS
 from hrat.reports import draw_beside, experiment_page, sweep_figure
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec, load_spec
-from hrat.sweeps.run import run_trials
-from hrat.sweeps.trial import Trial
 from hrat.training import load_data
 
 __all__ = ["EXPERIMENTS", "PARTS", "Experiment", "reproduce"]
@@ -81,7 +80,7 @@ def reproduce(
         experiment: a key of `EXPERIMENTS`.
         folder: `EXPERIMENT.md` with the tables, a picture and a table (JSON, CSV) for each part, and the trials.
         parts: keys of `PARTS`; all by default.
-        methods: keys of `hrat.recipes.METHODS`; all by default.
+        methods: keys of `hrat.experiments.METHODS`; all by default.
         spec: the hardware, in place of the recipe's.
         short: the form that takes minutes on a CPU.
         epochs: in place of the recipe's.

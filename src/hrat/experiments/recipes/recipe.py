@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from hrat.errors import HratError
+from hrat.experiments.recipes.networks import NETWORKS
 from hrat.names import check_name, check_text, one_line
 from hrat.nn import BatchNormForm, ScaleMode
-from hrat.recipes.networks import NETWORKS
 from hrat.training import FitOptions
 from hrat.training.data import AUGMENTATIONS, DATASET_NAMES
 from hrat.training.fields import settle_fields
@@ -35,7 +35,7 @@ class Recipe:
     name: str
     description: str = ""
     network: str
-    """One of `hrat.recipes.NETWORKS`."""
+    """One of `hrat.experiments.NETWORKS`."""
     data: str
     """Name of a data set, or a folder of one's own in the same formats."""
     spec: str = "generic-4bit"
@@ -121,7 +121,7 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with hrat."""
-    folder = resources.files("hrat.recipes")
+    folder = resources.files(__package__)
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
@@ -135,7 +135,7 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
         return name
     text: str
     if str(name) in recipe_names():
-        text = resources.files("hrat.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+        text = resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     elif str(name).endswith(".toml") and Path(name).is_file():
         try:
             text = Path(name).read_text(encoding="utf-8")

@@ -9,16 +9,14 @@ from typing import Any
 import torch
 
 from hrat.errors import HratError
+from hrat.experiments.recipes import METHODS, Recipe, build_network, mapped, trainable
+from hrat.experiments.running import IDENTITY, TEST_BATCH, Run, run_in, train
+from hrat.experiments.sweeps.trial import Trial
 from hrat.mapping import deploy
 from hrat.nn import PreparedModel, restrictions
 from hrat.programming import program_lots
-from hrat.recipes import Recipe
-from hrat.recipes.methods import METHODS, mapped, trainable
-from hrat.recipes.networks import build_network
-from hrat.recipes.run import IDENTITY, TEST_BATCH, Run, run_in, train
 from hrat.simulation import simulate
 from hrat.spec import HardwareSpec
-from hrat.sweeps.trial import Trial
 from hrat.training import ArrayDataset, DataSplits, accuracy, load_data, load_weights, make_loader
 
 __all__ = ["work"]
