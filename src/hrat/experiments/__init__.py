@@ -17,7 +17,7 @@ from hrat.experiments.recipes import (
     load_recipe,
     recipe_names,
 )
-from hrat.experiments.reporting import report, report_parts
+from hrat.experiments.reporting import ReportSource, WrittenReport, read_report_source, report, report_parts
 from hrat.experiments.running import Run, load_run, train
 from hrat.experiments.sweeps import Axis, Trial, parse_axis, reproduce, run_trials, sweep
 
@@ -28,8 +28,10 @@ __all__ = [
     "Method",
     "Recipe",
     "RecipeError",
+    "ReportSource",
     "Run",
     "Trial",
+    "WrittenReport",
     "build_network",
     "compare",
     "demo",
@@ -37,6 +39,7 @@ __all__ = [
     "load_run",
     "next_steps",
     "parse_axis",
+    "read_report_source",
     "recipe_names",
     "report",
     "report_parts",

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from hrat.experiments.reporting.findings import report, report_parts
+from hrat.experiments.reporting.sources import ReportSource, WrittenReport, read_report_source
 
-__all__ = ["report", "report_parts"]
+__all__ = ["ReportSource", "WrittenReport", "read_report_source", "report", "report_parts"]

@@ -17,7 +17,7 @@ from hrat.reports import ReportParts, write_report
 from hrat.reports.page import MAX_TILES
 from hrat.simulation import estimate, ladder, simulate, verify
 
-__all__ = ["report", "report_parts"]
+__all__ = ["Say", "nobody_asks", "report", "report_parts"]
 
 Say = Callable[[str, int, int], None]
 """Called with what is being done, how far it is, and how far it goes."""
@@ -101,7 +101,7 @@ def report_parts(
     """
     if not isinstance(chips, ProgrammedChip):
         raise HratError(f"expected the chips that hrat.program returned, got {type(chips).__name__}")
-    say = progress or _quiet
+    say = progress or nobody_asks
     missing: dict[str, str] = {}
     if budget is None:
         budget = _budget(chips, model, train, budget_chips, seed, say, missing)
@@ -185,5 +185,5 @@ def _budget(
     )
 
 
-def _quiet(what: str, done: int, total: int) -> None:
-    """Nobody wants to know."""
+def nobody_asks(what: str, done: int, total: int) -> None:
+    """Take progress that nobody wants to know of."""
