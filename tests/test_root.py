@@ -14,6 +14,8 @@ import hrat
 PACKAGE = Path(hrat.__file__).parent
 ROOMS = sorted(folder.parent.name for folder in PACKAGE.glob("*/__init__.py") if folder.parent.name != "cli")
 
+MODULES = [path for room in ("experiments", "reports", "training") for path in sorted((PACKAGE / room).rglob("*.py"))]
+
 
 def ran(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
@@ -39,8 +41,8 @@ def test_what_is_not_there_is_refused() -> None:
         hrat.recipes  # noqa: B018
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "experiments").rglob("*.py")), ids=lambda path: path.stem)
-def test_a_module_of_experiments_is_not_hidden_by_a_name_of_its_package(path: Path) -> None:
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_is_not_hidden_by_a_name_of_its_package(path: Path) -> None:
     package = import_module(".".join(["hrat", *path.parent.relative_to(PACKAGE).parts]))
     if path.stem != "__init__":
         assert path.stem not in package.__all__

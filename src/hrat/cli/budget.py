@@ -40,8 +40,7 @@ def budget(
     training set, since it is there to choose by.
     """
     from hrat.experiments import load_run, restriction_budget
-    from hrat.reports import budget_figure, budget_table
-    from hrat.reports.drawing import figure_format
+    from hrat.reports import budget_figure, budget_table, figure_format
     from hrat.spec import parse_assignment
     from hrat.training import load_data, make_loader
     from hrat.training.logs import Display

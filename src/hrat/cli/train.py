@@ -73,7 +73,7 @@ def train(
 
     A run that was stopped goes on when the same command is given again.
     """
-    from hrat.reports.words import duration, percent
+    from hrat.reports import duration, percent
     from hrat.training import join_ranks, launch
 
     chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)

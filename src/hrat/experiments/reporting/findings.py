@@ -13,8 +13,7 @@ from hrat.errors import HratError
 from hrat.experiments.budget import restriction_budget
 from hrat.nn import PreparedModel
 from hrat.nn.prepared import crossbar_layers
-from hrat.reports import ReportParts, write_report
-from hrat.reports.page import MAX_TILES
+from hrat.reports import MAX_TILES, ReportParts, write_report
 from hrat.simulation import estimate, ladder, simulate, verify
 
 __all__ = ["Say", "nobody_asks", "report", "report_parts"]

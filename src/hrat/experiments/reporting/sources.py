@@ -13,8 +13,7 @@ from hrat.experiments.reporting.findings import Say, nobody_asks, report_parts
 from hrat.experiments.running import TEST_BATCH, Run, load_run
 from hrat.mapping import deploy
 from hrat.programming import program
-from hrat.reports import ReportParts, write_report
-from hrat.reports.page import MAX_TILES
+from hrat.reports import MAX_TILES, ReportParts, write_report
 from hrat.training import DataSplits, load_data, make_loader
 
 __all__ = ["ReportSource", "WrittenReport", "read_report_source"]

@@ -1,9 +1,7 @@
-"""Things side by side on the terminal, and as a page."""
+"""Things side by side as tables."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -11,19 +9,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from hrat.files import write_atomic
-from hrat.reports.page.elements import Table as PageTable
-from hrat.reports.page.write import asset, hrat_version, template
-from hrat.reports.sides import FIGURES, Sides
+from hrat.reports.html import Table as PageTable
+from hrat.reports.sides.sides import FIGURES, Sides
 from hrat.reports.words import percent, points, safe_markup
 
-__all__ = ["sides_page", "sides_table"]
+__all__ = ["page_tables", "sides_table"]
 
 
 def sides_table(found: Sides) -> Group:
     """Figures, facts, fields of the specs and costs of the restrictions, as far as they differ."""
     parts: list[Any] = []
-    for table in _tables(found):
+    for table in page_tables(found):
         shown = Table(box=box.SIMPLE_HEAD, title=safe_markup(table.caption), title_justify="left", padding=(0, 1, 0, 0))
         for number, heading in enumerate(table.headings):
             shown.add_column(safe_markup(heading), justify="right" if number else "left", overflow="fold")
@@ -35,27 +31,8 @@ def sides_table(found: Sides) -> Group:
     return Group(*parts)
 
 
-def sides_page(found: Sides, path: str | os.PathLike[str]) -> Path:
-    """Write them as one HTML page that needs nothing else, whole or not at all.
-
-    Raises:
-        OSError: the folder cannot be written, or the disk is full.
-    """
-    shown = [(side.label, f"{side.kind}, on {side.spec.name}", side.verdict) for side in found.sides]
-    text = template("sides.html.jinja").render(
-        title=" / ".join(found.labels),
-        sides=shown,
-        tables=_tables(found),
-        strips=_strips(found),
-        same=not found.fields(),
-        version=hrat_version(),
-        style=asset("style.css"),
-        script=asset("script.js"),
-    )
-    return write_atomic(path, text)
-
-
-def _tables(found: Sides) -> list[PageTable]:
+def page_tables(found: Sides) -> list[PageTable]:
+    """Tables of figures, facts, fields and costs, as far as there is something in them."""
     labels = found.labels
     tables = []
     if rows := found.figures():
@@ -112,23 +89,3 @@ def _value(value: Any) -> str:
     if isinstance(value, list) and (len(value) > 6 or any(isinstance(part, list) for part in value)):
         return f"a list of {len(value)}"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _strips(found: Sides) -> list[tuple[str, list[tuple[float, int, str]], str]]:
-    """(label, dots, in words) of the accuracies over chips, all on one scale."""
-    from hrat.reports.page.charts import dots
-
-    every = [value for side in found.sides for value in side.accuracies]
-    if not every:
-        return []
-    room = max(max(every) - min(every), 0.002)
-    low, high = max(min(every) - 0.1 * room, 0.0), min(max(every) + 0.1 * room, 1.0)
-    return [
-        (
-            side.label,
-            dots(side.accuracies, low, high),
-            f"{percent(min(side.accuracies))} to {percent(max(side.accuracies))}",
-        )
-        for side in found.sides
-        if side.accuracies
-    ]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrat.artifacts import Comparison, ComparisonRow
-from hrat.reports.accuracy_axis import AccuracyAxis
-from hrat.reports.comparison_tables import FLOAT
+from hrat.reports.comparison.axis import AccuracyAxis
+from hrat.reports.comparison.table import FLOAT
 from hrat.reports.drawing import BLUE, GREY, INK, LINE, VERMILION, figure_format, new_figure, save_figure
 from hrat.reports.words import count, percent
 

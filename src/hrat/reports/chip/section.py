@@ -1,26 +1,68 @@
-"""Layers, conductances and pulses."""
+"""Layers, conductances and pulses of a chip in the report's page."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
-from hrat.artifacts import PulseColumns, Status
+from hrat.artifacts import ProgrammedChip, PulseColumns, Status
 from hrat.reports.drawing import US
-from hrat.reports.page.charts import histogram, quantile
-from hrat.reports.page.elements import Table
-from hrat.reports.page.parts import ReportParts
+from hrat.reports.html import Table, histogram, quantile
 from hrat.reports.words import duration, percent, si
 
-__all__ = ["histograms", "layers", "pulses"]
+__all__ = [
+    "HistogramsSection",
+    "LayerHistograms",
+    "PulsesSection",
+    "histograms_section",
+    "layers_table",
+    "pulses_section",
+]
 
 
-def layers(parts: ReportParts) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class LayerHistograms:
+    """Conductances and errors of a layer."""
+
+    name: str
+    levels: Markup
+    """Targets, and what the devices hold."""
+    spread: Markup
+    """Achieved minus target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistogramsSection:
+    """Histograms of all layers, on one scale."""
+
+    layers: Sequence[LayerHistograms]
+    top: str
+    """Right end of the conductances."""
+    limit: str
+    """Both ends of the errors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulsesSection:
+    """What programming took."""
+
+    table: Table
+    chart: Markup
+    top: str
+    """Right end of the chart."""
+    failed: str
+    """Devices that were not accepted."""
+    said: str
+
+
+def layers_table(chip: ProgrammedChip) -> Table:
     """A row for each layer of the chip."""
-    chip, deployment = parts.chip, parts.chip.deployment
+    deployment = chip.deployment
     rows = []
     for name, layer in deployment.layers.items():
         groups, n_rows, n_cols = layer.array_shape
@@ -56,21 +98,18 @@ def layers(parts: ReportParts) -> Table:
     return Table("Layers of the chip", headings, rows)
 
 
-def histograms(parts: ReportParts) -> dict[str, Any]:
+def histograms_section(chip: ProgrammedChip) -> HistogramsSection:
     """Targets, what the devices hold, and errors, of each layer."""
-    chip = parts.chip
     device = chip.deployment.spec.device
     errors = {name: torch.cat([e.flatten() for e in chip.errors_S(name)]) for name in chip.layers}
     limit_S = max((quantile(error.abs(), 0.999) for error in errors.values()), default=0.0) or device.g_range_S / 100
-    top_S = max(device.g_max_S + 2 * limit_S, *(quantile(_achieved(parts, name), 0.9999) for name in chip.layers))
+    top_S = max(device.g_max_S + 2 * limit_S, *(quantile(_achieved(chip, name), 0.9999) for name in chip.layers))
     shown = []
     for name in chip.layers:
         target = chip.deployment.layers[name]
         wanted = torch.cat([target.g_pos_S.flatten(), target.g_neg_S.flatten()])
         label = f"Conductances of layer {name}: targets, and what the devices hold"
-        levels = histogram(
-            [("achieved", _achieved(parts, name)), ("target", wanted)], 0.0, top_S, bins=120, label=label
-        )
+        levels = histogram([("achieved", _achieved(chip, name)), ("target", wanted)], 0.0, top_S, bins=120, label=label)
         spread = histogram(
             [("error", errors[name])],
             -limit_S,
@@ -78,18 +117,17 @@ def histograms(parts: ReportParts) -> dict[str, Any]:
             bins=61,
             label=f"Errors of layer {name}, achieved minus target",
         )
-        shown.append((name, levels, spread))
-    return {"layers": shown, "top": f"{top_S * US:.3g} µS", "limit": f"{limit_S * US:.3g} µS"}
+        shown.append(LayerHistograms(name=name, levels=levels, spread=spread))
+    return HistogramsSection(layers=shown, top=f"{top_S * US:.3g} µS", limit=f"{limit_S * US:.3g} µS")
 
 
-def _achieved(parts: ReportParts, name: str) -> Tensor:
-    layer = parts.chip.layers[name]
+def _achieved(chip: ProgrammedChip, name: str) -> Tensor:
+    layer = chip.layers[name]
     return torch.cat([layer.g_pos_S.flatten(), layer.g_neg_S.flatten()])
 
 
-def pulses(parts: ReportParts) -> dict[str, Any]:
+def pulses_section(chip: ProgrammedChip) -> PulsesSection:
     """What programming took, layer by layer; of chips that were programmed pulse by pulse."""
-    chip = parts.chip
     rows = []
     for name in [None, *chip.layers]:
         total = chip.pulse_totals(name)
@@ -124,10 +162,10 @@ def pulses(parts: ReportParts) -> dict[str, Any]:
         "energy",
         "time, one by one",
     )
-    return {
-        "table": Table("Programming, all chips together", headings, rows),
-        "chart": histogram([("error", pulses.float())], 0.0, top, bins=min(int(top) + 1, 100), label=label),
-        "top": f"{top:.0f}",
-        "failed": f"{failed.numel():,}",
-        "said": str(chip.pulse_totals()) + ".",
-    }
+    return PulsesSection(
+        table=Table("Programming, all chips together", headings, rows),
+        chart=histogram([("error", pulses.float())], 0.0, top, bins=min(int(top) + 1, 100), label=label),
+        top=f"{top:.0f}",
+        failed=f"{failed.numel():,}",
+        said=str(chip.pulse_totals()) + ".",
+    )

@@ -1,18 +1,15 @@
-"""A device in words, and a fit as a table."""
+"""A device in words."""
 
 from __future__ import annotations
 
 import torch
-from rich import box
-from rich.table import Table
 
-from hrat.measurements import DeviceFit
 from hrat.physics import sigma_S
-from hrat.reports.device_curves import Staircase, retention_spread_S, staircase
-from hrat.reports.words import count, duration, percent, safe_markup
+from hrat.reports.device.curves import Staircase, retention_spread_S, staircase
+from hrat.reports.words import count, duration, percent
 from hrat.spec import HardwareSpec
 
-__all__ = ["device_sentences", "fit_table"]
+__all__ = ["device_sentences", "siemens_text", "time_text"]
 
 MODELS = {
     "soft_bounds": "steps that shrink towards the end of the window",
@@ -105,20 +102,3 @@ def time_text(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.4g} {unit}"
     return f"{seconds:.3g} s"
-
-
-def fit_table(fit: DeviceFit) -> Table:
-    """The fitted figures with their standard errors, and what each rests on."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("figure", no_wrap=True, style="bold")
-    table.add_column("value +- standard error")
-    table.add_column("fitted to")
-    for part in fit.parameters:
-        table.add_row(part.field, part.text(), safe_markup(part.basis))
-    for residuals in fit.residuals:
-        table.add_row(
-            f"{residuals.direction} sweeps",
-            f"rms {siemens_text(residuals.median_rms_S)}, R^2 {residuals.median_r_squared:.4f}",
-            f"{count(len(residuals.rms_S), 'sweep')}, the median of them",
-        )
-    return table

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hrat.measurements import DeviceFit, MeasuredCurve
-from hrat.reports.device_curves import DEVICES, retention_spread_S, staircase
-from hrat.reports.device_words import device_sentences, time_text
+from hrat.reports.device.curves import DEVICES, retention_spread_S, staircase
+from hrat.reports.device.sentences import device_sentences, time_text
 from hrat.reports.drawing import (
     BLUE,
     GREY,

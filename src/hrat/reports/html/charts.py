@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,11 +14,22 @@ from torch import Tensor
 from hrat.names import plain_text
 from hrat.reports.words import percent
 
-__all__ = ["curve", "dots", "histogram", "quantile"]
+__all__ = ["Dot", "curve", "dots", "histogram", "quantile"]
 
 WIDTH, HEIGHT = 300.0, 80.0
 DOT_PERCENT = 1.3
 """Width of a dot, in percent of the line's."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A value on a line."""
+
+    place: float
+    """In percent of the line's width."""
+    level: int
+    """How many dots are below it."""
+    value: str
 
 
 def histogram(series: Sequence[tuple[str, Tensor]], low: float, high: float, bins: int = 60, *, label: str) -> Markup:
@@ -41,12 +53,8 @@ def histogram(series: Sequence[tuple[str, Tensor]], low: float, high: float, bin
     return _svg("".join(paths), label)
 
 
-def dots(values: Sequence[float], low: float, high: float) -> list[tuple[float, int, str]]:
-    """Where the dot of each value stands on a line from `low` to `high`, stacked where they are close.
-
-    Returns:
-        (place in percent of the width, how many are below it, the value as a person reads it) of each.
-    """
+def dots(values: Sequence[float], low: float, high: float) -> list[Dot]:
+    """Where the dot of each value stands on a line from `low` to `high`, stacked where they are close."""
     taken: list[tuple[float, int]] = []
     for value in sorted(values):
         place = 100 * (value - low) / ((high - low) or 1.0)
@@ -54,7 +62,7 @@ def dots(values: Sequence[float], low: float, high: float) -> list[tuple[float, 
         while any(abs(place - other) < DOT_PERCENT and level == row for other, row in taken):
             level += 1
         taken.append((place, level))
-    return [(place, level, percent(value)) for (place, level), value in zip(taken, sorted(values), strict=True)]
+    return [Dot(place, level, percent(value)) for (place, level), value in zip(taken, sorted(values), strict=True)]
 
 
 def curve(series: Sequence[tuple[str, Sequence[float]]], *, label: str) -> Markup:

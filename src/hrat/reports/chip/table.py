@@ -7,12 +7,12 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip, SimulationResult
+from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
 from hrat.circuit import input_names
 from hrat.reports.words import count, percent, safe_markup
 from hrat.spec import HardwareSpec
 
-__all__ = ["artifact_table", "simulation_table"]
+__all__ = ["artifact_table"]
 
 
 def artifact_table(artifact: Deployment | ProgrammedChip) -> RenderableType:
@@ -20,21 +20,6 @@ def artifact_table(artifact: Deployment | ProgrammedChip) -> RenderableType:
     chip = artifact if isinstance(artifact, ProgrammedChip) else None
     deployment = artifact.deployment if isinstance(artifact, ProgrammedChip) else artifact
     return Group(_facts(deployment, chip), _layers(deployment, chip), *_tile_adcs(deployment))
-
-
-def simulation_table(result: SimulationResult) -> Table:
-    """The accuracy of each chip of a simulation, and why a chip has none."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("chip (seed)", justify="right")
-    table.add_column("accuracy", justify="right")
-    accuracies = list(result.accuracies or ())
-    for place, seed in enumerate(result.seeds):
-        if seed in result.failures:
-            table.add_row(str(seed), f"[red]failed: {safe_markup(result.failures[seed])}[/]")
-        elif accuracies:
-            mark = " [red]worst[/]" if accuracies[place] == result.worst and len(accuracies) > 1 else ""
-            table.add_row(str(seed), percent(accuracies[place]) + mark)
-    return table
 
 
 def _facts(deployment: Deployment, chip: ProgrammedChip | None) -> Table:

@@ -1,18 +1,34 @@
-"""The restriction budget."""
+"""The restriction budget in the report's page."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hrat.artifacts import RestrictionBudget
-from hrat.reports.page.elements import Bar, Table
+from hrat.reports.html import Bar, Table
 from hrat.reports.words import count, percent
 
-__all__ = ["budget_section"]
+__all__ = ["BudgetSection", "budget_section"]
 
 
-def budget_section(budget: RestrictionBudget, images: str) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class BudgetSection:
+    """What each restriction costs, what would help, and each layer, in words."""
+
+    head: str
+    removed: Sequence[Bar]
+    """Points won when each restriction is taken away."""
+    alone: Sequence[Bar]
+    """Points that each restriction costs alone."""
+    outputs: Table
+    """Errors of the outputs."""
+    steps: Table
+    layers: Table
+
+
+def budget_section(budget: RestrictionBudget, images: str) -> BudgetSection:
     """What each restriction costs, alone and in the full set, what would help, and each layer under it."""
     longest = max((abs(row.removed) + row.removed_error for row in budget.rows), default=0.0) or 1.0
     longest = max(longest, *(abs(row.alone) + row.alone_error for row in budget.rows)) if budget.rows else longest
@@ -63,13 +79,13 @@ def budget_section(budget: RestrictionBudget, images: str) -> dict[str, Any]:
             for layer in budget.layers
         ],
     )
-    return {
-        "head": f"{percent(budget.ideal)} without restrictions, {percent(budget.full)} ± "
+    return BudgetSection(
+        head=f"{percent(budget.ideal)} without restrictions, {percent(budget.full)} ± "
         f"{100 * budget.full_error:.2f} with all of them, worst chip {percent(budget.worst)}; "
         f"{budget.n_images:,} {images}, {count(budget.n_chips, 'chip')}",
-        "removed": [bar(row.name, row.removed, row.removed_error) for row in budget.rows],
-        "alone": [bar(row.name, row.alone, row.alone_error) for row in budget.rows],
-        "outputs": Table(
+        removed=[bar(row.name, row.removed, row.removed_error) for row in budget.rows],
+        alone=[bar(row.name, row.alone, row.alone_error) for row in budget.rows],
+        outputs=Table(
             "Error of the outputs, relative to their own spread, which tells apart what accuracy cannot where nearly "
             "all images are right",
             ("restriction", "alone", "less when taken away", "accuracy with this and those above"),
@@ -78,9 +94,9 @@ def budget_section(budget: RestrictionBudget, images: str) -> dict[str, Any]:
                 for row in budget.rows
             ],
         ),
-        "steps": steps,
-        "layers": layers,
-    }
+        steps=steps,
+        layers=layers,
+    )
 
 
 def _dB(value: float) -> str:

@@ -1,11 +1,11 @@
-"""What sections of the page are made of."""
+"""Tables, bars and figures of a page, as words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Bar", "Table"]
+__all__ = ["Bar", "Fact", "Table"]
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,12 @@ class Bar:
     share: float
     error: float = 0.0
     negative: bool = False
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure that stands by itself."""
+
+    name: str
+    value: str
+    note: str
