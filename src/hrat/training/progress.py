@@ -24,7 +24,7 @@ class Progress:
     seconds_before: float = 0.0
     """Time that the run had taken when it was last stopped."""
     sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
-    """Of the epoch so far and of this rank: loss times images, images right, images; on the device."""
+    """Sums over the epoch so far on this rank: loss times images, images right, images; on the device."""
     epoch_random: dict[str, Any] | None = None
     """State of the random numbers at the start of the epoch."""
     random_now: dict[str, Any] | None = None

@@ -23,7 +23,7 @@ MOST_VALUES = 1_000_000
 """For the quantile of a signal; of more every n-th is taken."""
 
 Signals = dict[str, tuple[Tensor, Tensor]]
-"""Of each layer, what enters and what leaves, V."""
+"""What enters and what leaves each layer, V."""
 
 
 @torch.no_grad()

@@ -245,7 +245,7 @@ def _first(value: Any) -> Tensor:
 
 
 def _with_chips(value: Tensor, x: Any) -> Tensor:
-    """Of one chip the outputs may come without a dimension for it."""
+    """Outputs with a dimension for chips, which those of one chip may lack."""
     images = len(x[0]) if isinstance(x, tuple | list) else len(x)
     return value.unsqueeze(0) if value.shape[0] == images and value.ndim == 2 else value
 

@@ -59,7 +59,7 @@ class VariationAware(nn.Module):
         self.shaken = [name for name, p in network.named_parameters() if p.ndim >= 2]
 
     def forward(self, *args: Any) -> Any:
-        """Like the network's."""
+        """The network's outputs, in training with shaken weights."""
         if not self.training:
             return self.network(*args)
         parameters = dict(self.network.named_parameters())

@@ -92,12 +92,12 @@ class Recipe:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """The recipe as plain data."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
-        """From plain data.
+        """Make a recipe of plain data.
 
         Raises:
             RecipeError: unknown or missing keys.

@@ -22,7 +22,7 @@ from hrat.training.identity import plain
 __all__ = ["FORMAT", "IDENTITY", "Run", "load_run", "run_in"]
 
 FORMAT = 2
-"""Of `run.json`; 1 did not say which data a run is of."""
+"""Version of `run.json`; 1 did not say which data a run is of."""
 IDENTITY = ("recipe", "spec", "method", "seed", "data")
 """What a run is known by, in `run.json` and in every checkpoint."""
 

@@ -28,7 +28,7 @@ Point = dict[str, Any]
 OF_RECIPE = ("network", "augment", "batch_size", "scales", "batch_norm")
 OF_TRIAL = ("method", "seed")
 GRID_POINTS = 5
-"""Of a range in a grid where no number is given."""
+"""Points of a range in a grid where no number is given."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Axis:
     low: float = math.nan
     high: float = math.nan
     points: int = GRID_POINTS
-    """Of a range, in a grid."""
+    """How many values a range has in a grid."""
     log: bool = False
     """Whether a range is even in the logarithm."""
     whole: bool = False

@@ -30,7 +30,7 @@ __all__ = ["Search", "sweep"]
 Search = Literal["grid", "random", "bayes"]
 
 PART_HELD_OUT = 0.1
-"""Of the training images, on which a search chooses."""
+"""Part of the training images on which a search chooses."""
 MOST_HELD_OUT = 5000
 PROPOSED_AT_ONCE = 4
 """Points of a Bayesian search that are proposed before their results are known; not the number of workers, so that a

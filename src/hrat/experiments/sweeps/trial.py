@@ -17,7 +17,7 @@ from hrat.training.data import DATASET_NAMES
 __all__ = ["Trial"]
 
 FORMAT = 1
-"""Of the keys: raised when the same inputs would give other results, so that old ones are not taken for new."""
+"""Version of the keys: raised when the same inputs would give other results, so that old ones are not taken for new."""
 
 OF_NO_ACCOUNT = ("name", "description", "spec", "chips", "gpu")
 """Fields of a recipe that training does not depend on, or that stand in the trial itself."""
@@ -34,7 +34,7 @@ class Trial:
     """The hardware that the network is trained for."""
     method: str = "hrat"
     seed: int = 0
-    """Of training."""
+    """Seed of training."""
     chip_spec: HardwareSpec | None = None
     """The hardware that the chips have, where it is not that of training."""
     chips: int | None = None
@@ -56,7 +56,7 @@ class Trial:
 
     @property
     def training_key(self) -> str:
-        """Of what training depends on: trials that share it train one network.
+        """Key of what training depends on: trials that share it train one network.
 
         A network that knows no hardware in training is the same for all; one that knows an error is the same for all of
         that error.
@@ -76,12 +76,12 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """Of all that the result depends on."""
+        """Key of all that the result depends on."""
         specs = [{k: v for k, v in spec.to_dict().items() if k not in ONLY_TELLS} for spec in (self.spec, self.on_chip)]
         return _digest(self.training_key, specs if self.method != "float" else None, self.method, self.n_chips)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, to be sent to another process or machine."""
+        """The trial as plain data, to be sent to another process or machine."""
         return {
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
             "recipe": self.recipe.to_dict(),

@@ -68,7 +68,7 @@ def _errors_uS(chip: ProgrammedChip, name: str) -> torch.Tensor:
 
 
 def _sample(errors: torch.Tensor) -> torch.Tensor:
-    """Of a large layer a part, which looks the same; torch.quantile refuses more than 16 million values."""
+    """A part of a large layer's errors, which looks like all: torch.quantile refuses more than 16 million values."""
     return errors[:: math.ceil(errors.numel() / 1_000_000)]
 
 

@@ -33,7 +33,7 @@ class TileBlock:
 
     name: str
     identity: str
-    """Of the element that holds it."""
+    """Identity of the page's element that holds it."""
     rows: int
     cols: int
     first_row: int
@@ -94,7 +94,7 @@ def layer_maps(chip: ProgrammedChip, max_tiles: int) -> Iterator[LayerMap]:
 
 
 def _shared(counts: dict[str, int], most: int) -> dict[str, int]:
-    """As many for each as it wants, and where that is too much, the same number for each that wants more."""
+    """Blocks for each layer: as many as it wants, and where that is too much, equally many for each that wants more."""
     if sum(counts.values()) <= most:
         return counts
     left, keep = most, {}

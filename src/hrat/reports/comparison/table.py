@@ -39,7 +39,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The same table in Markdown, with what the figures mean below it."""
+    """The methods of a comparison as a table in Markdown, with what the figures mean below it."""
     lines = [
         f"## {one_line(_title(comparison), None)}",
         "",

@@ -91,6 +91,6 @@ def _svg(inside: str, label: str, *, keep_shape: bool = False) -> Markup:
 
 
 def quantile(values: Tensor, q: float) -> float:
-    """Of a sample, since torch refuses more than 16 million values."""
+    """A quantile, of a sample where there are many values: torch refuses more than 16 million."""
     flat = values.flatten()
     return float(torch.quantile(flat[:: math.ceil(flat.numel() / 1_000_000)].double(), q))

@@ -16,7 +16,7 @@ from hrat.errors import ArtifactError
 __all__ = ["ReportFile", "read_report"]
 
 VERSION = 1
-"""Of the file's layout."""
+"""Version of the file's layout."""
 
 _SOME_FIELDS = ConfigDict({**STRICT, "extra": "ignore"})
 
