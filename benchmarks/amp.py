@@ -14,7 +14,7 @@ from experiment import experiment
 from timing import machine
 
 import hrat
-from hrat.recipes import Recipe, train
+from hrat.experiments import Recipe, train
 from hrat.training import load_data, make_loader
 
 

@@ -28,8 +28,8 @@ import torch
 from timing import machine
 
 import hrat
+from hrat.experiments import load_recipe, train
 from hrat.files import write_atomic
-from hrat.recipes import load_recipe, train
 from hrat.training import DataSplits, load_data, make_loader
 
 # In four epochs VGG-16 gets to 58 per cent on the harsh device, to 68 on the other: nearer to what full training does.

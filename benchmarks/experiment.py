@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from hrat.recipes import Recipe, load_recipe
+from hrat.experiments import Recipe, load_recipe
 
 
 def experiment(text: str) -> Recipe:

@@ -22,13 +22,13 @@ from parts import STEPS, batch, prepared, step, turns_for
 from timing import medians
 from torch import Tensor, fx, nn
 
+from hrat.experiments import build_network
 from hrat.nn import PreparedModel
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.prepared import scales_of_call
 from hrat.nn.scratch import in_parts, scratch_like
 from hrat.nn.straight_through import batch_statistics
 from hrat.physics.errors import standard_normal
-from hrat.recipes import build_network
 
 _inside = torch.ops.aten.hardtanh_backward.default
 _inside_out = torch.ops.aten.hardtanh_backward.grad_input

@@ -24,11 +24,11 @@ from timing import machine
 
 import hrat
 from hrat.artifacts import Deployment
+from hrat.experiments import build_network
 from hrat.files import write_atomic
 from hrat.mapping import choose_redundancy, favour_states, remap, replicate
 from hrat.physics import place_levels
 from hrat.programming import find_faults
-from hrat.recipes.networks import build_network
 from hrat.spec import HardwareSpec
 from hrat.training import load_data, load_weights, make_loader
 from hrat.training.checkpoint import save_weights

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import hrat
+from hrat.experiments import build_network
 from hrat.nn import freeze_batch_norm
-from hrat.recipes import build_network
 from hrat.simulation import ChipSolver
 
 SPEC = "generic-4bit"

@@ -20,7 +20,7 @@ from timing import machine
 
 import hrat
 from hrat.artifacts import Characterisation
-from hrat.recipes import Recipe, train
+from hrat.experiments import Recipe, train
 from hrat.spec import HardwareSpec
 from hrat.training import DataSplits, load_data, make_loader
 

@@ -15,7 +15,7 @@ from experiment import experiment
 from timing import machine
 
 import hrat
-from hrat.recipes import Recipe, train
+from hrat.experiments import Recipe, train
 from hrat.spec import HardwareSpec
 from hrat.training import DataSplits, load_data, make_loader
 

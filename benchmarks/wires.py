@@ -22,8 +22,8 @@ from timing import machine
 
 import hrat
 from hrat.artifacts import Deployment
+from hrat.experiments import Recipe, train
 from hrat.mapping import compensate
-from hrat.recipes import Recipe, train
 from hrat.spec import HardwareSpec
 from hrat.training import ArrayDataset, DataSplits, load_data, make_loader
 

@@ -20,7 +20,7 @@ from torch import nn
 
 import hrat
 from hrat.cli import app
-from hrat.recipes import METHODS, Recipe
+from hrat.experiments import METHODS, Recipe
 from hrat.spec import RESTRICTIONS, load_spec, preset_names, spec_from_toml
 from hrat.spec.sections import SECTIONS
 
@@ -296,7 +296,7 @@ def test_the_readme_compares_the_methods_there_are() -> None:
     labels = [cells[0] for cells in rows(README, "## What it reaches")]
     assert labels.count("HRAT") == 2
     for key in ("hrat-unfused", "hrat-fixed-scales", "plain"):
-        assert labels.count(METHODS[key]) == 2
+        assert labels.count(METHODS[key].label) == 2
 
 
 def test_the_files_page_has_the_columns_that_are_written(tmp_path: Path) -> None:

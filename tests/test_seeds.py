@@ -14,17 +14,15 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import hrat
-from hrat.analysis import restriction_budget
 from hrat.artifacts import ProgrammedChip
 from hrat.artifacts.storage import read_artifact, write_artifact
 from hrat.errors import ArtifactError, SeedError
+from hrat.experiments import compare, reproduce, restriction_budget, train
 from hrat.mapping import choose_redundancy
 from hrat.measurements.synthetic import retention_csv, sweep_csv, write_verify_csv
 from hrat.nn import sampled_chip
 from hrat.programming import find_faults, program_lots
-from hrat.recipes import compare, train
 from hrat.seeds import check_seed
-from hrat.sweeps import reproduce
 from hrat.training import load_data, make_loader
 
 NO_SEEDS = [True, 1.0, "1", None, -1, 2**63, np.float64(2.0)]

@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from hrat.cli import completion
-from hrat.recipes import recipe_names
-from hrat.recipes.methods import METHODS
+from hrat.experiments import METHODS, recipe_names
 from hrat.simulation import SOLVERS
 from hrat.spec import preset_names
 from hrat.spec.sections import SECTIONS

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import hrat
-import hrat.recipes
+import hrat.experiments
 from cli.shell import Shell
 
 
@@ -117,7 +117,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
         raise KeyboardInterrupt
 
     for name in ("train", "compare", "demo", "load_run"):
-        monkeypatch.setattr(hrat.recipes, name, stopped)
+        monkeypatch.setattr(hrat.experiments, name, stopped)
     code, _, err = shell(*command.split())
     assert code == 130
     assert hint in err
@@ -134,7 +134,7 @@ def test_a_fault_of_hrat_is_not_hidden(shell: Shell, monkeypatch: pytest.MonkeyP
     def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(hrat.recipes, "recipe_names", broken)
+    monkeypatch.setattr(hrat.experiments, "recipe_names", broken)
     with pytest.raises(ZeroDivisionError):
         shell("recipes")
 

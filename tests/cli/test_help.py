@@ -10,7 +10,7 @@ import pytest
 
 import hrat
 from cli.shell import Shell
-from hrat.recipes import METHODS
+from hrat.experiments import METHODS
 from hrat.training.data import DATASET_NAMES
 
 VERBS = [

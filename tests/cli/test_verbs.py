@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import hrat
-import hrat.recipes
+import hrat.experiments
 from cli.shell import Shell
 from hrat.artifacts import Comparison, ComparisonRow
-from hrat.recipes import recipe_names
+from hrat.experiments import recipe_names
 from hrat.spec import preset_names, spec_from_toml
 
 COMPARISON = Comparison(
@@ -76,7 +76,7 @@ def test_train_hands_its_options_on(shell: Shell, monkeypatch: pytest.MonkeyPatc
         folder, software, seconds = tmp_path, 0.9, 75.0
 
     train = Calls(Run)
-    monkeypatch.setattr(hrat.recipes, "train", train)
+    monkeypatch.setattr(hrat.experiments, "train", train)
     out = shell.works(
         *[
             "train",
@@ -118,10 +118,10 @@ def test_train_keeps_what_is_not_given(shell: Shell, monkeypatch: pytest.MonkeyP
         folder, software, seconds = tmp_path, 0.9, 75.0
 
     train = Calls(Run)
-    monkeypatch.setattr(hrat.recipes, "train", train)
+    monkeypatch.setattr(hrat.experiments, "train", train)
     shell.works("train", "fc4-mnist5k", "--set", "weight_bits=3")
     recipe, folder = train.arguments
-    assert recipe == hrat.recipes.load_recipe("fc4-mnist5k")
+    assert recipe == hrat.experiments.load_recipe("fc4-mnist5k")
     assert folder == Path("runs/fc4-mnist5k-hrat")
     assert train.options["spec"] == hrat.load_spec(recipe.spec, weight_bits=3)
     assert train.options["resume"] is True
@@ -129,7 +129,7 @@ def test_train_keeps_what_is_not_given(shell: Shell, monkeypatch: pytest.MonkeyP
 
 def test_compare_prints_the_table(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     compare = Calls(COMPARISON)
-    monkeypatch.setattr(hrat.recipes, "compare", compare)
+    monkeypatch.setattr(hrat.experiments, "compare", compare)
     Path("here").mkdir()
     Path("here/comparison.png").touch()
     out = shell.works(
@@ -156,7 +156,7 @@ def test_compare_prints_the_table(shell: Shell, monkeypatch: pytest.MonkeyPatch)
 
 def test_demo_says_where_the_picture_is_and_what_next(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     demo = Calls(COMPARISON)
-    monkeypatch.setattr(hrat.recipes, "demo", demo)
+    monkeypatch.setattr(hrat.experiments, "demo", demo)
     Path("hrat-demo").mkdir()
     Path("hrat-demo/comparison.png").touch()
     out = shell.works("demo", "--quick")

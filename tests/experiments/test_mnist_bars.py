@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hrat.recipes import compare
+from hrat.experiments import compare
 
 pytestmark = [
     pytest.mark.slow,

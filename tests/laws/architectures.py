@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hrat.recipes.networks import resnet18, resnet20, resnet32, resnet50, vgg
+from hrat.experiments.recipes.networks import resnet18, resnet20, resnet32, resnet50, vgg
 from laws.networks import as_trained
 
 

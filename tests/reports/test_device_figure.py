@@ -10,8 +10,8 @@ import hrat
 from hrat.errors import HratError
 from hrat.measurements import EXAMPLES, example_csv
 from hrat.reports import device_figure, device_sentences
-from hrat.reports.device_curves import retention_spread_S, staircase
-from hrat.reports.device_words import siemens_text, time_text
+from hrat.reports.device.curves import retention_spread_S, staircase
+from hrat.reports.device.sentences import siemens_text, time_text
 from hrat.spec import preset_names
 
 

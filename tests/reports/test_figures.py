@@ -11,7 +11,7 @@ import hrat
 from hrat.artifacts import Comparison
 from hrat.errors import HratError
 from hrat.reports import chip_figure, comparison_figure
-from hrat.reports.accuracy_axis import AccuracyAxis
+from hrat.reports.comparison.axis import AccuracyAxis
 
 CASES = {
     "wide": {"float": 0.972, "plain": 0.5, "hrat": 0.958},

@@ -39,10 +39,8 @@ def budget(
     It ends with the one number of the spec whose change would win most, verified on other chips. The images are of the
     training set, since it is there to choose by.
     """
-    from hrat.analysis import restriction_budget
-    from hrat.recipes import load_run
-    from hrat.reports import budget_figure, budget_table
-    from hrat.reports.drawing import figure_format
+    from hrat.experiments import load_run, restriction_budget
+    from hrat.reports import budget_figure, budget_table, figure_format
     from hrat.spec import parse_assignment
     from hrat.training import load_data, make_loader
     from hrat.training.logs import Display

@@ -63,7 +63,7 @@ def compare(
 
     Runs that are finished are not trained again: a comparison that was stopped goes on with the same command.
     """
-    from hrat.recipes import compare as compare_recipe
+    from hrat.experiments import compare as compare_recipe
     from hrat.reports import comparison_table
 
     chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)

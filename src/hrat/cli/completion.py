@@ -34,7 +34,7 @@ Offered = list[tuple[str, str]]
 
 def recipes(incomplete: str) -> list[str]:
     """Names of the recipes that come with hrat."""
-    folder = files("hrat") / "recipes"
+    folder = files("hrat") / "experiments" / "recipes"
     return _starting(
         incomplete, sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
     )

@@ -23,7 +23,7 @@ def demo(
     ] = False,
 ) -> None:
     """Train a small network in several ways for a poor device, put each on 20 chips, and compare them."""
-    from hrat.recipes import demo as run_demo
+    from hrat.experiments import demo as run_demo
     from hrat.reports import comparison_table
 
     comparison = run_demo(output, quick=quick, progress=True)

@@ -50,9 +50,9 @@ def deploy(
     """Map a trained network to target conductances, feedback resistances and DAC codes."""
     import hrat
     from hrat.artifacts import FaultMap
+    from hrat.experiments import load_run
     from hrat.mapping import choose_redundancy, remap, replicate
     from hrat.mapping import favour_states as favoured
-    from hrat.recipes import load_run
     from hrat.reports import artifact_table
     from hrat.training import load_data, make_loader
 

@@ -78,7 +78,7 @@ def fit_csv(
     is not to be trusted is refused with its reasons.
     """
     from hrat.measurements import EXAMPLES, example_csv, fit_device
-    from hrat.reports.drawing import figure_format
+    from hrat.reports import figure_format
 
     if picture is not None:
         figure_format(picture)  # refused before the work, not after it
@@ -113,7 +113,7 @@ def show_device(
     picture: PictureOption = None,
 ) -> None:
     """Say what a device does: its window, its pulses, its retention, its errors."""
-    from hrat.reports.drawing import figure_format
+    from hrat.reports import figure_format
 
     if picture is not None:
         figure_format(picture)  # refused before the work, not after it
@@ -202,8 +202,7 @@ def characterise_device(
 ) -> None:
     """Find what pulses reach: for each target state the distribution of conductances, for training to draw from."""
     import hrat
-    from hrat.reports import characterisation_figure
-    from hrat.reports.drawing import figure_format
+    from hrat.reports import characterisation_figure, figure_format
 
     if picture is not None:
         figure_format(picture)  # refused before the work, not after it

@@ -48,7 +48,7 @@ def doctor() -> None:
     from rich import box
     from rich.table import Table
 
-    from hrat.reports.words import safe_markup
+    from hrat.reports import safe_markup
 
     findings = list(_findings())
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _run(folder: Path) -> Found:
     from hrat.artifacts.run_facts import RunFacts
-    from hrat.reports.words import duration, percent
+    from hrat.reports import duration, percent
 
     run = RunFacts.load(folder / "run.json")
     facts = {
@@ -105,7 +105,7 @@ def _run(folder: Path) -> Found:
 
 
 def _results(result: ResultFigures) -> Table:
-    from hrat.reports.words import percent
+    from hrat.reports import percent
 
     facts: dict[str, Any] = {"images": result.n_images, "chips": len(result.seeds)}
     if result.mean is not None and result.worst is not None:
@@ -116,7 +116,7 @@ def _results(result: ResultFigures) -> Table:
 def _grid(facts: dict[str, Any]) -> Table:
     from rich.table import Table
 
-    from hrat.reports.words import safe_markup
+    from hrat.reports import safe_markup
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)

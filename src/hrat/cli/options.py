@@ -13,7 +13,7 @@ from hrat.errors import HratError
 from hrat.seeds import MOST_SEED, check_seed
 
 if TYPE_CHECKING:
-    from hrat.recipes import Recipe
+    from hrat.experiments import Recipe
     from hrat.spec import HardwareSpec
 
 __all__ = [
@@ -108,7 +108,7 @@ def given_seeds(text: str) -> list[int]:
 
 def changed_recipe(name: str, *, data: str | None = None, epochs: int | None = None, lr: float | None = None) -> Recipe:
     """A recipe with what the command line gives in place of its own."""
-    from hrat.recipes import load_recipe
+    from hrat.experiments import load_recipe
 
     recipe = load_recipe(name)
     fit = {key: value for key, value in (("epochs", epochs), ("lr", lr)) if value is not None}

@@ -61,8 +61,7 @@ def program(
 ) -> None:
     """Program chips: by the error model that training draws from, pulse by pulse, or as a lab has read them."""
     import hrat
-    from hrat.reports import artifact_table, programming_figure
-    from hrat.reports.drawing import figure_format
+    from hrat.reports import artifact_table, figure_format, programming_figure
 
     if picture is not None:
         figure_format(picture)  # refused before the work, not after it

@@ -14,7 +14,7 @@ def recipes() -> None:
     from rich import box
     from rich.table import Table
 
-    from hrat.recipes import load_recipe, recipe_names
+    from hrat.experiments import load_recipe, recipe_names
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("recipe", no_wrap=True, style="bold")

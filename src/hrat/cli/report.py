@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hrat.cli.options import DataOption
 from hrat.cli.output import examples, say, tell, wrote
-from hrat.errors import HratError
 from hrat.seeds import MOST_SEED
 
-__all__ = ["EXAMPLES", "report"]
+if TYPE_CHECKING:
+    from hrat.experiments import WrittenReport
 
-BATCH = 500
+__all__ = ["EXAMPLES", "report"]
 
 EXAMPLES = examples(
     "hrat report run                                  # deploys, programs 20 chips, measures; run/report/report.html",
@@ -57,67 +57,34 @@ def report(
     tiles: Annotated[int, typer.Option(min=0, help="Tiles whose conductances the page holds.")] = 2000,
 ) -> None:
     """Write one HTML page about chips or a run, which needs no network, with PNG, CSV and JSON beside it."""
-    import hrat
-    from hrat.analysis import report_parts
-    from hrat.artifacts import RestrictionBudget
-    from hrat.artifacts.verification import Verification
-    from hrat.recipes import load_run
-    from hrat.reports import write_report
-    from hrat.training import load_data, make_loader
+    from hrat.experiments import read_report_source
     from hrat.training.logs import Display
 
-    is_run = path.is_dir()
-    if is_run and run is not None:
-        raise HratError(f"--run is for chips, but {path} is a folder; expected a file that hrat program wrote")
-    # All that can be wrong with what was given is found before the work.
-    given_budget = None if budget is None else RestrictionBudget.load(budget)
-    given_verification = None if verification is None else Verification.load(verification)
-    of_run = path if is_run else run
-    source = None if of_run is None else load_run(of_run)
-    if is_run and source is not None and data not in (None, source.recipe.data):
-        raise HratError(f"--data is for chips; the run in {path} is of {source.recipe.data}")
-    name = data if data is not None or source is None else source.recipe.data
-    splits = None if name is None else load_data(name)
-    chosen = None if is_run else hrat.ProgrammedChip.load(path)
-    folder = output or (path / "report" if is_run else path.with_suffix(".report"))
-    folder.mkdir(parents=True, exist_ok=True)
+    source = read_report_source(path, output, run=run, data=data, budget=budget, verification=verification)
     with Display("report", 1) as display:
 
         def progress(what: str, done: int, total: int) -> None:
             display.expect(max(total, 1))
             display.step(done, what)
 
-        if chosen is None:
-            assert source is not None
-            progress("programming", 0, 1)
-            chosen = hrat.program(hrat.deploy(source.model), seed=seed, chips=chips)
-        spec = chosen.deployment.spec.name
-        train = None
-        if splits is not None and source is not None and budget_images:
-            train = make_loader(splits.train.subset(min(budget_images, len(splits.train))), BATCH)
-        parts = report_parts(
-            chosen,
-            None if splits is None else make_loader(splits.test, BATCH),
-            model=None if source is None else source.model,
-            train=train,
-            title=f"{path.stem} on {spec}" if not is_run or source is None else f"{source.recipe.name} on {spec}",
+        made = source.write(
+            chips=chips,
+            seed=seed,
             limit=limit,
-            budget=given_budget,
-            verification=given_verification,
+            budget_images=budget_images,
             verify_images=verify,
             spice=spice,
-            seed=seed,
-            software=None if source is None else source.software,
-            training=[] if source is None else source.metrics(),
-            facts={"from": path.name, **({"data": name} if name else {}), **({} if source is None else source.facts)},
-            save_in=folder,
+            max_tiles=tiles,
             progress=progress,
         )
-        progress("writing the page", 0, 1)
-        made = write_report(parts, folder, max_tiles=tiles)
+    _say_what_came_out(made)
+
+
+def _say_what_came_out(made: WrittenReport) -> None:
+    parts = made.parts
     result, found = parts.result, parts.estimate
     tell(
-        page=str(made[0]),
+        page=str(made.files[0]),
         mean=None if result is None else result.mean,
         worst=None if result is None else result.worst,
         software=parts.software,
@@ -133,4 +100,4 @@ def report(
         say(sentence)
     for what, why in parts.missing.items():
         say(f"not in the report: {what}, since {why}")
-    wrote(made)
+    wrote(made.files)

@@ -62,7 +62,7 @@ def reproduce(
 
     Results that are there already are not made again: what was stopped goes on with the same command.
     """
-    from hrat.sweeps import reproduce as run_experiment
+    from hrat.experiments import reproduce as run_experiment
 
     numbers = given_seeds(seeds)
     folder = output or Path("experiments") / experiment.value

@@ -98,8 +98,8 @@ def sweep(
     What is known already is not done again: a sweep that was stopped, or is given more values, goes on in its folder.
     A trial whose worker is killed is done again.
     """
+    from hrat.experiments import sweep as run_sweep
     from hrat.reports import sweep_table
-    from hrat.sweeps import sweep as run_sweep
 
     chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
     hardware = chosen_spec(chosen, spec, settings)

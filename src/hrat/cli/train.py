@@ -24,7 +24,7 @@ from hrat.cli.output import examples, next_step, note_warnings, say, tell
 from hrat.files import path_within
 
 if TYPE_CHECKING:
-    from hrat.recipes import Recipe
+    from hrat.experiments import Recipe
 
 __all__ = ["EXAMPLES", "train"]
 
@@ -73,7 +73,7 @@ def train(
 
     A run that was stopped goes on when the same command is given again.
     """
-    from hrat.reports.words import duration, percent
+    from hrat.reports import duration, percent
     from hrat.training import join_ranks, launch
 
     chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
@@ -113,7 +113,7 @@ def train(
 
 def _train(recipe: Recipe, folder: Path, options: dict[str, Any]) -> tuple[float, float, Path] | None:
     """What each rank does; the leading one tells the accuracy in software, the seconds that it took, and the folder."""
-    from hrat.recipes import train as train_recipe
+    from hrat.experiments import train as train_recipe
     from hrat.training import the_ranks
 
     run = train_recipe(recipe, folder, **options)

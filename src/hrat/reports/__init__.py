@@ -1,28 +1,21 @@
-"""Tables and figures for people; they read artefacts and nothing else."""
+"""Tables, figures and pages for people, by subject; they read artefacts and specs, whose devices they may simulate."""
 
 from __future__ import annotations
 
-from hrat.reports.artifact_tables import artifact_table, simulation_table
-from hrat.reports.budget_figure import budget_figure
-from hrat.reports.budget_tables import budget_table
-from hrat.reports.characterisation_figure import characterisation_figure
-from hrat.reports.chip_figure import chip_figure
-from hrat.reports.comparison_figure import comparison_figure
-from hrat.reports.comparison_tables import comparison_markdown, comparison_table
-from hrat.reports.device_figure import device_figure
-from hrat.reports.device_words import device_sentences, fit_table
-from hrat.reports.drawing import draw_beside
-from hrat.reports.experiment_page import experiment_page
-from hrat.reports.page import ReportParts, write_report
-from hrat.reports.programming_figure import programming_figure
-from hrat.reports.side_tables import sides_page, sides_table
-from hrat.reports.sides import Side, Sides, side_by_side
-from hrat.reports.sweep_figure import sweep_figure
-from hrat.reports.sweep_tables import sweep_table
-from hrat.reports.verification_figure import verification_figure
-from hrat.reports.verification_tables import verification_table
+from hrat.reports.accuracy import simulation_table
+from hrat.reports.budget import budget_figure, budget_table
+from hrat.reports.chip import artifact_table, chip_figure, programming_figure
+from hrat.reports.comparison import comparison_figure, comparison_markdown, comparison_table
+from hrat.reports.device import characterisation_figure, device_figure, device_sentences, fit_table
+from hrat.reports.drawing import draw_beside, figure_format
+from hrat.reports.page import MAX_TILES, ReportParts, write_report
+from hrat.reports.sides import Side, Sides, side_by_side, sides_page, sides_table
+from hrat.reports.sweep import experiment_page, sweep_figure, sweep_table
+from hrat.reports.verification import verification_figure, verification_table
+from hrat.reports.words import duration, percent, safe_markup
 
 __all__ = [
+    "MAX_TILES",
     "ReportParts",
     "Side",
     "Sides",
@@ -37,9 +30,13 @@ __all__ = [
     "device_figure",
     "device_sentences",
     "draw_beside",
+    "duration",
     "experiment_page",
+    "figure_format",
     "fit_table",
+    "percent",
     "programming_figure",
+    "safe_markup",
     "side_by_side",
     "sides_page",
     "sides_table",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hrat.training.checkpoint import load_weights
 from hrat.training.data import ArrayDataset, DataSplits, folder_data, load_data, make_loader
-from hrat.training.fit import FitResult, accuracy, fit
+from hrat.training.evaluation import accuracy
+from hrat.training.fitting import FitResult, fit
 from hrat.training.optimizer import parameter_groups
 from hrat.training.options import FitOptions
 from hrat.training.ranks import Ranks, join_ranks, launch, the_ranks

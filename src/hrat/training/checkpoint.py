@@ -28,7 +28,7 @@ from hrat.files import atomic_path
 from hrat.nn import PreparedModel
 from hrat.training.identity import plain
 
-__all__ = ["RandomState", "load_state", "load_weights", "put_away", "save_state", "save_weights"]
+__all__ = ["RandomState", "load_state", "load_weights", "put_away", "put_into", "save_state", "save_weights"]
 
 FORMAT = 2
 """Raised when a state of an older version can no longer be gone on with. 1 had neither check-sum nor identity."""
@@ -248,10 +248,15 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, identity: Ma
             f"{path} holds the weights of another run than the files beside it; expected all of one run: train anew "
             "(--fresh; resume=False)"
         )
-    _into(model, state, Path(path))
+    put_into(model, state, Path(path))
 
 
-def _into(model: nn.Module, state: dict[str, Any], path: Path) -> None:
+def put_into(model: nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Give a model the weights of a state.
+
+    Raises:
+        TrainingError: they are those of another network.
+    """
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:

@@ -16,7 +16,7 @@ SCALE_LR = 0.3
 """Scales start near their place. At the pace of the weights or faster they let the network lean on clipping, which
 costs FC-4 on MNIST 0.2 points (chosen on 5,000 held-out training images)."""
 SCALE_LR_BESIDE_SGD = 6e-4
-"""The same where the weights' learning rate is one of SGD, which says nothing of it: that of the default AdamW."""
+"""Learning rate of the scales where that of the weights is one of SGD, which says nothing of it: as with AdamW."""
 
 
 def parameter_groups(

@@ -40,7 +40,7 @@ class FitOptions:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """adamw, or sgd with Nesterov momentum; scales, whose gradients are of another size, have AdamW either way."""
     momentum: float = 0.9
-    """Of sgd."""
+    """Momentum of sgd."""
     accumulate: int = 1
     """Parts in which each batch is worked on, one by one, to save memory; batch norm sees one part at a time."""
     amp: bool = False
@@ -50,7 +50,7 @@ class FitOptions:
     compile: bool = False
     """Compile the model with torch.compile."""
     rank_noise: Literal["shared", "per_rank"] = "shared"
-    """Of several ranks: shared, all draw the same random numbers, so that a batch meets one chip and training does not
+    """How several ranks draw: shared, all the same random numbers, so that a batch meets one chip and training does not
     depend on their number; per_rank, each its own, so that a batch meets as many chips as there are ranks."""
     val_chips: int = 3
     """Random chips over which validation averages."""
@@ -76,7 +76,7 @@ class FitOptions:
             raise TrainingError(f"expected a positive learning rate lr, got {self.lr}")
 
     def replace(self, **changes: Any) -> FitOptions:
-        """The same with some fields changed.
+        """Options with some fields changed.
 
         Raises:
             TrainingError: an unknown option, or a value out of its range.
@@ -85,7 +85,7 @@ class FitOptions:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FitOptions:
-        """From plain data, such as a table of a TOML file.
+        """Make options of plain data, such as a table of a TOML file.
 
         Raises:
             TrainingError: an unknown option, or a value out of its range.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hrat
-from hrat.recipes.networks import lenet5
+from hrat.experiments.recipes.networks import lenet5
 from hrat.simulation.spice import (
     Amplifier,
     CircuitError,

@@ -3,37 +3,74 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from hrat.reports.accuracy import AccuracySection, TrainingSection, accuracy_section, training_section
+from hrat.reports.budget import BudgetSection, budget_section
+from hrat.reports.chip import (
+    HistogramsSection,
+    PulsesSection,
+    error_rms,
+    histograms_section,
+    layers_table,
+    pulses_section,
+)
+from hrat.reports.costs import CostsSection, costs_section
+from hrat.reports.device import HardwareSection, hardware_sections
 from hrat.reports.drawing import US
-from hrat.reports.page import accuracy_view, circuit_view, device_view
-from hrat.reports.page.budget_view import budget_section
+from hrat.reports.html import Fact, Table
 from hrat.reports.page.parts import ReportParts
-from hrat.reports.sides import error_rms
+from hrat.reports.verification import VerificationSection, verification_section
 from hrat.reports.words import count, percent, si
 
-__all__ = ["view"]
+__all__ = ["PageView", "page_view"]
 
 
-def view(parts: ReportParts) -> dict[str, Any]:
-    """All that the template asks for."""
-    return {
-        "title": parts.title,
-        "subtitle": _subtitle(parts),
-        "facts": dict(parts.facts),
-        "tiles": _tiles(parts),
-        "said": _said(parts),
-        "accuracy": accuracy_view.accuracy(parts),
-        "training": accuracy_view.training(parts),
-        "budget": None if parts.budget is None else budget_section(parts.budget, parts.budget_on),
-        "layers": device_view.layers(parts),
-        "histograms": device_view.histograms(parts),
-        "pulses": device_view.pulses(parts) if parts.chip.has_pulses else None,
-        "verification": None if parts.verification is None else circuit_view.verification(parts.verification),
-        "estimate": circuit_view.costs(parts),
-        "spec": circuit_view.hardware(parts),
-        "missing": dict(parts.missing),
-    }
+@dataclass(frozen=True, kw_only=True)
+class PageView:
+    """The page's sections in words; a section that is None is not in the report."""
+
+    title: str
+    subtitle: str
+    facts: Mapping[str, str]
+    """How the chips came about."""
+    figures: Sequence[Fact]
+    """Those that stand on top."""
+    said: Sequence[str]
+    accuracy: AccuracySection | None
+    training: TrainingSection | None
+    budget: BudgetSection | None
+    layers: Table
+    histograms: HistogramsSection
+    pulses: PulsesSection | None
+    verification: VerificationSection | None
+    estimate: CostsSection | None
+    hardware: Sequence[HardwareSection]
+    missing: Mapping[str, str]
+    """Why a section is not there, by its name."""
+
+
+def page_view(parts: ReportParts) -> PageView:
+    """All that the template shows of the artefacts."""
+    chip = parts.chip
+    return PageView(
+        title=parts.title,
+        subtitle=_subtitle(parts),
+        facts=dict(parts.facts),
+        figures=_figures(parts),
+        said=_said(parts),
+        accuracy=accuracy_section(parts.result, parts.software),
+        training=training_section(parts.training),
+        budget=None if parts.budget is None else budget_section(parts.budget, parts.budget_on),
+        layers=layers_table(chip),
+        histograms=histograms_section(chip),
+        pulses=pulses_section(chip) if chip.has_pulses else None,
+        verification=None if parts.verification is None else verification_section(parts.verification),
+        estimate=None if parts.estimate is None else costs_section(parts.estimate),
+        hardware=hardware_sections(chip.deployment.spec),
+        missing=dict(parts.missing),
+    )
 
 
 def _subtitle(parts: ReportParts) -> str:
@@ -48,26 +85,26 @@ def _subtitle(parts: ReportParts) -> str:
     )
 
 
-def _tiles(parts: ReportParts) -> list[tuple[str, str, str]]:
-    """(name, value, note) of the figures that stand on top."""
+def _figures(parts: ReportParts) -> list[Fact]:
+    """The figures that stand on top."""
     found = []
     result = parts.result
     if result is not None and result.accuracies:
         chips = count(len(result.accuracies), "chip")
         if math.isnan(result.mean):
-            found.append(("Accuracy", "none", f"of {chips}, all of which failed"))
+            found.append(Fact("Accuracy", "none", f"of {chips}, all of which failed"))
         else:
             name = "Accuracy, mean" if len(result.accuracies) > 1 else "Accuracy"
             failed = f"; {len(result.failures)} failed" if result.failures else ""
-            found.append((name, percent(result.mean), f"{chips}, {result.n_images:,} test images{failed}"))
+            found.append(Fact(name, percent(result.mean), f"{chips}, {result.n_images:,} test images{failed}"))
             if len(result.accuracies) > 1:
-                found.append(("Worst chip", percent(result.worst), f"of {chips}"))
+                found.append(Fact("Worst chip", percent(result.worst), f"of {chips}"))
     if parts.software is not None:
-        found.append(("As trained", percent(parts.software), "the network without programming errors"))
+        found.append(Fact("As trained", percent(parts.software), "the network without programming errors"))
     if parts.budget is not None:
         budget = parts.budget
         found.append(
-            (
+            Fact(
                 "Cost of all restrictions",
                 f"{100 * budget.cost:.2f} points",
                 f"±{100 * budget.full_error:.2f} over chips, on {parts.budget_on}",
@@ -75,17 +112,21 @@ def _tiles(parts: ReportParts) -> list[tuple[str, str, str]]:
         )
     share = error_rms(parts.chip)
     window_S = parts.chip.deployment.spec.device.g_range_S
-    found.append(("Programming error", percent(share), f"of the window, rms; {si(share * window_S, 'S')}"))
+    found.append(Fact("Programming error", percent(share), f"of the window, rms; {si(share * window_S, 'S')}"))
     if parts.verification is not None and len(parts.verification.depths) > 1:
         last = [depth for depth in parts.verification.depths if depth.failure is None][-1]
         if last.agreement is not None:
             note = f"{last.name} against the formula, {parts.verification.n_images} images"
-            found.append(("Same class on the circuit", percent(last.agreement), note))
+            found.append(Fact("Same class on the circuit", percent(last.agreement), note))
     if parts.estimate is not None:
         estimate = parts.estimate
-        found.append(("Energy, estimated", si(estimate.energy_J, "J"), "for one input"))
+        found.append(Fact("Energy, estimated", si(estimate.energy_J, "J"), "for one input"))
         found.append(
-            ("Time, estimated", si(estimate.latency_s, "s"), f"for one input; one each {si(estimate.interval_s, 's')}")
+            Fact(
+                "Time, estimated",
+                si(estimate.latency_s, "s"),
+                f"for one input; one each {si(estimate.interval_s, 's')}",
+            )
         )
     return found
 

@@ -5,29 +5,23 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from hrat.files import atomic_path, path_within, write_atomic
-from hrat.names import plain_text
-from hrat.reports.budget_figure import budget_figure
-from hrat.reports.chip_figure import chip_figure
-from hrat.reports.page.charts import quantile
-from hrat.reports.page.elements import Table
+from hrat.reports.budget import budget_figure
+from hrat.reports.chip import LayerMap, chip_figure, error_rms, layer_maps, programming_figure
+from hrat.reports.html import Table, asset, for_script, hrat_version, quantile, template
 from hrat.reports.page.parts import ReportParts
-from hrat.reports.page.tiles import layer_maps
-from hrat.reports.page.view import view
-from hrat.reports.programming_figure import programming_figure
-from hrat.reports.sides import error_rms
-from hrat.reports.verification_figure import verification_figure
+from hrat.reports.page.view import PageView, page_view
+from hrat.reports.verification import verification_figure
 from hrat.tables import csv_text
 
-__all__ = ["MAX_TILES", "asset", "hrat_version", "template", "write_report"]
+__all__ = ["MAX_TILES", "write_report"]
 
 MAX_TILES = 2000
 """Tiles whose conductances a page holds; VGG-16 has a thousand on arrays of 128x128."""
@@ -62,7 +56,7 @@ def write_report(parts: ReportParts, folder: str | os.PathLike[str], *, max_tile
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    shown = view(parts)
+    shown = page_view(parts)
     beside = [
         *_pictures(parts, root),
         *_tables(parts, shown, root),
@@ -70,11 +64,28 @@ def write_report(parts: ReportParts, folder: str | os.PathLike[str], *, max_tile
     ]
     page = path_within(root, "report.html")
     with atomic_path(page) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(template("page.html.jinja").generate(**_context(parts, shown, max_tiles, beside)))
+        file.writelines(template("page.html.jinja").generate(page=_page(parts, shown, max_tiles, beside)))
     return [page, *beside]
 
 
-def _context(parts: ReportParts, shown: dict[str, Any], max_tiles: int, beside: list[Path]) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """All that the template asks for."""
+
+    view: PageView
+    version: str
+    sections: Sequence[tuple[str, str]]
+    """Identity and heading of each."""
+    style: Markup
+    script: Markup
+    maps: Sequence[LayerMap]
+    maps_note: str
+    map_json: Markup
+    files: str
+    """Names of the files beside the page."""
+
+
+def _page(parts: ReportParts, shown: PageView, max_tiles: int, beside: list[Path]) -> Page:
     chip = parts.chip
     device = chip.deployment.spec.device
     maps = list(layer_maps(chip, max_tiles))
@@ -90,48 +101,17 @@ def _context(parts: ReportParts, shown: dict[str, Any], max_tiles: int, beside: 
     said.append("Errors are within 0.8 % of the layer's largest.")
     if kept < total:
         said.append(f"The page holds {kept:,} of {total:,} tiles; the others show their error only.")
-    return {
-        "v": shown,
-        "version": hrat_version(),
-        "sections": SECTIONS,
-        "style": asset("style.css"),
-        "script": asset("script.js"),
-        "maps": maps,
-        "maps_note": " ".join(said),
-        "map_json": _for_script({"gMin": device.g_min_S, "gMax": device.g_max_S, "layers": layers}),
-        "files": ", ".join(path.name for path in beside),
-    }
-
-
-def template(name: str) -> Any:
-    """A page's template, into which all text goes escaped, and as far as it shows."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_shown)
-    return environment.from_string(asset(name))
-
-
-def _shown(value: Any) -> Any:
-    return plain_text(value) if type(value) is str else value  # the page's own pieces are Markup, not str
-
-
-def asset(name: str) -> Markup:
-    """A file of this package: no one else's words, so that it stands in the page as it is."""
-    return Markup(files("hrat.reports.page").joinpath("assets", name).read_text(encoding="utf-8"))
-
-
-def _for_script(data: Any) -> Markup:
-    """JSON that no name in it can end the script element with."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def hrat_version() -> str:
-    """Of what writes the page."""
-    try:
-        return version("hrat")
-    except PackageNotFoundError:
-        return "unknown"
+    return Page(
+        view=shown,
+        version=hrat_version(),
+        sections=SECTIONS,
+        style=asset("style.css"),
+        script=asset("script.js"),
+        maps=maps,
+        maps_note=" ".join(said),
+        map_json=for_script({"gMin": device.g_min_S, "gMax": device.g_max_S, "layers": layers}),
+        files=", ".join(path.name for path in beside),
+    )
 
 
 def _pictures(parts: ReportParts, root: Path) -> list[Path]:
@@ -146,12 +126,12 @@ def _pictures(parts: ReportParts, root: Path) -> list[Path]:
     return made
 
 
-def _tables(parts: ReportParts, shown: dict[str, Any], root: Path) -> list[Path]:
-    made = [_csv(shown["layers"], path_within(root, "layers.csv"))]
-    if shown["accuracy"] is not None:
-        made.append(_csv(shown["accuracy"]["table"], path_within(root, "accuracy.csv")))
-    if shown["pulses"] is not None:
-        made.append(_csv(shown["pulses"]["table"], path_within(root, "pulses.csv")))
+def _tables(parts: ReportParts, shown: PageView, root: Path) -> list[Path]:
+    made = [_csv(shown.layers, path_within(root, "layers.csv"))]
+    if shown.accuracy is not None:
+        made.append(_csv(shown.accuracy.table, path_within(root, "accuracy.csv")))
+    if shown.pulses is not None:
+        made.append(_csv(shown.pulses.table, path_within(root, "pulses.csv")))
     if parts.budget is not None:
         made.append(parts.budget.save_csv(path_within(root, "budget.csv")))
     if parts.estimate is not None:

@@ -1,0 +1,255 @@
+"""The restriction budget: what each restriction costs, alone and in the full set, and which number to change."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hrat.artifacts import BudgetRow, BudgetStep, RestrictionBudget
+from hrat.errors import HratError
+from hrat.experiments.budget.layers import layer_figures
+from hrat.experiments.budget.steps import next_steps
+from hrat.mapping import deploy
+from hrat.nn import PreparedModel, restrictions
+from hrat.physics import has_error
+from hrat.programming import program
+from hrat.seeds import check_seed
+from hrat.simulation import simulate
+from hrat.spec import HardwareSpec
+
+__all__ = ["restriction_budget"]
+
+MOST_STEPS = 4
+"""Steps at once of the number that costs most."""
+ENOUGH = 0.5
+"""Part of what taking a restriction away wins that a step should win."""
+
+Progress = Callable[[int, int, str], None]
+"""`(runs done, runs in all, what comes next)`."""
+
+
+def restriction_budget(
+    model: PreparedModel,
+    loader: Iterable[Any],
+    *,
+    spec: HardwareSpec | None = None,
+    chips: int = 10,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> RestrictionBudget:
+    """Measure what each restriction of the hardware costs a trained network, and which number's change would help most.
+
+    Each restriction is measured alone (against the ideal network) and by taking it away from the full set; both on the
+    same chips, whose errors are the same draws wherever there are any, so that differences are far more certain than
+    the accuracies themselves. Then every number of the spec that limits something is taken a step further
+    (`next_steps`; several steps of what costs most, where one is too short), and the best step is measured once more on
+    chips that had no part in the choice. The network stays as it was trained: training it anew for the changed
+    hardware may win more.
+
+    The relative error of the outputs, `rms(y - y_ideal) / std(y_ideal)`, stands beside the accuracy: it tells apart
+    what a few thousand images do not.
+
+    Args:
+        model: what `hrat.prepare` returned, trained.
+        loader: of `(input, label)`. A choice is made by it: not the test images of a published accuracy.
+        spec: other hardware of the same conductance window, in place of the model's.
+        chips: for the error bars.
+        seed: of the first chip; the chips that verify have the seeds behind those.
+        progress: called before each run.
+
+    Raises:
+        HratError: no chips, or a loader without labels or images.
+    """
+    if not isinstance(model, PreparedModel):
+        raise HratError(f"expected a model that hrat.prepare returned, got {type(model).__name__}")
+    if chips < 1:
+        raise HratError(f"expected 1 chip or more, got {chips}")
+    seed = check_seed(seed)
+    started = time.monotonic()
+    hardware = model.spec if spec is None else spec
+    batches = _batches(loader)
+    was_training = model.training
+    model.eval()
+    try:
+        budget = _Budget(model, hardware, batches, chips, seed, progress)
+        found = budget.run()
+    finally:
+        model.train(was_training)
+    return RestrictionBudget(**found, seconds=time.monotonic() - started)
+
+
+def _batches(loader: Iterable[Any]) -> list[tuple[Any, Tensor]]:
+    batches = []
+    for batch in loader:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise HratError(f"expected a loader of (input, label), got one of {type(batch).__name__}")
+        batches.append((batch[0], batch[1]))
+    if not batches:
+        raise HratError("the loader yields no images; expected one of (input, label)")
+    return batches
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What one hardware gives: the accuracy and the relative error of the outputs of each chip."""
+
+    accuracies: Tensor
+    rms: Tensor
+
+    @property
+    def mean(self) -> float:
+        return float(self.accuracies.mean())
+
+
+class _Budget:
+    def __init__(
+        self,
+        model: PreparedModel,
+        spec: HardwareSpec,
+        batches: list[tuple[Any, Tensor]],
+        chips: int,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        self.model, self.spec, self.batches, self.chips, self.seed = model, spec, batches, chips, seed
+        self.labels = torch.cat([y for _, y in batches])
+        self.names = [name for name, on in spec.restrictions().items() if on]
+        self.steps = next_steps(spec)
+        self.progress = progress
+        self.done, self.total = 0, 3 + 3 * len(self.names) + len(self.steps)
+        self.wanted = self._outputs(spec.ideal(), 1, 0)[0]
+        self.size = float(self.wanted.double().std())
+
+    def run(self) -> dict[str, Any]:
+        ideal = float((self.wanted.argmax(1) == self.labels).double().mean())
+        full = self._measured(self.spec, "all")
+        alone = {name: self._measured(self.spec.only(name), f"{name} alone") for name in self.names}
+        without = {name: self._measured(self.spec.without(name), f"without {name}") for name in self.names}
+        order = sorted(
+            self.names,
+            key=lambda name: (without[name].mean - full.mean, float((full.rms - without[name].rms).mean())),
+            reverse=True,
+        )
+        rows = []
+        for count, name in enumerate(order, 1):
+            last = count == len(order)
+            so_far = full if last else self._measured(self.spec.only(*order[:count]), f"up to {name}")
+            rows.append(
+                BudgetRow(
+                    name=name,
+                    alone=ideal - alone[name].mean,
+                    alone_error=_error(alone[name].accuracies),
+                    removed=without[name].mean - full.mean,
+                    removed_error=_error(without[name].accuracies - full.accuracies),
+                    rms_alone=float(alone[name].rms.mean()),
+                    rms_removed=float((full.rms - without[name].rms).mean()),
+                    so_far=so_far.mean,
+                )
+            )
+        steps = [self._step(step.field, step.before, step.after, full, step.spec, self.seed) for step in self.steps]
+        steps += self._further(rows[0], full, steps) if rows else []
+        steps.sort(key=lambda step: (step.gain, step.rms_gain), reverse=True)
+        verified = self._verified(steps)
+        self._tell("layers")
+        return {
+            "spec": self.spec.name,
+            "n_images": len(self.labels),
+            "n_chips": self.chips,
+            "seed": self.seed,
+            "ideal": ideal,
+            "full": full.mean,
+            "full_error": _error(full.accuracies),
+            "worst": float(full.accuracies.min()),
+            "rms": float(full.rms.mean()),
+            "rows": tuple(rows),
+            "steps": tuple(steps),
+            "verified": verified,
+            "layers": tuple(layer_figures(self.model, self.spec, self.batches[0][0], self.names, self.seed)),
+        }
+
+    def _further(self, worst: BudgetRow, full: _Run, steps: Sequence[BudgetStep]) -> list[BudgetStep]:
+        """More of the same, where a single step of what costs most is too short to tell."""
+        found: list[BudgetStep] = []
+        if worst.removed <= 2 * worst.removed_error:
+            return found
+        for times in range(2, MOST_STEPS + 1):
+            if any(step.gain >= ENOUGH * worst.removed for step in [*steps, *found]):
+                break
+            further = [step for step in next_steps(self.spec, times) if step.restriction == worst.name]
+            self.total += len(further)
+            self.steps += further
+            found += [self._step(s.field, s.before, s.after, full, s.spec, self.seed) for s in further]
+        return found
+
+    def _verified(self, steps: Sequence[BudgetStep]) -> BudgetStep | None:
+        """The best step on chips that had no part in the choice; of those that chance may have put first the surest."""
+        if not steps:
+            return None
+        best = steps[0]
+        close = [s for s in steps if best.gain - s.gain <= 2 * math.hypot(best.gain_error, s.gain_error)]
+        best = max(close, key=lambda step: step.rms_gain)
+        other = self.seed + self.chips
+        full = self._measured(self.spec, "other chips", other)
+        spec = next(step.spec for step in self.steps if (step.field, step.after) == (best.field, best.after))
+        return self._step(best.field, best.before, best.after, full, spec, other)
+
+    def _step(self, field: str, before: float, after: float, full: _Run, spec: HardwareSpec, seed: int) -> BudgetStep:
+        run = self._measured(spec, f"{field} {before:g} -> {after:g}", seed)
+        return BudgetStep(
+            field=field,
+            before=before,
+            after=after,
+            gain=run.mean - full.mean,
+            gain_error=_error(run.accuracies - full.accuracies),
+            rms_gain=float((full.rms - run.rms).mean()),
+        )
+
+    def _tell(self, what: str) -> None:
+        if self.progress is not None:
+            self.progress(self.done, self.total, what)
+        self.done += 1
+
+    def _measured(self, spec: HardwareSpec, what: str, seed: int | None = None) -> _Run:
+        self._tell(what)
+        differ = has_error(spec.programming, spec.faults)  # without errors all chips are one
+        outputs = self._outputs(spec, self.chips if differ else 1, self.seed if seed is None else seed)
+        right = (outputs.argmax(2) == self.labels).double().mean(1)
+        error = (outputs - self.wanted).double().square().flatten(1).mean(1).sqrt() / self.size
+        if not differ:
+            right, error = right.expand(self.chips), error.expand(self.chips)
+        return _Run(right, error)
+
+    def _outputs(self, spec: HardwareSpec, chips: int, seed: int) -> Tensor:
+        """`(chips, images, classes)`, normal scale."""
+        with restrictions(self.model, spec):
+            deployment = deploy(self.model)
+        programmed = program(deployment, chips=chips, seed=seed)
+        parts = [_first(simulate(programmed, x).value) for x, _ in self.batches]
+        return (
+            torch.cat(parts, 1)
+            if chips > 1
+            else torch.cat([_with_chips(part, x) for part, (x, _) in zip(parts, self.batches, strict=True)], 1)
+        )
+
+
+def _first(value: Any) -> Tensor:
+    while not isinstance(value, Tensor):
+        value = next(iter(value.values())) if isinstance(value, dict) else value[0]
+    return value
+
+
+def _with_chips(value: Tensor, x: Any) -> Tensor:
+    """Outputs with a dimension for chips, which those of one chip may lack."""
+    images = len(x[0]) if isinstance(x, tuple | list) else len(x)
+    return value.unsqueeze(0) if value.shape[0] == images and value.ndim == 2 else value
+
+
+def _error(values: Tensor) -> float:
+    """Standard error of the mean over chips."""
+    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else 0.0

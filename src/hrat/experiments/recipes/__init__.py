@@ -1,0 +1,31 @@
+"""Recipes as data, and what they name: networks, and the methods that are compared."""
+
+from __future__ import annotations
+
+from hrat.experiments.recipes.methods import (
+    METHODS,
+    Method,
+    VariationAware,
+    mapped,
+    prepared_for,
+    relative_pair_error,
+    trainable,
+)
+from hrat.experiments.recipes.networks import NETWORKS, build_network
+from hrat.experiments.recipes.recipe import Recipe, RecipeError, load_recipe, recipe_names
+
+__all__ = [
+    "METHODS",
+    "NETWORKS",
+    "Method",
+    "Recipe",
+    "RecipeError",
+    "VariationAware",
+    "build_network",
+    "load_recipe",
+    "mapped",
+    "prepared_for",
+    "recipe_names",
+    "relative_pair_error",
+    "trainable",
+]

@@ -1,0 +1,113 @@
+"""Ways to train a network for a chip, side by side: HRAT, what is usual, and HRAT without each of its two parts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hrat.conversion import prepare
+from hrat.experiments.recipes.recipe import Recipe
+from hrat.nn import BatchNormForm, PreparedModel, Scale, calibrate
+from hrat.spec import HardwareSpec
+from hrat.training import ArrayDataset, make_loader
+
+__all__ = ["METHODS", "Method", "VariationAware", "prepared_for", "trainable"]
+
+CALIBRATION_IMAGES = 1000
+EXAMPLE_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train."""
+
+    label: str
+    restricted: bool
+    """Whether the restrictions are in the forward pass of training; where not, the network is mapped afterwards."""
+    noise: bool = False
+    """Whether noise is put on the weights of the plain network."""
+    fused: bool = True
+    learned_scales: bool = True
+
+
+METHODS: dict[str, Method] = {
+    "float": Method("float, no chip", restricted=False),
+    "plain": Method("plain training, then mapped", restricted=False),
+    "variation-aware": Method("variation-aware, then mapped", restricted=False, noise=True),
+    "hrat-unfused": Method("HRAT without fusing", restricted=True, fused=False),
+    "hrat-fixed-scales": Method("HRAT without learned scales", restricted=True, learned_scales=False),
+    "hrat": Method("HRAT", restricted=True),
+}
+
+
+class VariationAware(nn.Module):
+    """A plain network whose weights are shaken in training; in eval mode it is the network as it is.
+
+    Each weight of a linear layer or convolution gets a Gaussian error as large as that of a differential pair,
+    `sqrt(2) sigma_rel R` with the largest weight of its layer as window `R`, drawn anew for each batch. The weights are
+    those before batch norm is merged: that, and the absence of all other restrictions, is what tells it from HRAT.
+    """
+
+    def __init__(self, network: nn.Module, spec: HardwareSpec) -> None:
+        super().__init__()
+        self.network = network
+        self.sigma = relative_pair_error(spec)
+        self.shaken = [name for name, p in network.named_parameters() if p.ndim >= 2]
+
+    def forward(self, *args: Any) -> Any:
+        """The network's outputs, in training with shaken weights."""
+        if not self.training:
+            return self.network(*args)
+        parameters = dict(self.network.named_parameters())
+        return functional_call(self.network, {name: self._shake(parameters[name]) for name in self.shaken}, args)
+
+    def _shake(self, weight: Tensor) -> Tensor:
+        noise: Tensor = torch.randn_like(weight) * (self.sigma * weight.detach().abs().amax())
+        return weight + noise
+
+
+def relative_pair_error(spec: HardwareSpec) -> float:
+    """Standard deviation of a pair's error as a fraction of the window, in its middle state."""
+    from hrat.physics import sigma_S
+
+    middle_S = torch.tensor((spec.device.g_min_S + spec.device.g_max_S) / 2, dtype=torch.float64)
+    return math.sqrt(2.0) * float(sigma_S(middle_S, spec.device, spec.programming)) / spec.device.g_range_S
+
+
+def trainable(method: Method, network: nn.Module, recipe: Recipe, spec: HardwareSpec, train: ArrayDataset) -> nn.Module:
+    """The module that is trained: the network, shaken or not, or the prepared model."""
+    if method.restricted:
+        return prepared_for(method, network, recipe, spec, train)
+    return VariationAware(network, spec) if method.noise else network
+
+
+def prepared_for(
+    method: Method, network: nn.Module, recipe: Recipe, spec: HardwareSpec, train: ArrayDataset
+) -> PreparedModel:
+    """The network under the restrictions, as the method has them in training."""
+    form: BatchNormForm = recipe.batch_norm if method.fused else "unfused"
+    example, _ = train[list(range(min(EXAMPLE_IMAGES, len(train))))]
+    model = prepare(network, spec, example, scales=recipe.scales, batch_norm=form)
+    if not method.learned_scales:
+        for module in model.modules():
+            if isinstance(module, Scale):
+                module.requires_grad_(False)
+    return model
+
+
+def mapped(
+    method: Method, trained: nn.Module, recipe: Recipe, spec: HardwareSpec, train: ArrayDataset
+) -> PreparedModel:
+    """The trained module as a prepared model: itself, or the plain network with calibrated scales and windows."""
+    if isinstance(trained, PreparedModel):
+        return trained
+    network = trained.network if isinstance(trained, VariationAware) else trained
+    assert isinstance(network, nn.Module)
+    model = prepared_for(method, network, recipe, spec, train).eval()
+    calibrate(model, make_loader(train.subset(min(CALIBRATION_IMAGES, len(train))), 250))
+    return model

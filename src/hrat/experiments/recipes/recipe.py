@@ -1,0 +1,156 @@
+"""Recipes: an experiment as data, in TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrat.conversion import ScaleMode
+from hrat.errors import HratError
+from hrat.experiments.recipes.networks import NETWORKS
+from hrat.names import check_name, check_text, one_line
+from hrat.nn import BatchNormForm
+from hrat.training import FitOptions
+from hrat.training.data import AUGMENTATIONS, DATASET_NAMES
+from hrat.training.fields import settle_fields
+
+__all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names"]
+
+
+class RecipeError(HratError, ValueError):
+    """A recipe that lacks something or names what does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Network, data, hardware and training of an experiment."""
+
+    name: str
+    description: str = ""
+    network: str
+    """One of `hrat.experiments.NETWORKS`."""
+    data: str
+    """Name of a data set, or a folder of one's own in the same formats."""
+    spec: str = "generic-4bit"
+    """Hardware preset."""
+    augment: str | None = None
+    """One of `hrat.training.data.AUGMENTATIONS`, for the training images; they are taken as they are without it."""
+    batch_size: int = 128
+    chips: int = 20
+    """Chips to program."""
+    scales: ScaleMode = "signal"
+    batch_norm: BatchNormForm = "one_pass"
+    fit: FitOptions = field(default_factory=FitOptions)
+    gpu: dict[str, Any] = field(default_factory=dict)
+    """Training options, and `batch_size`, that take the place of the others on a GPU."""
+
+    def on(self, device: str | torch.device | None) -> Recipe:
+        """The recipe as it is trained on a device: what it says for GPUs is in force there, and else left out."""
+        if not self.gpu:
+            return self
+        if device is None or torch.device(device).type != "cuda":
+            return dataclasses.replace(self, gpu={})
+        options = {key: value for key, value in self.gpu.items() if key != "batch_size"}
+        batch_size = self.gpu.get("batch_size", self.batch_size)
+        return dataclasses.replace(self, fit=self.fit.replace(**options), batch_size=batch_size, gpu={})
+
+    def __post_init__(self) -> None:
+        """Refuse names that do not exist, or are none.
+
+        Raises:
+            RecipeError: a value of another kind, unknown network, data set or augmentation, or a number that makes no
+                sense.
+        """
+        settle_fields(self, RecipeError, f"recipe '{self.name}': ")
+        check_name(self.name, "the name of a recipe", error=RecipeError)
+        check_text(self.description, f"recipe '{self.name}': description", error=RecipeError)
+        if self.network not in NETWORKS:
+            raise RecipeError(
+                f"recipe '{self.name}': unknown network '{self.network}'; expected one of {', '.join(NETWORKS)}"
+            )
+        if self.data not in DATASET_NAMES and not Path(self.data).is_dir():
+            raise RecipeError(
+                f"recipe '{self.name}': unknown data '{self.data}'; expected a folder, or one of "
+                f"{', '.join(DATASET_NAMES)}"
+            )
+        if self.augment is not None and self.augment not in AUGMENTATIONS:
+            raise RecipeError(
+                f"recipe '{self.name}': unknown augmentation '{self.augment}'; expected one of "
+                f"{', '.join(AUGMENTATIONS)}, or none given"
+            )
+        self.fit.replace(**{key: value for key, value in self.gpu.items() if key != "batch_size"})  # refuses others
+        if self.batch_size < 2 or self.chips < 1:
+            raise RecipeError(
+                f"recipe '{self.name}': expected batch_size >= 2 and chips >= 1, got {self.batch_size} and {self.chips}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """Make a recipe of plain data.
+
+        Raises:
+            RecipeError: unknown or missing keys.
+            TrainingError: unknown training options.
+        """
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        for key in data:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                raise RecipeError(f"unknown key {key!r} in a recipe" + (f"; did you mean '{near[0]}'?" if near else ""))
+        missing = [key for key in ("name", "network", "data") if key not in data]
+        if missing:
+            raise RecipeError(f"a recipe lacks {', '.join(missing)}")
+        values = dict(data)
+        fit = values.get("fit", {})
+        if not isinstance(fit, Mapping):
+            raise RecipeError(f"expected the training options of a recipe as a table [fit], got {fit!r}")
+        values["fit"] = FitOptions.from_dict(fit)
+        return cls(**values)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with hrat."""
+    folder = resources.files(__package__)
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str | Path | Recipe) -> Recipe:
+    """A recipe by its name, or from a TOML file.
+
+    Raises:
+        RecipeError: there is none of that name, the file is missing or not a recipe, or its training options are none.
+    """
+    if isinstance(name, Recipe):
+        return name
+    text: str
+    if str(name) in recipe_names():
+        text = resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    elif str(name).endswith(".toml") and Path(name).is_file():
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{name} is not a text in UTF-8: {error}; expected a recipe in TOML") from error
+    else:
+        near = difflib.get_close_matches(str(name), recipe_names(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise RecipeError(f"no recipe '{name}'{hint}; expected a .toml file or one of {', '.join(recipe_names())}")
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name} is not valid TOML: {error}") from error
+    try:
+        return Recipe.from_dict({"name": one_line(Path(str(name)).stem), **data})
+    except HratError as error:
+        raise RecipeError(f"{name}: {error}") from error

@@ -1,0 +1,55 @@
+"""Agreement with the circuit in the report's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hrat.artifacts.verification import Verification, volts
+from hrat.reports.html import Table
+from hrat.reports.words import count, duration, percent
+
+__all__ = ["VerificationSection", "verification_section"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationSection:
+    """The depths of simulation, how far layers are apart, and what that comes to, in words."""
+
+    depths: Table
+    layers: Table
+    said: Sequence[str]
+
+
+def verification_section(found: Verification) -> VerificationSection:
+    """One depth of simulation after another, and how far each layer is from the first one."""
+    depths = Table(
+        f"Chip of seed {found.chip_seed}, {count(found.n_images, 'image')}, one depth of simulation after another",
+        ("depth", "adds", "accuracy", "same class", "time"),
+        [
+            (
+                depth.name,
+                depth.adds if depth.failure is None else "failed; the summary says why",
+                "-" if depth.accuracy is None else percent(depth.accuracy),
+                "-" if depth.agreement is None else percent(depth.agreement),
+                duration(depth.seconds),
+            )
+            for depth in found.depths
+        ],
+    )
+    solved = [depth for depth in found.depths if depth.layers]
+    layers = Table(
+        f"Amplifier outputs: difference from {found.depths[0].name}, rms (largest)",
+        ("layer", "signal, rms", *(depth.name for depth in solved)),
+        [
+            (
+                rows[0].layer,
+                volts(rows[0].signal_rms_V),
+                *(f"{volts(row.rms_V)} ({volts(row.largest_V)})" for row in rows),
+            )
+            for rows in zip(*(depth.layers for depth in solved), strict=True)
+        ]
+        if solved
+        else [],
+    )
+    return VerificationSection(depths=depths, layers=layers, said=[sentence + "." for sentence in found.sentences()])
