@@ -8,7 +8,7 @@ from hrat.spec.lifetime import Faults, Retention
 from hrat.spec.load import load_spec, preset_names, spec_from_toml
 from hrat.spec.programming import TABLE_PROBABILITIES, Programming
 from hrat.spec.pulses import JumpTable, LinearStep, Pulses, SoftBounds, StanfordPku, Vteam
-from hrat.spec.restrictions import RESTRICTIONS, Restriction
+from hrat.spec.restrictions import RESTRICTIONS, Easing, Restriction
 from hrat.spec.sections import Array, Device, Periphery
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "TABLE_PROBABILITIES",
     "Array",
     "Device",
+    "Easing",
     "Faults",
     "HardwareSpec",
     "JumpTable",

@@ -13,9 +13,22 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from hrat.spec.hardware import HardwareSpec
 
-__all__ = ["RESTRICTIONS", "Restriction"]
+__all__ = ["RESTRICTIONS", "Easing", "Restriction"]
 
 Place = Literal["target", "device", "word line", "bit line", "amplifier", "converter"]
+
+MOST_STATE_BITS, MOST_CONVERTER_BITS = 8, 16
+
+
+@dataclass(frozen=True)
+class Easing:
+    """A number of the spec, and which change of it eases a restriction."""
+
+    field: str
+    """In the restriction's section."""
+    change: Literal["bit more", "larger", "smaller"]
+    most: int = MOST_CONVERTER_BITS
+    """Bits beyond which there is nothing to ask for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +52,8 @@ class Restriction:
     """Whether chance has a part in it: once for each chip."""
     needs: tuple[str, str, str] | None = None
     """`(section, field, value)` without which it has nothing to act on."""
+    eased_by: tuple[Easing, ...] = ()
+    """Numbers whose change makes it milder."""
 
     @property
     def path(self) -> str:
@@ -65,6 +80,7 @@ _ALL = (
         model="target conductances are rounded to the device's states",
         fields=("weight_bits", "levels_S"),
         acts_on="target",
+        eased_by=(Easing("weight_bits", "bit more", MOST_STATE_BITS),),
     ),
     Restriction(
         name="read_voltage",
@@ -73,6 +89,7 @@ _ALL = (
         model="word-line voltages are clamped to `+-v_read_V`, so that reading does not write",
         fields=("v_read_V",),
         acts_on="word line",
+        eased_by=(Easing("v_read_V", "larger"),),
     ),
     Restriction(
         name="error",
@@ -82,6 +99,7 @@ _ALL = (
         fields=("sigma_rel", "sigma_poly_S", "sigma_poly_ref_S", "table_targets_S", "table_S"),
         acts_on="device",
         drawn="chip",
+        eased_by=(Easing("sigma_rel", "smaller"),),
     ),
     Restriction(
         name="swing",
@@ -90,6 +108,7 @@ _ALL = (
         model="amplifier outputs are clamped to `+-v_swing_V`",
         fields=("v_swing_V",),
         acts_on="amplifier",
+        eased_by=(Easing("v_swing_V", "larger"),),
     ),
     Restriction(
         name="bias_dac",
@@ -98,6 +117,7 @@ _ALL = (
         model="biases are rounded to the steps of a DAC and saturate",
         fields=("bias_dac_bits", "v_bias_V"),
         acts_on="converter",
+        eased_by=(Easing("v_bias_V", "larger"), Easing("bias_dac_bits", "bit more")),
     ),
     Restriction(
         name="input_dac",
@@ -106,6 +126,7 @@ _ALL = (
         model="what enters from the digital side is rounded to the steps of a DAC over `+-v_read_V`",
         fields=("input_dac_bits",),
         acts_on="converter",
+        eased_by=(Easing("input_dac_bits", "bit more"),),
     ),
     Restriction(
         name="adc",
@@ -114,6 +135,7 @@ _ALL = (
         model="what leaves for a digital operation is rounded to the steps of an ADC over `+-v_swing_V`",
         fields=("adc_bits",),
         acts_on="converter",
+        eased_by=(Easing("adc_bits", "bit more"),),
     ),
     Restriction(
         name="tile_adc",
@@ -122,6 +144,7 @@ _ALL = (
         model='with `partial_sums = "adc"`: partial sums of tiles are rounded to the steps of their ADCs and saturate',
         fields=("tile_adc_bits", "v_tile_adc_V", "learn_tile_adc"),
         acts_on="converter",
+        eased_by=(Easing("tile_adc_bits", "bit more"),),
         needs=("periphery", "partial_sums", "adc"),
     ),
     Restriction(
@@ -131,6 +154,7 @@ _ALL = (
         model="voltage is lost along word and bit lines (IR drop); off unless a spec says so",
         fields=("r_word_ohm", "r_bit_ohm", "r_driver_ohm", "r_sense_ohm", "drive"),
         acts_on="bit line",
+        eased_by=(Easing("r_word_ohm", "smaller"), Easing("r_bit_ohm", "smaller")),
     ),
     Restriction(
         name="faults",
@@ -140,6 +164,7 @@ _ALL = (
         fields=("[faults]",),
         acts_on="device",
         drawn="chip",
+        eased_by=(Easing("stuck_on", "smaller"), Easing("stuck_off", "smaller")),
     ),
     Restriction(
         name="retention",

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hrat.spec import HardwareSpec
+from hrat.spec import RESTRICTIONS, Easing, HardwareSpec
 
 __all__ = ["NextStep", "next_steps"]
 
 MORE = 1.5
 LESS = 0.5
-WIRES = ("r_word_ohm", "r_bit_ohm")
-MOST_STATE_BITS, MOST_CONVERTER_BITS = 8, 16
 
 
 @dataclass(frozen=True)
@@ -37,31 +35,30 @@ def next_steps(spec: HardwareSpec, times: int = 1) -> list[NextStep]:
         spec: the hardware.
         times: how many such steps at once.
     """
-    wanted: list[tuple[str, str, float]] = []
-    device, programming = spec.device, spec.programming
-    if device.weight_bits is not None:
-        wanted.append(("states", "device.weight_bits", min(MOST_STATE_BITS, device.weight_bits + times)))
-    if programming.sigma_rel is not None:
-        wanted.append(("error", "programming.sigma_rel", LESS**times * programming.sigma_rel))
-    for restriction, name in (("read_voltage", "device.v_read_V"), ("swing", "periphery.v_swing_V")):
-        wanted.append((restriction, name, MORE**times * _value(spec, name)))
-    wanted.append(("bias_dac", "periphery.v_bias_V", MORE**times * spec.periphery.v_bias_V))
-    for restriction in ("bias_dac", "input_dac", "adc", "tile_adc"):
-        bits = getattr(spec.periphery, f"{restriction}_bits")
-        if bits is not None:
-            wanted.append((restriction, f"periphery.{restriction}_bits", min(MOST_CONVERTER_BITS, bits + times)))
-    for restriction, section, names in (("wires", "array", WIRES), ("faults", "faults", ("stuck_on", "stuck_off"))):
-        for name in names:
-            wanted.append((restriction, f"{section}.{name}", LESS**times * _value(spec, f"{section}.{name}")))
-    on = spec.restrictions()
-    return [
-        NextStep(restriction, field, float(_value(spec, field)), float(after), spec.replace({field: after}))
-        for restriction, field, after in wanted
-        if on[restriction] and after != _value(spec, field)
-    ]
+    steps: list[NextStep] = []
+    for restriction in RESTRICTIONS.values():
+        if not restriction.is_on(spec):
+            continue
+        for easing in restriction.eased_by:
+            field = f"{restriction.section}.{easing.field}"
+            before = _value(spec, field)
+            if before is None:
+                continue
+            after = _eased(before, easing, times)
+            if after != before:
+                steps.append(
+                    NextStep(restriction.name, field, float(before), float(after), spec.replace({field: after}))
+                )
+    return steps
 
 
-def _value(spec: HardwareSpec, field: str) -> float:
+def _eased(value: float, easing: Easing, times: int) -> float:
+    if easing.change == "bit more":
+        return min(easing.most, value + times)
+    return value * (MORE if easing.change == "larger" else LESS) ** times
+
+
+def _value(spec: HardwareSpec, field: str) -> float | None:
     section, name = field.split(".")
-    value: float = getattr(getattr(spec, section), name)
+    value: float | None = getattr(getattr(spec, section), name)
     return value

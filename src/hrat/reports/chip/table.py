@@ -10,7 +10,7 @@ from rich.table import Table
 from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
 from hrat.circuit import input_names
 from hrat.reports.words import count, percent, safe_markup
-from hrat.spec import HardwareSpec
+from hrat.spec import RESTRICTIONS, HardwareSpec
 
 __all__ = ["artifact_table"]
 
@@ -34,9 +34,7 @@ def _facts(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
         seeds = f"seed {first}" if chip.n_chips == 1 else f"seeds {first} to {last}"
         facts.add_row("what", f"{count(chip.n_chips, 'programmed chip')}, {seeds}, scheme {safe_markup(chip.scheme)}")
     facts.add_row("hardware", safe_markup(f"{spec.name} {_states(spec)}"))
-    off = [name for name, on in spec.restrictions().items() if not on]
-    if spec.periphery.partial_sums == "currents" and "tile_adc" in off:
-        off.remove("tile_adc")  # there are no such ADCs
+    off = [name for name, r in RESTRICTIONS.items() if r.applies(spec) and not r.is_on(spec)]
     if off:
         facts.add_row("switched off", ", ".join(off))
     each = " a chip" if chip is not None and chip.n_chips > 1 else ""
