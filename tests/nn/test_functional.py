@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import hrat
-from hrat.encoding import Geometry, encode_pair, quantise_fraction
+from hrat.encoding import Geometry, Readout, encode_pair, quantise_fraction
 from hrat.nn.device_errors import draw_difference_error, draw_pair_error
 from hrat.nn.fusing import BatchNormTerms
 from hrat.nn.scratch import in_parts
@@ -24,7 +24,7 @@ from hrat.nn.straight_through import (
     realise,
 )
 from hrat.physics import clamp_to, convert
-from hrat.spec import Device
+from hrat.spec import Device, HardwareSpec
 from laws.networks import SPECS, small_network
 
 VOLTS = [-2.0, -1.0, -0.99, -0.31, 0.0, 0.4, 0.99, 1.0, 1.01]
@@ -49,6 +49,7 @@ def test_a_clamp_stops_the_gradient_beyond_its_limit() -> None:
     assert gradient(lambda x: clamp_to(x, 1.0), VOLTS)[1] == INSIDE
 
 
+PAIRS = Readout.of(HardwareSpec())
 GEOMETRIES = {
     "linear": Geometry(kind="linear", in_channels=5, out_channels=4),
     "conv": Geometry(
@@ -104,7 +105,7 @@ def test_states_and_their_gradient_are_those_of_plain_autograd(kind: str, gain_s
         weight = leaf(*geometry.weight_shape)
         gain = leaf(geometry.out_channels, seed=2) if gain_shape == "one for each output" else leaf(seed=2)
         log_range = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-        fraction, window = function(weight, gain, log_range, geometry, device)
+        fraction, window = function(weight, gain, log_range, geometry, PAIRS, device)
         size = fraction.detach().abs()
         assert 0 < int((size == size.max()).sum()) < size.numel()  # some saturate
         loss = (fraction * leaf(*fraction.shape, seed=3).detach()).sum() + 0.7 * window
@@ -124,7 +125,7 @@ def test_large_weights_are_worked_on_part_by_part(kind: str, gain_shape: str, mo
         assert (len(list(in_parts(weight))) > 1) == (numbers == 8)
         gain = leaf(geometry.out_channels, seed=2) if gain_shape == "one for each output" else leaf(seed=2)
         log_range = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-        fraction, window = realise(weight, gain, log_range, geometry, device)
+        fraction, window = realise(weight, gain, log_range, geometry, PAIRS, device)
         loss = (fraction * leaf(*fraction.shape, seed=3).detach()).sum() + 0.7 * window
         found.append((fraction.detach(), *torch.autograd.grad(loss, (weight, gain, log_range))))
     for parts, whole in zip(*found, strict=True):
@@ -137,15 +138,17 @@ def test_the_window_scales_with_the_weights(factor: float, log_range: float) -> 
     log, one = torch.tensor(log_range, dtype=torch.float64), torch.ones((), dtype=torch.float64)
     for name in ("harsh", "wan2022", "no error"):
         device = SPECS[name].device
-        fraction, window = realise(weight, one, log, geometry, device)
-        other_fraction, other = realise(factor * weight, one, log, geometry, device)
+        fraction, window = realise(weight, one, log, geometry, PAIRS, device)
+        other_fraction, other = realise(factor * weight, one, log, geometry, PAIRS, device)
         torch.testing.assert_close(other, factor * window, rtol=1e-12, atol=0)
         torch.testing.assert_close(other_fraction, fraction, rtol=1e-9, atol=1e-9)
 
 
 def test_the_window_of_no_weights_is_small_and_positive() -> None:
     weight = torch.zeros(4, 5, requires_grad=True)
-    fraction, window = realise(weight, torch.ones(4), torch.zeros(()), GEOMETRIES["linear"], SPECS["harsh"].device)
+    fraction, window = realise(
+        weight, torch.ones(4), torch.zeros(()), GEOMETRIES["linear"], PAIRS, SPECS["harsh"].device
+    )
     assert window.item() > 0
     (window + fraction.sum()).backward()
     assert weight.grad is not None
@@ -277,11 +280,12 @@ def test_the_gradient_of_the_input_scale_needs_none_of_the_voltages(kind: str, l
 def test_training_draws_the_errors_of_chips(name: str, fraction: float) -> None:
     """Mean and spread of `G+ - G-` over many draws, drawn at once or each device for itself."""
     spec, n = SPECS[name], 200_000
+    geometry = Geometry(kind="linear", in_channels=n, out_channels=1)
     realised = quantise_fraction(torch.full((n,), fraction, dtype=torch.float64), spec.device)
     generator = torch.Generator().manual_seed(3)
-    pos, neg = draw_pair_error(realised, spec, generator=generator)
+    pos, neg = draw_pair_error(realised, geometry, spec, generator=generator)
     pair = (pos - neg) / spec.device.g_range_S
-    at_once = draw_difference_error(realised, spec, generator=generator)
+    at_once = draw_difference_error(realised, geometry, spec, generator=generator)
     assert float(at_once.std()) == pytest.approx(float(pair.std()), rel=0.02)
     assert float(at_once.mean()) == pytest.approx(float(pair.mean()), abs=6 * float(pair.std()) / n**0.5)
     g_pos_S, _ = encode_pair(realised, spec.device)
@@ -289,10 +293,12 @@ def test_training_draws_the_errors_of_chips(name: str, fraction: float) -> None:
 
 
 def test_strength_scales_what_is_drawn() -> None:
-    realised = torch.zeros(1000, dtype=torch.float64)
+    realised, geometry = torch.zeros(1, 1000, dtype=torch.float64), GEOMETRIES["linear"]
     for name in ("milo2021", "harsh"):
         full, half = (
-            draw_difference_error(realised, SPECS[name], generator=torch.Generator().manual_seed(1), strength=s)
+            draw_difference_error(
+                realised, geometry, SPECS[name], generator=torch.Generator().manual_seed(1), strength=s
+            )
             for s in (1.0, 0.5)
         )
         assert float(half.std()) == pytest.approx(float(full.std()) / 2, rel=0.02)

@@ -34,7 +34,7 @@ def test_a_layer_is_cut_into_the_tiles_of_the_deployment(readout: str, shape: tu
     pos, neg = pairs(*shape)
     got_pos, got_neg = effective_pair(pos, neg, spec)
     for tile in tile_grid(shape, spec.array):
-        of_spec = Readout.of(spec.periphery)
+        of_spec = Readout.of(spec)
         grid = of_spec.to_grid(pos[tile.index], neg[tile.index])
         want = of_spec.from_grid(attenuated(grid, spec.array))
         torch.testing.assert_close(got_pos[tile.index], want[0], rtol=1e-12, atol=0.0)
@@ -43,10 +43,10 @@ def test_a_layer_is_cut_into_the_tiles_of_the_deployment(readout: str, shape: tu
 
 def test_rails_lie_as_the_circuit_has_them() -> None:
     pos, neg = pairs(3, 2)
-    rows = Readout.of(wired(readout="dual_rail").periphery).to_grid(pos, neg)
+    rows = Readout.of(wired(readout="dual_rail")).to_grid(pos, neg)
     assert torch.equal(rows[2], pos[1])
     assert torch.equal(rows[3], neg[1])
-    cols = Readout.of(wired(readout="two_stage").periphery).to_grid(pos, neg)
+    cols = Readout.of(wired(readout="two_stage")).to_grid(pos, neg)
     assert torch.equal(cols[:, 2], pos[:, 1])
     assert torch.equal(cols[:, 3], neg[:, 1])
 
@@ -72,7 +72,8 @@ def test_without_the_restriction_nothing_is_done() -> None:
 def test_pairs_have_the_values_of_the_encoding_and_a_gradient_of_one(pairs: str) -> None:
     device = hrat.load_spec("generic-4bit", pairs=pairs).device
     fraction = torch.tensor([-1.0, -0.2, 0.0, 1 / 3, 1.0], dtype=torch.float64, requires_grad=True)
-    pair = pair_of(fraction, device)
+    geometry = Geometry(kind="linear", in_channels=5, out_channels=1)
+    pair = pair_of(fraction, geometry, Readout.of(HardwareSpec(device=device)), device)
     for got, want in zip(pair, encode_pair(fraction, device), strict=True):
         assert torch.equal(got, want)
     ((pair[0] - pair[1]) / device.g_range_S).sum().backward()

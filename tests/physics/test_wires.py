@@ -14,7 +14,7 @@ from torch import Tensor
 from hrat.encoding import Readout
 from hrat.physics import attenuated, wires
 from hrat.simulation.nodal import Wires, effective_conductance
-from hrat.spec import Array, Periphery
+from hrat.spec import Array, HardwareSpec, Periphery
 
 SMALL = {
     "one end": Array(r_word_ohm=20.0, r_bit_ohm=7.0),
@@ -224,7 +224,7 @@ BOUNDS = {
 
 
 def readout_of(dual_rail: bool) -> Readout:
-    return Readout.of(Periphery(readout="dual_rail" if dual_rail else "two_stage"))
+    return Readout.of(HardwareSpec(periphery=Periphery(readout="dual_rail" if dual_rail else "two_stage")))
 
 
 def weights(kind: str, rows: int, cols: int) -> Tensor:

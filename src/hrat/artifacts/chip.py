@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from hrat.artifacts.decode import STRICT, Count, decoded
-from hrat.artifacts.deployment import Deployment
+from hrat.artifacts.deployment import DeployedLayer, Deployment
 from hrat.artifacts.deployment_check import check_conductances
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.storage import read_artifact, write_artifact
@@ -26,7 +26,7 @@ __all__ = ["ProgrammedChip", "ProgrammedLayer"]
 
 @dataclass(frozen=True, kw_only=True)
 class ProgrammedLayer:
-    """Conductances reached, `(chips, groups, word lines, bit lines)`, S."""
+    """Conductances reached, `(chips, *shape)` of the targets, `(chips, groups, word lines, bit lines)`, S."""
 
     g_pos_S: Tensor
     g_neg_S: Tensor
@@ -148,7 +148,7 @@ class ProgrammedChip:
             data.deployment, {key: value for key, value in tensors.items() if not key.startswith("chip/")}
         )
         layers = {
-            name: _layer(tensors, name, (len(data.seeds), *target.array_shape), deployment.spec)
+            name: _layer(tensors, name, target, len(data.seeds), deployment.spec)
             for name, target in deployment.layers.items()
         }
         known = {f"chip/{name}/{key}" for name in layers for key in _KEYS}
@@ -192,9 +192,12 @@ _KEYS = ("g_pos_S", "g_neg_S", *(f"{sign}/{column}" for sign in ("pos", "neg") f
 """Arrays that a layer may have in a file."""
 
 
-def _layer(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...], spec: HardwareSpec) -> ProgrammedLayer:
+def _layer(
+    tensors: dict[str, Tensor], name: str, target: DeployedLayer, seeds: int, spec: HardwareSpec
+) -> ProgrammedLayer:
     """What a file says of a layer's devices, `(chips, groups, word lines, bit lines)`, checked."""
-    for key in ("g_pos_S", "g_neg_S"):
+    shapes = (seeds, *target.g_pos_S.shape), (seeds, *target.g_neg_S.shape)
+    for key, shape in zip(("g_pos_S", "g_neg_S"), shapes, strict=True):
         if f"chip/{name}/{key}" not in tensors:
             raise ArtifactError(f"the file lacks 'chip/{name}/{key}'; expected what ProgrammedChip.save writes")
         check_conductances(tensors[f"chip/{name}/{key}"], shape, f"layer '{name}', as programmed: {key}", spec)
@@ -204,7 +207,7 @@ def _layer(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...], spec: 
         pos_pulses=_columns(tensors, f"chip/{name}/pos"),
         neg_pulses=_columns(tensors, f"chip/{name}/neg"),
     )
-    for columns in _both(layer):
+    for columns, shape in zip(_both(layer), shapes, strict=True):
         if columns is not None:
             columns.check(shape, f"layer '{name}'")
     return layer

@@ -38,7 +38,8 @@ class DeployedLayer:
     g_pos_S: Tensor
     """Target conductances of the positive partners as they lie on the array, `(groups, word lines, bit lines)`, S."""
     g_neg_S: Tensor
-    """Target conductances of the negative partners, `(groups, word lines, bit lines)`, S."""
+    """Target conductances of the negative partners, `(groups, word lines, bit lines)`, S; where weights share them,
+    with as many columns as `Readout.count_negatives` says."""
     r_f_ohm: float
     """Feedback resistance of the layer's transimpedance amplifiers."""
     bias_V: Tensor | None
@@ -123,7 +124,7 @@ class Deployment:
     @property
     def n_devices(self) -> int:
         """Memristors of the chip."""
-        return sum(2 * layer.g_pos_S.numel() for layer in self.layers.values())
+        return sum(layer.g_pos_S.numel() + layer.g_neg_S.numel() for layer in self.layers.values())
 
     def tiles(self, layer: str) -> list[Tile]:
         """The arrays that hold a layer; `layer.g_pos_S[tile.index]` is what one of them holds."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hrat.artifacts.decode import STRICT
 from hrat.circuit import check_graph
-from hrat.encoding import Geometry, LayerReadout
+from hrat.encoding import Geometry, LayerReadout, Readout
 from hrat.errors import ArtifactError
 from hrat.names import check_name
 from hrat.physics import converter_step_V
@@ -116,8 +116,11 @@ def check_deployment(deployment: Deployment) -> None:
     """
     for layer in deployment.layers.values():
         shape = _array_shape(layer)
-        for name, value in (("g_pos_S", layer.g_pos_S), ("g_neg_S", layer.g_neg_S)):
-            check_conductances(value, shape, f"layer '{layer.name}': {name}", deployment.spec)
+        _check_lines_of_shared(layer, deployment.spec)
+        readout = Readout.of(deployment.spec)
+        negatives = (*shape[:2], readout.count_negatives(shape[2]))
+        for name, value, of_array in (("g_pos_S", layer.g_pos_S, shape), ("g_neg_S", layer.g_neg_S, negatives)):
+            check_conductances(value, of_array, f"layer '{layer.name}': {name}", deployment.spec)
             highest_S = deployment.spec.device.g_max_S * (1 + ROUNDING)
             if bool((value > highest_S).any()):
                 raise ArtifactError(
@@ -220,6 +223,16 @@ def check_tile_adcs(layer: DeployedLayer, spec: HardwareSpec) -> None:
     is_real = full_scale_V.dtype in REALS
     if not is_real or not bool(((full_scale_V > 0) & full_scale_V.isfinite()).all()):
         raise ArtifactError(f"layer '{layer.name}': tile_adc_V has values that are not positive and finite")
+
+
+def _check_lines_of_shared(layer: DeployedLayer, spec: HardwareSpec) -> None:
+    """Weights that share a negative partner stay beside it."""
+    moved = layer.col_outputs is not None or layer.wanted_S is not None
+    if Readout.of(spec).shares_negatives and moved:
+        raise ArtifactError(
+            f"layer '{layer.name}': col_outputs or wanted_S, which a read-out '{spec.periphery.readout}' cannot have: "
+            "its weights share their negative partners; expected neither"
+        )
 
 
 def _array_shape(layer: DeployedLayer) -> tuple[int, int, int]:

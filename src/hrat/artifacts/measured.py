@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hrat.artifacts.chip import ProgrammedChip, ProgrammedLayer
 from hrat.artifacts.deployment import Deployment
-from hrat.encoding import Tile
+from hrat.encoding import Readout, Tile
 from hrat.errors import ArtifactError
 from hrat.files import path_within
 from hrat.seeds import check_seed
@@ -55,11 +55,23 @@ def import_csv(deployment: Deployment, folder: str | os.PathLike[str]) -> Progra
     layers = {
         name: ProgrammedLayer(
             g_pos_S=torch.stack([of_layer[chip][0] for chip in chips]),
-            g_neg_S=torch.stack([of_layer[chip][1] for chip in chips]),
+            g_neg_S=_negatives(deployment, name, torch.stack([of_layer[chip][1] for chip in chips])),
         )
         for name, of_layer in found.items()
     }
     return ProgrammedChip(deployment=deployment, layers=layers, seeds=tuple(chips), scheme=SCHEME)
+
+
+def _negatives(deployment: Deployment, name: str, of_weights_S: Tensor) -> Tensor:
+    """The negative partners, one number for each device."""
+    readout = Readout.of(deployment.spec)
+    devices_S = readout.once_for_each_device(of_weights_S)
+    if not torch.equal(readout.for_each_weight(devices_S, of_weights_S.shape[-1]), of_weights_S):
+        raise ArtifactError(
+            f"layer '{name}': lines of one word line and tile differ in g_neg_S, which is one device there (periphery."
+            f"readout is '{deployment.spec.periphery.readout}'); expected the same conductance in all of them"
+        )
+    return devices_S
 
 
 def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tensor, Tensor]]:

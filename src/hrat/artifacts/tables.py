@@ -8,7 +8,7 @@
     gives its place in the grid. Chips that were programmed pulse by pulse have set_pulses, reset_pulses,
     pulse_energy_J and status (0 accepted, 1 budget spent, 2 stuck, 3 not read) too, `_pos` and `_neg`.
     Where programming aims at something else than the target (`programming.aim`), also
-    aim_pos_S, aim_neg_S.
+    aim_pos_S, aim_neg_S. A device that several weights share stands in the line of each.
 `lines.csv`
     layer, group, line, number, signal: word line `number` of the layer carries input `signal`, bit line `number` yields
     output `signal`; only of layers whose lines are not in the order of their inputs and outputs
@@ -36,7 +36,7 @@ from hrat.artifacts.chip import ProgrammedChip
 from hrat.artifacts.deployment import Deployment
 from hrat.artifacts.pulse_log import PulseColumns
 from hrat.circuit import converters, encode_node
-from hrat.encoding import Tile
+from hrat.encoding import Readout, Tile
 from hrat.errors import ArtifactError
 from hrat.files import atomic_path, path_within, paths_within, write_atomic
 from hrat.physics import aim_S, sigma_S
@@ -135,20 +135,24 @@ def _tile_adcs(deployment: Deployment) -> str:
 
 def _conductances(artifact: Deployment | ProgrammedChip, deployment: Deployment, name: str, path: Path) -> Path:
     target = deployment.layers[name]
+    readout, cols = Readout.of(deployment.spec), target.array_shape[2]
     columns = ["chip", "group", "tile", "row", "col", "g_pos_S", "g_neg_S"]
     if isinstance(artifact, ProgrammedChip):
         layer = artifact.layers[name]
         logged = [of for of in (layer.pos_pulses, layer.neg_pulses) if of is not None]
-        arrays = [layer.g_pos_S, layer.g_neg_S, *(getattr(log, part) for log in logged for part in PulseColumns.NAMES)]
+        arrays = [layer.g_pos_S, readout.for_each_weight(layer.g_neg_S, cols)]
+        for log in logged:
+            parts = [getattr(log, part) for part in PulseColumns.NAMES]
+            arrays += parts if log is layer.pos_pulses else [readout.for_each_weight(part, cols) for part in parts]
         columns += [f"{part}_{sign}" for sign, _ in zip(("pos", "neg"), logged, strict=False) for part in _LOG]
         chips = [(str(seed), [array[k] for array in arrays]) for k, seed in enumerate(artifact.seeds)]
     else:
         columns += ["tolerance_pos_S", "tolerance_neg_S"]
-        spreads = [_spread(g_S, deployment) for g_S in (target.g_pos_S, target.g_neg_S)]
-        chips = [("target", [target.g_pos_S, target.g_neg_S, *spreads])]
+        pair = target.g_pos_S, readout.for_each_weight(target.g_neg_S, cols)
+        chips = [("target", [*pair, *(_spread(g_S, deployment) for g_S in pair)])]
         if deployment.spec.programming.aim != "target":
             columns += ["aim_pos_S", "aim_neg_S"]
-            chips[0][1].extend(aim_S(g_S, deployment.spec.programming) for g_S in (target.g_pos_S, target.g_neg_S))
+            chips[0][1].extend(aim_S(g_S, deployment.spec.programming) for g_S in pair)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(csv_text(columns, ()))
         for chip, arrays in chips:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hrat.encoding.geometry import Geometry
 from hrat.encoding.pairs import encode_pair, has_window, quantise_fraction, quantise_fraction_, state_steps
-from hrat.encoding.readouts import LayerReadout, Readout
+from hrat.encoding.readouts import LayerReadout, Readout, refuse_shared_negatives
 from hrat.encoding.row_tiles import RowTiles
 from hrat.encoding.tiles import Tile, tile_grid
 from hrat.encoding.wires import effective_pair
@@ -20,6 +20,7 @@ __all__ = [
     "has_window",
     "quantise_fraction",
     "quantise_fraction_",
+    "refuse_shared_negatives",
     "state_steps",
     "tile_grid",
 ]

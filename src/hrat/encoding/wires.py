@@ -30,7 +30,7 @@ def effective_pair(
 
     Args:
         g_pos_S: conductances of the positive partners, `(..., groups, rows, cols)`, S.
-        g_neg_S: of the negative partners.
+        g_neg_S: of the negative partners, `(..., groups, rows, columns)` as `Readout.count_negatives` has them.
         spec: names the tiles, the wires and the read-out. With `array.limit_wires` off nothing is done.
         effective: what solves a tile: the approximation that training has, or an exact one.
 
@@ -40,13 +40,16 @@ def effective_pair(
     array = spec.array
     if not array.limit_wires:
         return g_pos_S, g_neg_S
-    readout = Readout.of(spec.periphery)
+    readout = Readout.of(spec)
     bands = []
     for rows in _parts(g_pos_S.shape[-2], array.rows):
         areas = []
         for cols in _parts(g_pos_S.shape[-1], array.cols):
-            tiles = [_cut(g_S[..., rows, cols], array) for g_S in (g_pos_S, g_neg_S)]
-            seen = effective(readout.to_grid(tiles[0], tiles[1]), array)
+            width = min(cols.stop - cols.start, array.cols)
+            shared = slice(readout.count_negatives(cols.start), readout.count_negatives(cols.stop))
+            pos_tiles = _cut(g_pos_S[..., rows, cols], array.rows, width)
+            neg_tiles = _cut(g_neg_S[..., rows, shared], array.rows, readout.count_negatives(width))
+            seen = effective(readout.to_grid(pos_tiles, neg_tiles), array)
             areas.append([_joined(tiles) for tiles in readout.from_grid(seen)])
         bands.append([torch.cat(of_partner, -1) for of_partner in zip(*areas, strict=True)])
     pos, neg = (torch.cat(of_partner, -2) for of_partner in zip(*bands, strict=True))
@@ -59,9 +62,9 @@ def _parts(n: int, size: int) -> list[slice]:
     return [part for part in (slice(0, whole), slice(whole, n)) if part.start < part.stop]
 
 
-def _cut(g_S: Tensor, array: Array) -> Tensor:
+def _cut(g_S: Tensor, rows: int, cols: int) -> Tensor:
     """`(..., rows, cols)` -> `(..., grid rows, grid cols, rows of a tile, cols of a tile)`."""
-    rows, cols = (min(n, size) for n, size in zip(g_S.shape[-2:], (array.rows, array.cols), strict=True))
+    rows = min(g_S.shape[-2], rows)
     tiles: Tensor = g_S.unflatten(-1, (-1, cols)).unflatten(-3, (-1, rows)).transpose(-3, -2)
     return tiles
 

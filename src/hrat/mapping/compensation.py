@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment
-from hrat.encoding import encode_pair, quantise_fraction
+from hrat.encoding import encode_pair, quantise_fraction, refuse_shared_negatives
 from hrat.encoding.wires import Effective, effective_pair
 from hrat.errors import ConversionError
 from hrat.physics import attenuated, sigma_S
@@ -99,6 +99,7 @@ def compensate(deployment: Deployment, *, effective: Effective = attenuated) -> 
             f"the wires of spec '{spec.name}' are ideal (array.limit_wires is off), so that there is nothing to "
             "compensate; switch it on: deployment.with_array(limit_wires=True)"
         )
+    refuse_shared_negatives(spec, "choosing targets that make up for wires")
     layers, rows = {}, {}
     for name, layer in deployment.layers.items():
         layers[name], rows[name] = _compensate_layer(layer, spec, effective)

@@ -26,7 +26,6 @@ from hrat.circuit import (
     map_nested,
     op_of,
 )
-from hrat.encoding import encode_pair
 from hrat.errors import ConversionError
 from hrat.nn import CrossbarLayer, PreparedModel, Scale
 from hrat.nn.dropout import is_dropout
@@ -173,7 +172,10 @@ class _Walk:
                     f"layer '{name}': its {what}, with batch norm and scales, are not finite; nothing was deployed. "
                     "Did training diverge?"
                 )
-        g_pos_S, g_neg_S = encode_pair(layer.geometry.to_matrix(targets.fraction), spec.device)
+        readout = layer.readout.amplifiers
+        pos_S, neg_S = readout.encode(targets.fraction, layer.geometry, spec.device)
+        g_pos_S = layer.geometry.to_matrix(pos_S)
+        g_neg_S = readout.negatives(layer.geometry).to_matrix(neg_S)
         bias_V, codes = targets.bias_V, None
         periphery = spec.periphery
         is_analog = layer.readout.tiles is None  # else the bias is added to the digital sum
@@ -186,7 +188,7 @@ class _Walk:
             geometry=layer.geometry,
             g_pos_S=g_pos_S.cpu().contiguous(),
             g_neg_S=g_neg_S.cpu().contiguous(),
-            r_f_ohm=float(targets.range) / spec.device.g_range_S,
+            r_f_ohm=float(targets.range) / readout.full_S(spec.device),
             bias_V=None if bias_V is None else bias_V.cpu().clone(),
             bias_codes=codes,
             tile_adc_V=None if layer.tile_adc_V is None else layer.tile_adc_V.cpu().clone(),

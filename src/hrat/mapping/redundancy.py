@@ -173,7 +173,7 @@ def _losses(
         found[name] = []
         try:
             for _ in range(trials):
-                layer.fixed_error = draw_pair_error(fraction, model.spec, generator=generator)
+                layer.fixed_error = draw_pair_error(fraction, layer.geometry, model.spec, generator=generator)
                 found[name].append(_loss(model, batches, loss))
         finally:
             layer.fixed_error = None

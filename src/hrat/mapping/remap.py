@@ -31,7 +31,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment, FaultMap, LayerFaults
-from hrat.encoding import encode_pair
+from hrat.encoding import encode_pair, refuse_shared_negatives
 from hrat.errors import ConversionError
 from hrat.mapping.choice import PairChoice
 
@@ -132,6 +132,7 @@ def remap(deployment: Deployment, faults: FaultMap, *, assign: bool = True) -> t
 def _check(deployment: Deployment) -> None:
     if not isinstance(deployment, Deployment):
         raise ConversionError(f"expected the deployment that hrat.deploy returned, got {type(deployment).__name__}")
+    refuse_shared_negatives(deployment.spec, "choosing other targets for the pairs of a layer")
 
 
 def _wanted_S(layer: DeployedLayer) -> Tensor:

@@ -32,7 +32,7 @@ class LayerTargets:
     fraction: Tensor
     """Q(W') in units of the window, PyTorch layout, in [-1, 1]; any value where there is no window."""
     range: Tensor
-    """Gain of a full pair, `R_f * (g_max_S - g_min_S)`, scalar."""
+    """Gain of a weight at the end of the window, `R_f` times `Readout.full_S`, scalar."""
     bias_V: Tensor | None
     """b', `(out,)`, V, before the DAC."""
 
@@ -200,7 +200,9 @@ class CrossbarLayer(nn.Module):
             return None
         with torch.no_grad():
             fraction = self.targets(alpha_in, alpha_out).fraction
-            return draw_pair_error(fraction, self.spec, generator=self.noise.generator, strength=self.noise_strength)
+            return draw_pair_error(
+                fraction, self.geometry, self.spec, generator=self.noise.generator, strength=self.noise_strength
+            )
 
     @property
     def tile_adc_V(self) -> Tensor | None:
@@ -238,7 +240,7 @@ class CrossbarLayer(nn.Module):
 
     def _errors(self, given: PairError | None) -> DeviceErrors:
         given = given if given is not None else self.fixed_error
-        return DeviceErrors(self.spec, given, self.training, self.noise.generator, self.noise_strength)
+        return DeviceErrors(self.geometry, self.spec, given, self.training, self.noise.generator, self.noise_strength)
 
     def _fused_in_eval(self, alpha_in: Tensor, alpha_out: Tensor) -> Fused:
         before = None if self.batch_norm_before is None else terms_of(self.batch_norm_before)
@@ -248,7 +250,9 @@ class CrossbarLayer(nn.Module):
     def _realised(self, fused: Fused) -> tuple[Tensor, Tensor]:
         """`Q(W')` in units of the window; and the window, which is the gain of a full pair."""
         if has_window(self.spec):
-            return realise(fused.weight, fused.gain, self.log_range, self.geometry, self.spec.device)
+            return realise(
+                fused.weight, fused.gain, self.log_range, self.geometry, self.readout.amplifiers, self.spec.device
+            )
         weight = fused.weight * self.geometry.out_view(fused.gain)
         tiny = torch.finfo(weight.dtype).tiny ** 0.5  # a layer of zeros must not divide by zero
         largest = torch.linalg.vector_norm(weight.detach(), math.inf).clamp(min=tiny)
@@ -260,16 +264,16 @@ class CrossbarLayer(nn.Module):
             lines.voltage,
             self._gains(fraction, range_, errors),
             full_scale_V=self.tile_adc_V,
-            product=lines.apply,
+            product=lines.apply_as,
             digital_sum=digital_sum_ste,
             watch=self.watch_partial_sums,
         )
 
     def _gains(self, fraction: Tensor, range_: Tensor, errors: DeviceErrors) -> tuple[Tensor, ...]:
-        """`R_f G` of each amplifier, of the weight's shape, no unit."""
+        """`R_f G` of each amplifier, in PyTorch layout, no unit."""
         if not self.readout.amplifiers.inner_amplifiers:
             return (_scaled(self._difference(fraction, errors), range_),)
-        r_f_ohm = range_ / self.spec.device.g_range_S
+        r_f_ohm = range_ / self.readout.amplifiers.full_S(self.spec.device)
         return tuple(g_S * r_f_ohm for g_S in self.readout.amplifiers.terms(*self._conductances(fraction, errors)))
 
     def _difference(self, fraction: Tensor, errors: DeviceErrors) -> Tensor:
@@ -281,16 +285,17 @@ class CrossbarLayer(nn.Module):
         return fraction if error is None else fraction.add_(error)
 
     def _conductances(self, fraction: Tensor, errors: DeviceErrors) -> tuple[Tensor, Tensor]:
-        """`(G+, G-)` with their error, as seen through the wires, each in the layout of the weight, S."""
+        """`(G+, G-)` with their error, as seen through the wires, each in PyTorch layout, S."""
         error = errors.of_pair(fraction)
-        g_pos_S, g_neg_S = pair_of(fraction, self.spec.device)
+        readout = self.readout.amplifiers
+        g_pos_S, g_neg_S = pair_of(fraction, self.geometry, readout, self.spec.device)
         if error is not None:
             g_pos_S, g_neg_S = g_pos_S + error[0], g_neg_S + error[1]
         if not self.spec.array.limit_wires:
             return g_pos_S, g_neg_S
-        matrix, weight = self.geometry.to_matrix, self.geometry.from_matrix
-        g_pos_S, g_neg_S = effective_pair(matrix(g_pos_S), matrix(g_neg_S), self.spec)
-        return weight(g_pos_S), weight(g_neg_S)
+        negatives = readout.negatives(self.geometry)
+        g_pos_S, g_neg_S = effective_pair(self.geometry.to_matrix(g_pos_S), negatives.to_matrix(g_neg_S), self.spec)
+        return self.geometry.from_matrix(g_pos_S), negatives.from_matrix(g_neg_S)
 
 
 def _scaled(value: Tensor, factor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hrat.encoding import encode_pair
+from hrat.encoding import Geometry, Readout, encode_pair
 from hrat.nn.scratch import scratch_like
 from hrat.physics import achieved_conductance, has_error, pair_error_is_gaussian, sigma_S
 from hrat.physics.errors import standard_normal
@@ -17,21 +17,27 @@ from hrat.spec import HardwareSpec
 __all__ = ["DeviceErrors", "NoiseSource", "PairError", "draw_difference_error", "draw_pair_error"]
 
 PairError = tuple[Tensor, Tensor]
-"""Error of `(G+, G-)` of each weight in siemens, each in the shape of the weight."""
+"""Errors of the devices `(G+, G-)` of a layer in siemens, as `hrat.encoding.Readout.encode` has them."""
 
 
 def draw_pair_error(
-    quantised: Tensor, spec: HardwareSpec, *, generator: torch.Generator | None, strength: Tensor | float = 1.0
+    quantised: Tensor,
+    geometry: Geometry,
+    spec: HardwareSpec,
+    *,
+    generator: torch.Generator | None,
+    strength: Tensor | float = 1.0,
 ) -> PairError:
     """Draw the error `(dG+, dG-)` in siemens of every pair, from the model that programs a chip.
 
     Args:
-        quantised: realisable fractions of the window, the shape of the weight.
+        quantised: realisable fractions of the window, `geometry.weight_shape`.
+        geometry: the operation.
         spec: the hardware.
         generator: source of the random numbers; torch's default one where none is given.
         strength: factor on the standard deviation.
     """
-    targets = encode_pair(quantised.detach(), spec.device)
+    targets = Readout.of(spec).encode(quantised.detach(), geometry, spec.device)
     drawn = [
         achieved_conductance(g_S, spec.device, spec.programming, spec.faults, generator=generator, strength=strength)
         - g_S
@@ -42,6 +48,7 @@ def draw_pair_error(
 
 def draw_difference_error(
     quantised: Tensor,
+    geometry: Geometry,
     spec: HardwareSpec,
     *,
     generator: torch.Generator | None,
@@ -54,7 +61,8 @@ def draw_difference_error(
     zero conductance matters, with a table or with stuck devices, each device is drawn for itself.
 
     Args:
-        quantised: realisable fractions of the window, the shape of the weight.
+        quantised: realisable fractions of the window, `geometry.weight_shape`.
+        geometry: the operation.
         spec: the hardware.
         generator: source of the random numbers; torch's default one where none is given.
         strength: factor on the standard deviation.
@@ -62,7 +70,7 @@ def draw_difference_error(
     """
     quantised = quantised.detach()
     if not pair_error_is_gaussian(spec.device, spec.programming, spec.faults):
-        pos, neg = draw_pair_error(quantised, spec, generator=generator, strength=strength)
+        pos, neg = draw_pair_error(quantised, geometry, spec, generator=generator, strength=strength)
         return pos.sub_(neg).div_(spec.device.g_range_S)
     z = standard_normal(torch.empty_like(quantised) if out is None else out, generator)
     if spec.programming.sigma_rel is not None:
@@ -90,6 +98,7 @@ class NoiseSource:
 class DeviceErrors:
     """What the devices of one layer have in one forward pass."""
 
+    geometry: Geometry
     spec: HardwareSpec
     given: PairError | None
     """Of a certain chip, or shared by several calls; None to draw it anew, where anything is drawn."""
@@ -102,7 +111,7 @@ class DeviceErrors:
         """Errors `(dG+, dG-)` at realisable fractions of the window, S; None where there are none."""
         if self.given is not None or not self._draws:
             return self.given
-        return draw_pair_error(fraction, self.spec, generator=self.generator, strength=self.strength)
+        return draw_pair_error(fraction, self.geometry, self.spec, generator=self.generator, strength=self.strength)
 
     def of_difference(self, fraction: Tensor) -> Tensor | None:
         """Error of `G+ - G-` as a fraction of the window: one draw for a pair where that is exact.
@@ -114,7 +123,9 @@ class DeviceErrors:
         if not self._draws:
             return None
         out = scratch_like(fraction)
-        return draw_difference_error(fraction, self.spec, generator=self.generator, strength=self.strength, out=out)
+        return draw_difference_error(
+            fraction, self.geometry, self.spec, generator=self.generator, strength=self.strength, out=out
+        )
 
     @property
     def _draws(self) -> bool:

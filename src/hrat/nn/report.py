@@ -34,10 +34,8 @@ class LayerRow:
     tile_adc_bits: str = ""
     """What the ADCs of its tiles' partial sums resolve, in words; empty where the tiles' currents are summed."""
 
-    @property
-    def devices(self) -> int:
-        """Memristors: two for each weight."""
-        return 2 * self.groups * self.rows * self.cols
+    devices: int = 0
+    """Memristors: two for each weight, unless weights share some."""
 
 
 @dataclass(frozen=True)

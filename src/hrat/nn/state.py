@@ -66,8 +66,10 @@ def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator
                 )
             like = layer.weight
             errors = _errors_S(target, programmed[index : index + 1], chip.deployment.spec)
+            geometries = layer.geometry, layer.readout.amplifiers.negatives(layer.geometry)
             error_pos, error_neg = (
-                layer.geometry.from_matrix(error_S.to(like.device, like.dtype)) for error_S in errors
+                geometry.from_matrix(error_S.to(like.device, like.dtype))
+                for geometry, error_S in zip(geometries, errors, strict=True)
             )
             layer.fixed_error = (error_pos.contiguous(), error_neg.contiguous())
             chosen.append(layer)
@@ -109,7 +111,7 @@ def sampled_chip(model: nn.Module, seed: int) -> Iterator[None]:
                 device = layer.weight.device
                 generator = generators.setdefault(device, torch.Generator(device).manual_seed(seed))
                 fraction = layer.targets(alpha_in, alpha_out).fraction
-                layer.fixed_error = draw_pair_error(fraction, layer.spec, generator=generator)
+                layer.fixed_error = draw_pair_error(fraction, layer.geometry, layer.spec, generator=generator)
         yield
     finally:
         for layer, _, _ in layers:

@@ -64,6 +64,10 @@ class WordLines:
             self.geometry, self.voltage, weight, bias, x=self.digital, alpha=self.alpha, limit_V=self.limit_V
         )
 
+    def apply_as(self, geometry: Geometry, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`apply` of an operation that differs from this one in the number of its outputs."""
+        return replace(self, geometry=geometry).apply(weight, bias)
+
     def first(self, count: int) -> WordLines:
         """Of the first images of the batch."""
         digital = None if self.digital is None else self.digital[:count]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import Deployment, FaultMap, LayerFaults
+from hrat.encoding import refuse_shared_negatives
 from hrat.programming.program import stuck_on_chip
 from hrat.seeds import check_seed
 
@@ -23,8 +24,12 @@ def find_faults(deployment: Deployment, seed: int) -> FaultMap:
     Args:
         deployment: says which arrays the chip has.
         seed: of the chip.
+
+    Raises:
+        HratError: weights share devices (`periphery.readout`), so that there is no remapping.
     """
     seed = check_seed(seed)
+    refuse_shared_negatives(deployment.spec, "a map of stuck devices serves remapping, which")
     layers = {}
     for name, layer in deployment.layers.items():
         parts: dict[str, Tensor] = {}

@@ -83,11 +83,12 @@ def _layer(
     deployment, layer = chip.deployment, chip.deployment.layers[name]
     costs, periphery = deployment.spec.costs, deployment.spec.periphery
     groups, rows, cols = layer.array_shape
+    n_devices = layer.g_pos_S.numel() + layer.g_neg_S.numel()
     products = told["products"]
     mvm_s = costs.mvm_s if costs.mvm_s is not None else _settling_s(chip, name)
     sums = 1 if layer.tile_adc_V is None else len(layer.tile_adc_V)
     outputs, lines = groups * cols, groups * rows
-    n_amplifiers = Readout.of(periphery).count_amplifiers(outputs * sums, lines)
+    n_amplifiers = groups * Readout.of(deployment.spec).count_amplifiers(rows, cols, sums)
     dac_bits = _bits(periphery.input_dac_bits, periphery.limit_input_dac)
     bias_bits = _bits(periphery.bias_dac_bits, periphery.limit_bias_dac)
     adc_bits = _bits(periphery.adc_bits, periphery.limit_adc)
@@ -98,7 +99,7 @@ def _layer(
     tile_values = 0.0 if layer.tile_adc_V is None else products * outputs * sums
     n_tile = 0 if layer.tile_adc_V is None else outputs * sums
     area_m2 = (
-        2 * groups * rows * cols * costs.device_m2
+        n_devices * costs.device_m2
         + n_amplifiers * costs.amplifier_m2
         + costs.dac_m2_per_code * (n_in * 2**dac_bits + n_bias * 2**bias_bits)
         + costs.adc_m2_per_code * (n_out * 2**adc_bits + n_tile * 2**tile_bits)
@@ -114,7 +115,7 @@ def _layer(
         dac_J=dac_values * conversion_J(dac_bits, costs.dac_J_per_code),
         adc_J=adc_values * conversion_J(adc_bits, costs.adc_J_per_code)
         + tile_values * conversion_J(tile_bits, costs.adc_J_per_code),
-        n_devices=2 * groups * rows * cols,
+        n_devices=n_devices,
         n_amplifiers=n_amplifiers,
         n_dacs=n_in + n_bias,
         n_adcs=n_out + n_tile,
@@ -131,7 +132,7 @@ def _settling_s(chip: ProgrammedChip, name: str) -> float:
     deployment, layer, programmed = chip.deployment, chip.deployment.layers[name], chip.layers[name]
     spec = deployment.spec
     pos_S, neg_S = programmed.g_pos_S[0], programmed.g_neg_S[0]
-    lines = Readout.of(spec.periphery).loads_S(pos_S, neg_S)
+    lines = Readout.of(spec).loads_S(pos_S, neg_S)
     # Tiles above one another share an amplifier, unless each has its own.
     rows = layer.array_shape[1] if layer.tile_adc_V is None else spec.array.rows
     g_line_S = max(float(part.sum(-2).max()) for line in lines for part in line.split(rows, dim=-2))

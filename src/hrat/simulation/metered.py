@@ -62,7 +62,8 @@ def _metered(
 ) -> Callable[[Tensor], Tensor]:
     layer, programmed, spec = chip.deployment.layers[name], chip.layers[name], chip.deployment.spec
     geometry = layer.geometry
-    on_line_S = layer.collected(programmed.g_pos_S[index] + programmed.g_neg_S[index]).sum(-1, keepdim=True).to(device)
+    pos_S, neg_S = layer.collected(programmed.g_pos_S[index]), layer.collected(programmed.g_neg_S[index])
+    on_line_S = (pos_S.sum(-1, keepdim=True) + neg_S.sum(-1, keepdim=True)).to(device)
     # One output for each group: what hangs on its word lines.
     meter = replace(geometry, out_channels=geometry.groups)
     weight_S = meter.from_matrix(on_line_S)

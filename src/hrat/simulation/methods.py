@@ -4,8 +4,8 @@ A method turns the layers of a chip into models. A model of a layer is either li
 itself,
 
     gains       what each amplifier multiplies the word lines' voltages by (`hrat.encoding.Readout.terms`), such as
-                `(R_f (G+ - G-),)` or `(R_f G+, R_f G-)`: each tensor `(chips, *weight_shape)`, no unit; `G` may be
-                what the devices show through their wires
+                `(R_f (G+ - G-),)` or `(R_f G+, R_f G-)`: each tensor `(chips, *weight_shape)`, of `Readout.negatives`
+                for `G-`, no unit; `G` may be what the devices show through their wires
 
 or it is asked for each batch,
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding import Readout
+from hrat.encoding import Geometry, Readout
 from hrat.errors import HratError
 from hrat.spec import HardwareSpec
 
@@ -130,15 +130,15 @@ def _method(choice: str | Method, known: Mapping[str, Method]) -> Method:
 
 
 def gains(chip: ProgrammedChip, name: str, g_pos_S: Tensor, g_neg_S: Tensor) -> LayerModel:
-    """Gains of a layer from conductances on its array, `(chips, groups, word lines, bit lines)`, S."""
+    """Gains of a layer from conductances on its array, `(chips, groups, word lines, columns)`, S."""
     layer = chip.deployment.layers[name]
+    readout = Readout.of(chip.deployment.spec)
 
-    def to_weight(g_S: Tensor) -> Tensor:
-        return torch.vmap(layer.geometry.from_matrix)(layer.collected(g_S))
+    def to_weight(g_S: Tensor, geometry: Geometry) -> Tensor:
+        return torch.vmap(geometry.from_matrix)(layer.collected(g_S)).contiguous()
 
-    readout = Readout.of(chip.deployment.spec.periphery)
     if readout.inner_amplifiers:
-        g_pos_S, g_neg_S = g_pos_S * layer.r_f_ohm, g_neg_S * layer.r_f_ohm
-        return tuple(to_weight(term).contiguous() for term in readout.terms(g_pos_S, g_neg_S))
+        last, inner = readout.terms(g_pos_S * layer.r_f_ohm, g_neg_S * layer.r_f_ohm)
+        return to_weight(last, layer.geometry), to_weight(inner, readout.negatives(layer.geometry))
     (difference_S,) = readout.terms(g_pos_S, g_neg_S)
-    return (to_weight(difference_S.mul_(layer.r_f_ohm)).contiguous(),)
+    return (to_weight(difference_S.mul_(layer.r_f_ohm), layer.geometry),)

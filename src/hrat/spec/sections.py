@@ -145,8 +145,9 @@ class Periphery(Part):
     """Largest linear output voltage of an amplifier, of either sign, V."""
     limit_swing: bool = True
     """Restriction: amplifier outputs are clamped to +-v_swing_V."""
-    readout: Literal["dual_rail", "two_stage"] = "dual_rail"
-    """dual_rail: rows also driven inverted, one amplifier per column; two_stage: I- has its own, which saturates."""
+    readout: Literal["dual_rail", "two_stage", "reference_column"] = "dual_rail"
+    """dual_rail: rows also driven inverted, one amplifier per column; two_stage: I- has its own, which saturates;
+    reference_column: a device for each weight, and a column of references for each tile."""
     bias_dac_bits: ConverterBits | None = 6
     """Resolution of the bias DAC, bits."""
     v_bias_V: Positive = 1.0

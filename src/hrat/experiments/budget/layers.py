@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import BudgetLayer, DeployedLayer
+from hrat.encoding import Readout
 from hrat.mapping import deploy
 from hrat.nn import PreparedModel, crossbar_layers, restrictions, sampled_chip
 from hrat.physics import converter_codes
@@ -117,7 +118,8 @@ def _use(layer: DeployedLayer, spec: HardwareSpec) -> dict[str, Any]:
         states = torch.linspace(float(states[0]), float(states[-1]), 256, dtype=torch.float64)
     counts = torch.bucketize(g_S, (states[1:] + states[:-1]) / 2).bincount(minlength=len(states)).double()
     shares = counts[counts > 0] / counts.sum()
-    difference = (layer.g_pos_S - layer.g_neg_S).abs()
+    negatives_S = Readout.of(spec).for_each_weight(layer.g_neg_S, layer.array_shape[2])
+    difference = (layer.g_pos_S - negatives_S).abs()
     at_edge = difference >= (1 - 1e-6) * float(difference.amax())
     codes_used, saturated = 0, 0.0
     periphery = spec.periphery

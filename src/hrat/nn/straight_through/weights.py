@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hrat.encoding import Geometry, encode_pair, quantise_fraction_
+from hrat.encoding import Geometry, Readout
 from hrat.nn.scratch import in_parts, scratch_like
 from hrat.nn.straight_through.memory import clamp_backward, product_into
 from hrat.spec import Device
@@ -27,7 +27,13 @@ class _Realise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, weight: Tensor, gain: Tensor, log_range: Tensor, geometry: Geometry, device: Device
+        ctx: Any,
+        weight: Tensor,
+        gain: Tensor,
+        log_range: Tensor,
+        geometry: Geometry,
+        readout: Readout,
+        device: Device,
     ) -> tuple[Tensor, Tensor]:
         norm = geometry.out_norm(weight)
         size = gain * norm
@@ -40,14 +46,14 @@ class _Realise(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         fraction = torch.empty_like(weight)
         for part, w, k in in_parts(fraction, weight, geometry.out_view(per_window)):
-            quantise_fraction_(product_into(w, k, part), device)
+            readout.quantise_(product_into(w, k, part), device)
         return fraction, range_
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, grad_fraction: Tensor | None, grad_range: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         weight, gain, norm, per_window, range_, whole = ctx.saved_tensors
         geometry: Geometry = ctx.geometry
         of_log_range = None if grad_range is None else grad_range * range_
@@ -65,7 +71,7 @@ class _Realise(torch.autograd.Function):
             of_log_range = through_window if of_log_range is None else of_log_range + through_window
             of_gain = of_window / range_
         if of_log_range is None:
-            return None, None, None, None, None
+            return None, None, None, None, None, None
         # R = exp(log_range) |s n| / sqrt(numel): dR/ds = R s n^2 / |s n|^2, dR/dW = R s^2 W / |s n|^2
         share = gain * (of_log_range / (whole * whole))
         of_range = share * norm * norm
@@ -75,14 +81,14 @@ class _Realise(torch.autograd.Function):
             of_range += of_gain
         of_size = geometry.out_view(share * gain)
         if passed is None:
-            return weight * of_size, of_range, of_log_range, None, None
+            return weight * of_size, of_range, of_log_range, None, None, None
         for part, w, k, size in in_parts(passed, weight, view, of_size):
             part.mul_(k).addcmul_(w, size)
-        return passed, of_range, of_log_range, None, None
+        return passed, of_range, of_log_range, None, None, None
 
 
 def realise(
-    weight: Tensor, gain: Tensor, log_range: Tensor, geometry: Geometry, device: Device
+    weight: Tensor, gain: Tensor, log_range: Tensor, geometry: Geometry, readout: Readout, device: Device
 ) -> tuple[Tensor, Tensor]:
     """`Q(W')` as a fraction of the conductance window, and the window itself.
 
@@ -97,27 +103,30 @@ def realise(
         gain: what batch norm and scales multiply each output channel's weights by, `(out,)` or a scalar.
         log_range: scalar, the learned part of the window.
         geometry: the operation.
-        device: the memristor, whose states are the realisable fractions.
-
-    Returns:
-        `(fraction, range)`: the layout of `weight`, dimensionless; and the gain of a full pair,
-        `R_f * (g_max_S - g_min_S)`, scalar.
-    """
-    return _Realise.apply(weight, gain, log_range, geometry, device)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def pair_of(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
-    """`hrat.encoding.encode_pair`, with the gradient of a weight of zero shared by its partners: their sum is 1.
-
-    Args:
-        fraction: of the window, realisable, any shape.
+        readout: which fractions can be realised with the states of a device.
         device: the memristor.
 
     Returns:
-        `(G+, G-)`, S, each of the shape of `fraction`.
+        `(fraction, range)`: the layout of `weight`, dimensionless; and the gain of a full pair,
+        `R_f` times `readout.full_S`, scalar.
     """
-    if device.pairs == "centred":
-        return encode_pair(fraction, device)  # linear between states: half of the gradient for either partner
+    return _Realise.apply(weight, gain, log_range, geometry, readout, device)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def pair_of(fraction: Tensor, geometry: Geometry, readout: Readout, device: Device) -> tuple[Tensor, Tensor]:
+    """`Readout.encode`, with the gradient of a weight of zero shared by its partners: their sum is 1.
+
+    Args:
+        fraction: of the window, realisable, `geometry.weight_shape`.
+        geometry: the operation.
+        readout: how the two partners make a weight.
+        device: the memristor.
+
+    Returns:
+        `(G+, G-)`, S, as `Readout.encode` has them.
+    """
+    if device.pairs == "centred" or readout.shares_negatives:
+        return readout.encode(fraction, geometry, device)  # linear between states: a pair has half of it for either
     lowest_S, half_S = device.states_S[0], device.g_range_S / 2
     size = fraction.abs()  # its gradient at zero is 0; that of a clamp would be 1 for either partner
     return lowest_S + (size + fraction) * half_S, lowest_S + (size - fraction) * half_S

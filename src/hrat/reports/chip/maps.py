@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
+from hrat.encoding import Readout
 
 __all__ = ["LayerMap", "TileBlock", "layer_maps"]
 
@@ -106,11 +107,10 @@ def _shared(counts: dict[str, int], most: int) -> dict[str, int]:
 
 def _layer(chip: ProgrammedChip, name: str, number: int, keep: int) -> LayerMap:
     target, programmed = chip.deployment.layers[name], chip.layers[name]
-    targets_S = [target.g_pos_S.double(), target.g_neg_S.double()]
-    errors_S = [
-        achieved[0].double() - wanted
-        for achieved, wanted in zip((programmed.g_pos_S, programmed.g_neg_S), targets_S, strict=True)
-    ]
+    readout, cols = Readout.of(chip.deployment.spec), target.array_shape[2]
+    targets_S = [target.g_pos_S.double(), readout.for_each_weight(target.g_neg_S, cols).double()]
+    achieved_S = programmed.g_pos_S[0], readout.for_each_weight(programmed.g_neg_S[0], cols)
+    errors_S = [achieved.double() - wanted for achieved, wanted in zip(achieved_S, targets_S, strict=True)]
     e_max_S = max(float(error.abs().max()) for error in errors_S)
     levels_S, exact, codes = _codes(targets_S)
     error_codes = [_error_codes(error, e_max_S) for error in errors_S]

@@ -53,17 +53,18 @@ def layer_conductances(
     pos_S, neg_S = (g_S.to(device, torch.float64) for g_S in (programmed.g_pos_S, programmed.g_neg_S))
     if wires.is_ideal:
         return pos_S.clone(), neg_S.clone()
-    readout = Readout.of(spec.periphery)
+    readout = Readout.of(spec)
     eff_pos_S, eff_neg_S = torch.empty_like(pos_S), torch.empty_like(neg_S)
     for chips, tiles in _portions(chip.deployment.tiles(layer), chip.n_chips):
-        pairs = [torch.stack([g_S[chips, *tile.index] for tile in tiles]) for g_S in (pos_S, neg_S)]
+        tiles_pos_S = torch.stack([pos_S[chips, *tile.index] for tile in tiles])
+        tiles_neg_S = torch.stack([neg_S[chips, *readout.negatives_of(tile)] for tile in tiles])
         try:
-            eff_S = effective_conductance(readout.to_grid(*pairs), wires)
+            eff_S = effective_conductance(readout.to_grid(tiles_pos_S, tiles_neg_S), wires)
         except SolverError as error:
             raise SolverError(f"layer {layer}: {error}") from error
         for tile, eff_tile_S in zip(tiles, eff_S, strict=True):
-            place = (chips, *tile.index)
-            eff_pos_S[place], eff_neg_S[place] = readout.from_grid(eff_tile_S)
+            pos_at, neg_at = (chips, *tile.index), (chips, *readout.negatives_of(tile))
+            eff_pos_S[pos_at], eff_neg_S[neg_at] = readout.from_grid(eff_tile_S)
     return eff_pos_S, eff_neg_S
 
 

@@ -88,14 +88,16 @@ class _CurvedLayer:
         self.spec = chip.deployment.spec
         self.layer = chip.deployment.layers[name]
         self.tiles = chip.deployment.tiles(name)
-        self.readout = Readout.of(self.spec.periphery)
+        self.readout = Readout.of(self.spec)
         g_pos_S, g_neg_S = (
             g_S[index].to(device, torch.float64) for g_S in (chip.layers[name].g_pos_S, chip.layers[name].g_neg_S)
         )
         wires = Wires.of(self.spec.array)
         self.solvers: list[Callable[[Tensor], Tensor]] = [
             TileSolver(
-                self.readout.to_grid(g_pos_S[tile.index], g_neg_S[tile.index]), wires, curvature_V=curvature_V
+                self.readout.to_grid(g_pos_S[tile.index], g_neg_S[self.readout.negatives_of(tile)]),
+                wires,
+                curvature_V=curvature_V,
             ).compute
             for tile in self.tiles
         ]
@@ -111,19 +113,21 @@ class _CurvedLayer:
             patches_V = patches_V.gather(2, of_lines)
         # Tiles above one another share amplifiers, unless each has ADCs of its own.
         sums = 1 if self.layer.tile_adc_V is None else len(self.layer.tile_adc_V)
-        n_amplifiers = 2 if self.readout.inner_amplifiers else 1
-        terms_A = patches_V.new_zeros(n_amplifiers, sums, groups, n_images * n_positions, cols)
+        widths = (cols, self.readout.count_negatives(cols)) if self.readout.inner_amplifiers else (cols,)
+        terms_A = [patches_V.new_zeros(sums, groups, n_images * n_positions, width) for width in widths]
         for tile, solve in zip(self.tiles, self.solvers, strict=True):
             place = 0 if sums == 1 else tile.grid_row
             inputs_V = patches_V[:, tile.group, tile.rows].mT.flatten(0, 1)
             lines_A = solve(self.readout.drive(inputs_V))
-            for current_A, part_A in zip(terms_A, self.readout.bit_line_currents(lines_A), strict=True):
-                current_A[place, tile.group, :, tile.cols] += part_A
+            at = tile.cols, self.readout.negatives_of(tile)[2]
+            for current_A, part_A, lines in zip(terms_A, self.readout.bit_line_currents(lines_A), at, strict=False):
+                current_A[place, tile.group, :, lines] += part_A
         if self.layer.col_outputs is not None:
-            of_outputs = self.layer.col_outputs.argsort(-1)[None, None, :, None].expand_as(terms_A)
-            terms_A = terms_A.gather(4, of_outputs)
-        terms_V = tuple(current_A * self.layer.r_f_ohm for current_A in terms_A)
-        partial_V = self.readout.combined(terms_V, self.spec.periphery)
+            of_outputs = self.layer.col_outputs.argsort(-1)[None, :, None].expand_as(terms_A[0])
+            terms_A = [current_A.gather(3, of_outputs) for current_A in terms_A]
+        partial_V, *inner_V = (current_A * self.layer.r_f_ohm for current_A in terms_A)
+        for one_V in inner_V:
+            partial_V = partial_V - self.readout.for_each_weight(self.readout.inner(one_V), cols)
         if self.layer.tile_adc_V is None:
             sum_V = partial_V[0]
         else:

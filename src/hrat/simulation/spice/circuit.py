@@ -82,7 +82,7 @@ class CircuitLayer:
     g_pos_S: Floats
     """Conductances of the positive partners, `(word lines, cols)`, S; 0 for a device that is open."""
     g_neg_S: Floats
-    """Conductances of the negative partners, `(word lines, cols)`, S."""
+    """Conductances of the negative partners, S: `(word lines, cols)`, or fewer columns where weights share them."""
     r_f_ohm: float
     """Feedback resistance of the amplifiers."""
     bias_V: Floats | None = None
@@ -103,8 +103,11 @@ class CircuitLayer:
     def __post_init__(self) -> None:
         """Check shapes and signs."""
         shape = self.g_pos_S.shape
-        if len(shape) != 2 or 0 in shape or self.g_neg_S.shape != shape:
-            raise self._error("g_pos_S, g_neg_S", "one shape (rows, cols)", f"{shape} and {self.g_neg_S.shape}")
+        of_negatives = self.g_neg_S.shape
+        fits = len(of_negatives) == 2 and of_negatives[0] == shape[0] and 0 < of_negatives[1] <= shape[-1]
+        if len(shape) != 2 or 0 in shape or not fits:
+            expected = "one shape (rows, cols), or fewer columns of negative partners that weights share"
+            raise self._error("g_pos_S, g_neg_S", expected, f"{shape} and {of_negatives}")
         for name, g_S in (("g_pos_S", self.g_pos_S), ("g_neg_S", self.g_neg_S)):
             if not bool(np.isfinite(g_S).all()) or bool((g_S < 0).any()):
                 raise self._error(name, "finite conductances of 0 S or more", "others")
@@ -209,14 +212,20 @@ def check_chain(layers: Sequence[CircuitLayer], inputs_V: Floats) -> None:
 
 def physical_grid(layer: CircuitLayer, spec: HardwareSpec) -> Floats:
     """Conductances as they lie on the array, `(grid rows, grid cols)`, S; see `hrat.encoding.Readout.to_grid`."""
+    readout = Readout.of(spec)
+    if layer.g_neg_S.shape[1] != readout.count_negatives(layer.cols):
+        raise CircuitError(
+            f"layer '{layer.name}': g_neg_S has {layer.g_neg_S.shape[1]} columns; expected "
+            f"{readout.count_negatives(layer.cols)} with the read-out '{readout.name}'"
+        )
     pair = (torch.from_numpy(np.ascontiguousarray(g_S)) for g_S in (layer.g_pos_S, layer.g_neg_S))
-    grid: Floats = Readout.of(spec.periphery).to_grid(*pair).numpy()
+    grid: Floats = readout.to_grid(*pair).numpy()
     return grid
 
 
 def pair_of(grid: Floats, spec: HardwareSpec) -> tuple[Floats, Floats]:
     """The inverse of `physical_grid`: what belongs to G+ and to G-, `(rows, cols)`."""
-    g_pos_S, g_neg_S = Readout.of(spec.periphery).from_grid(torch.from_numpy(np.ascontiguousarray(grid)))
+    g_pos_S, g_neg_S = Readout.of(spec).from_grid(torch.from_numpy(np.ascontiguousarray(grid)))
     return g_pos_S.numpy(), g_neg_S.numpy()
 
 

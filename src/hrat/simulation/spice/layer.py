@@ -73,7 +73,7 @@ class LayerText:
     @property
     def readout(self) -> Readout:
         """Where devices lie, and which amplifiers there are."""
-        return Readout.of(self.spec.periphery)
+        return Readout.of(self.spec)
 
     def _word_line(self, i: int) -> str:
         """What drives line i of the physical grid: amplifiers invert, so that it is the opposite of what is meant."""
@@ -84,7 +84,7 @@ class LayerText:
 
     def _bit_line(self, j: int) -> str:
         """Where bit line j of the physical grid ends."""
-        k, is_inner = self.readout.bit_line(j)
+        k, is_inner = self.readout.bit_line(j, self.layer.cols)
         if self.layer.col_outputs is not None:
             k = self.layer.col_outputs[k]
         return f"{self.layer.node}_sumfirst{k}" if is_inner else f"{self.layer.node}_sum{k}"
@@ -106,10 +106,12 @@ class LayerText:
         limit_V = first_limit_V(self.spec)
         name = f"{node}_tiafirst"
         yield transimpedance(name, layer.r_f_ohm, (-limit_V, limit_V), amplifier, self.dialect, dynamic=self.dynamic)
-        offsets_V = amplifier.offsets_V(f"{node}_first", layer.cols)
-        for j in range(layer.cols):
-            yield from self._stage(f"first{j}", f"{node}_sumfirst{j}", f"{node}_first{j}", name, float(offsets_V[j]))
-            yield f"R{node}_first{j} {node}_first{j} {node}_sum{j} {number(layer.r_f_ohm)}"
+        feeds = self.readout.inner_feeds(layer.cols)
+        offsets_V = amplifier.offsets_V(f"{node}_first", len(feeds))
+        for k, outputs in enumerate(feeds):
+            yield from self._stage(f"first{k}", f"{node}_sumfirst{k}", f"{node}_first{k}", name, float(offsets_V[k]))
+            for j in outputs:
+                yield f"R{node}_first{j} {node}_first{k} {node}_sum{j} {number(layer.r_f_ohm)}"
 
     def _stage(self, mark: str, summing: str, output: str, subcircuit: str, offset_V: float) -> Iterator[str]:
         reference = "0"

@@ -65,7 +65,7 @@ def noise_gain(layer: CircuitLayer, spec: HardwareSpec) -> Floats:
     G_total is all that hangs at the summing node beside R_f: the devices, the resistor of the bias DAC, and in a
     two-stage read-out the one that brings the first amplifier's output instead of the devices of `I-`.
     """
-    inner = Readout.of(spec.periphery).inner_amplifiers
+    inner = Readout.of(spec).inner_amplifiers
     first = 1.0 if inner else layer.r_f_ohm * layer.g_neg_S.sum(axis=0)
     bias = 0.0 if layer.bias_V is None else 1.0
     gain: Floats = 1.0 + layer.r_f_ohm * layer.g_pos_S.sum(axis=0) + first + bias
@@ -80,7 +80,7 @@ def time_constant_s(layer: CircuitLayer, spec: HardwareSpec, amplifier: Amplifie
     nothing beside it.
     """
     of_amplifiers = float(noise_gain(layer, spec).max()) / (2.0 * math.pi * amplifier.gbw_Hz)
-    if Readout.of(spec.periphery).inner_amplifiers:
+    if Readout.of(spec).inner_amplifiers:
         of_amplifiers += (2.0 + layer.r_f_ohm * float(layer.g_neg_S.sum(axis=0).max())) / (
             2.0 * math.pi * amplifier.gbw_Hz
         )
