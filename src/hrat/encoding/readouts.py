@@ -39,7 +39,7 @@ from hrat.encoding.pairs import encode_pair, quantise_fraction_
 from hrat.encoding.row_tiles import RowTiles
 from hrat.encoding.tiles import Tile
 from hrat.errors import HratError
-from hrat.physics import clamp_to, digital_sum, nearest_level
+from hrat.physics import clamp_to, digital_sum
 from hrat.spec import Array, Device, HardwareSpec, Periphery
 
 __all__ = ["LayerReadout", "Readout", "refuse_shared_negatives"]
@@ -294,7 +294,7 @@ class ReferenceColumn(Readout):
 
     The reference current passes one amplifier, which all outputs of the tile take off. A tile of `array.cols` outputs
     has a bit line more. The window of a weight is half as wide as a pair's, and its reference device misses its target
-    for all weights of its row at once. States above `2 G_mid - G_low` are not used: weights are symmetric.
+    for all weights of its row at once. States above `2 G_mid - G_low` are not used.
     """
 
     name = "reference_column"
@@ -312,8 +312,9 @@ class ReferenceColumn(Readout):
             return fraction
         middle_S, full_S = self._middle_S(device), self.full_S(device)
         steps = [(g_S - middle_S) / full_S for g_S in device.states_S]
-        within = [step for step in steps if step <= 1.0 + 1e-9]
-        return fraction.copy_(nearest_level(fraction, torch.tensor(within, dtype=torch.float64).to(fraction)))
+        levels = torch.tensor([step for step in steps if step <= 1.0 + 1e-9], dtype=torch.float64).to(fraction)
+        nearest = torch.bucketize(fraction.contiguous(), (levels[1:] + levels[:-1]) / 2)
+        return fraction.copy_(levels[nearest])
 
     def encode(self, fraction: Tensor, geometry: Geometry, device: Device) -> tuple[Tensor, Tensor]:
         """The weight's device about the middle, the reference in it."""

@@ -14,7 +14,7 @@ from hrat.physics.errors import (
     sigma_S,
 )
 from hrat.physics.faults import has_stuck_devices, stuck_devices
-from hrat.physics.levels import nearest_level, nearest_state
+from hrat.physics.levels import nearest_state
 from hrat.physics.periphery import (
     amplifier_limits_V,
     clamp_to,
@@ -52,7 +52,6 @@ __all__ = [
     "has_stuck_devices",
     "input_voltage",
     "missed_target",
-    "nearest_level",
     "nearest_state",
     "normal_scale",
     "pair_error_is_gaussian",

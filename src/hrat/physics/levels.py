@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["nearest_level", "nearest_state"]
+__all__ = ["nearest_state"]
 
 
 def nearest_state(fraction: Tensor, steps: Tensor) -> Tensor:
@@ -23,16 +23,3 @@ def nearest_state(fraction: Tensor, steps: Tensor) -> Tensor:
     """
     midpoints = (steps[1:] + steps[:-1]) / 2
     return steps[torch.bucketize(fraction.abs().contiguous(), midpoints)] * fraction.sign()
-
-
-def nearest_level(fraction: Tensor, levels: Tensor) -> Tensor:
-    """Round a fraction of the conductance window to the nearest of some levels, which need not be symmetric.
-
-    Args:
-        fraction: any shape, dimensionless.
-        levels: `(n,)`, ascending.
-
-    Returns:
-        Tensor of the shape of `fraction`; saturates at the ends. On a tie the lower level is taken.
-    """
-    return levels[torch.bucketize(fraction.contiguous(), (levels[1:] + levels[:-1]) / 2)]

@@ -60,6 +60,19 @@ def check_words(spec: HardwareSpec) -> None:
         check_text(source, f"sources.{one_line(key)}", error=SpecError)
 
 
+def check_reference(device: Device, periphery: Periphery) -> None:
+    """Refuse a reference column in the middle of a device's states where no state lies there.
+
+    Raises:
+        SpecError: the device has two states.
+    """
+    if periphery.readout == "reference_column" and device.n_states is not None and device.n_states < 3:
+        raise SpecError(
+            f"periphery.readout is reference_column, whose devices are in a state in the middle, but the device has "
+            f"{device.n_states} states; expected three or more, or the read-out dual_rail or two_stage"
+        )
+
+
 def check_sigma(device: Device, programming: Programming) -> None:
     """Refuse a spread that is negative somewhere in the window.
 

@@ -13,7 +13,7 @@ from hrat.errors import SpecError
 from hrat.files import write_atomic
 from hrat.spec.assignment import nest
 from hrat.spec.base import Part, did_you_mean
-from hrat.spec.checks import check_pulses, check_sigma, check_sources, check_words, odd_settings
+from hrat.spec.checks import check_pulses, check_reference, check_sigma, check_sources, check_words, odd_settings
 from hrat.spec.costs import Costs
 from hrat.spec.lifetime import Faults, Retention
 from hrat.spec.programming import Programming
@@ -73,6 +73,7 @@ class HardwareSpec(Part):
     def _check(self) -> HardwareSpec:
         check_words(self)
         check_sigma(self.device, self.programming)
+        check_reference(self.device, self.periphery)
         check_pulses(self)
         check_sources(self.sources)
         return self

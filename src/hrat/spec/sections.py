@@ -146,8 +146,7 @@ class Periphery(Part):
     limit_swing: bool = True
     """Restriction: amplifier outputs are clamped to +-v_swing_V."""
     readout: Literal["dual_rail", "two_stage", "reference_column"] = "dual_rail"
-    """dual_rail: rows also driven inverted, one amplifier per column; two_stage: I- has its own, which saturates;
-    reference_column: a device for each weight, and a column of references for each tile."""
+    """dual_rail: rows also driven inverted; two_stage: I- has an amplifier; reference_column: one I- for each tile."""
     bias_dac_bits: ConverterBits | None = 6
     """Resolution of the bias DAC, bits."""
     v_bias_V: Positive = 1.0
