@@ -79,7 +79,11 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (Programming, {"sigma_rel": 0.1, "sigma_poly_S": (1e-6,), "sigma_poly_ref_S": 1e-6}, r"got both"),
     (Array, {"rows": 0}, r"array\.rows: expected greater than or equal to 1, got 0"),
     (Periphery, {"v_swing_V": 0.0}, r"periphery\.v_swing_V"),
-    (Periphery, {"readout": "dual"}, r"periphery\.readout: expected 'dual_rail', 'two_stage' or 'reference_column', got 'dual'"),
+    (
+        Periphery,
+        {"readout": "dual"},
+        r"periphery\.readout: expected 'dual_rail', 'two_stage' or 'reference_column', got 'dual'",
+    ),
     (Periphery, {"bias_dac_bits": 1}, r"greater than or equal to 2"),
     (Periphery, {"adc_bits": 17}, r"less than or equal to 16"),
     (Periphery, {"bias_dac_bits": None}, r"limit_bias_dac is on, but bias_dac_bits is not given"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hrat.encoding.geometry import Geometry
+from hrat.encoding.layer_readout import LayerReadout
 from hrat.encoding.pairs import encode_pair, has_window, quantise_fraction, quantise_fraction_, state_steps
-from hrat.encoding.readouts import LayerReadout, Readout, refuse_shared_negatives
+from hrat.encoding.readouts import Readout, refuse_shared_negatives
 from hrat.encoding.row_tiles import RowTiles
 from hrat.encoding.tiles import Tile, tile_grid
 from hrat.encoding.wires import effective_pair
