@@ -200,3 +200,11 @@ def test_calibration_without_data() -> None:
     model, x = small_network()
     with pytest.raises(hrat.HratError, match="at least one batch"):
         hrat.calibrate(hrat.prepare(model, SPECS["harsh"], x), [])
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "class"])
+def test_names_of_modules_that_are_no_source_code(name: str) -> None:
+    model = nn.Sequential()
+    model.add_module(name, nn.Linear(3, 2))
+    with pytest.raises(hrat.HratError, match="expected a printable name"):
+        hrat.prepare(model, "generic-4bit", torch.randn(4, 3))

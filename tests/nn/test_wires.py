@@ -153,3 +153,13 @@ def test_the_switch_alone_loses_nothing_elsewhere() -> None:
         assert float((model(x) - layer(x)).abs().max()) > 1e-3
         with hrat.nn.restrictions(model, wired().ideal()):
             torch.testing.assert_close(model(x), layer(x), rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["behavioural", "nodal"])
+def test_resistances_that_numbers_cannot_hold_are_refused(solver: str) -> None:
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    chip = hrat.program(hrat.deploy(hrat.prepare(nn.Linear(3, 2).eval(), "generic-4bit", x)))
+    with pytest.raises(hrat.HratError, match="resistance"):
+        hrat.simulate(chip.with_array(limit_wires=True, r_word_ohm=1e308), x, solver=solver)
+    large = hrat.simulate(chip.with_array(limit_wires=True, r_word_ohm=1e12), x, solver=solver)
+    assert bool(large.value.isfinite().all())

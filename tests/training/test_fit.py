@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -294,3 +295,12 @@ def test_an_empty_loader_has_no_accuracy() -> None:
     model, _ = setting()
     with pytest.raises(TrainingError, match="at least one image"):
         accuracy(model, [])
+
+
+def test_one_process_at_a_time_trains_into_a_folder(tmp_path: Path) -> None:
+    model, loader = nn.Linear(4, 3), [(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))]
+    with FileLock(tmp_path / ".lock"), pytest.raises(TrainingError, match="another process trains into"):
+        fit(model, loader, epochs=1, folder=tmp_path, progress=False)
+    assert not (tmp_path / "last.pt").exists()
+    fit(model, loader, epochs=1, folder=tmp_path, progress=False)  # once the other one has ended
+    assert (tmp_path / "last.pt").is_file()

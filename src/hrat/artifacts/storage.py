@@ -78,7 +78,7 @@ def write_artifact(
         OSError: the folder cannot be written or the disk is full; what stood at `path` before is untouched.
     """
     text = json.dumps(content, allow_nan=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     header = {
         "kind": kind,
         "schema_version": SCHEMA_VERSION,
@@ -95,6 +95,17 @@ def write_artifact(
                 raise OSError(f"{path} could not be written ({error}); is the disk full?") from error
             raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from None
     return Path(path)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share memory as copies: safetensors writes each by itself, and refuses what overlaps."""
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        if memory in seen:
+            tensors[name] = tensor.clone()
+        seen.add(memory)
+    return tensors
 
 
 def read_artifact(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -13,6 +13,7 @@ The steps:
 
 from __future__ import annotations
 
+import keyword
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,7 @@ def prepare(
     if batch_norm not in BATCH_NORM_FORMS:
         raise ConversionError(f"expected batch_norm to be one of {', '.join(BATCH_NORM_FORMS)}, got {batch_norm!r}")
     refuse_parametrised(model)
+    _refuse_bad_names(model)
     _refuse_bad_weights(model)
     args, kwargs = example_args(example_input)
     for value in _tensors(args) + _tensors(kwargs):
@@ -178,6 +180,17 @@ def _does_not_pass(copied: nn.Module, failure: Exception) -> ConversionError:
     return ConversionError(
         f"the example input does not pass through {type(copied).__name__} itself: {type(failure).__name__}: {failure}"
     )
+
+
+def _refuse_bad_names(model: nn.Module) -> None:
+    """Names of modules become source code of the graph, which torch.fx writes."""
+    for path, module in model.named_modules():
+        for name in (child for child, _ in module.named_children()):
+            if not name.isprintable() or keyword.iskeyword(name) or any(mark in name for mark in '"\\'):
+                raise ConversionError(
+                    f"module {name!r}{f' of {path!r}' if path else ''}: expected a printable name without quotes and "
+                    "backslashes that is no keyword of Python; give it another one (add_module)"
+                )
 
 
 def _refuse_bad_weights(model: nn.Module) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding.wires import effective_pair
-from hrat.simulation.methods import LayerModel, Statistics, gains
-from hrat.spec import HardwareSpec
+from hrat.simulation.methods import LayerModel, SolverError, Statistics, gains
+from hrat.spec import Array, HardwareSpec
 
 __all__ = ["Behavioural"]
 
@@ -40,4 +40,21 @@ class Behavioural:
 
     def _conductances(self, chip: ProgrammedChip, name: str, device: torch.device) -> tuple[Tensor, Tensor]:
         programmed = chip.layers[name]
+        _refuse_huge_resistances(chip.deployment.spec.array, programmed.g_pos_S.dtype)
         return effective_pair(programmed.g_pos_S.to(device), programmed.g_neg_S.to(device), chip.deployment.spec)
+
+
+def _refuse_huge_resistances(array: Array, dtype: torch.dtype) -> None:
+    """The formula multiplies resistances: what the numbers of this type cannot hold would be no result.
+
+    Raises:
+        SolverError: a resistance is larger than the root of the largest number.
+    """
+    largest_ohm = max(array.r_word_ohm, array.r_bit_ohm, array.r_driver_ohm, array.r_sense_ohm)
+    most_ohm = torch.finfo(dtype).max ** 0.5
+    if array.limit_wires and largest_ohm > most_ohm:
+        raise SolverError(
+            f"a resistance of {largest_ohm:g} ohm in the wires (spec section array) cannot be reckoned with in "
+            f"{dtype}: expected at most {most_ohm:.2g} ohm; a line that is broken is a matter of the nodal solver "
+            "(open_word_lines, open_bit_lines)"
+        )

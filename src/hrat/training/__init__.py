@@ -6,6 +6,7 @@ from hrat.training.checkpoint import load_weights
 from hrat.training.data import ArrayDataset, DataSplits, folder_data, load_data, make_loader
 from hrat.training.evaluation import accuracy
 from hrat.training.fitting import FitResult, fit
+from hrat.training.one_at_a_time import alone_in
 from hrat.training.optimizer import parameter_groups
 from hrat.training.options import FitOptions
 from hrat.training.ranks import Ranks, join_ranks, launch, the_ranks
@@ -17,6 +18,7 @@ __all__ = [
     "FitResult",
     "Ranks",
     "accuracy",
+    "alone_in",
     "fit",
     "folder_data",
     "join_ranks",

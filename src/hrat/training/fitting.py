@@ -20,6 +20,7 @@ from hrat.processes import stop_requests
 from hrat.training.checkpoint import put_away
 from hrat.training.logs import Display, MetricsLog, closing
 from hrat.training.loop import Loss, TrainingLoop
+from hrat.training.one_at_a_time import alone_in
 from hrat.training.options import FitOptions
 from hrat.training.ranks import the_ranks
 from hrat.training.together import statistics_over_ranks
@@ -84,7 +85,8 @@ def fit(
         The history, and the best validation accuracy. The model holds the weights of the last step.
 
     Raises:
-        TrainingError: the loss is no longer finite, the options make no sense, or a checkpoint does not fit.
+        TrainingError: the loss is no longer finite, the options make no sense, a checkpoint does not fit, or another
+            process trains into the folder.
         KeyboardInterrupt: Ctrl-C, or within `hrat.processes.orderly_end`, as on the command line, SIGTERM or SIGHUP;
             the state was saved if there is a folder.
     """
@@ -94,8 +96,9 @@ def fit(
     if device is not None:
         model.to(device)
     ranks = the_ranks()
-    with statistics_over_ranks(model, ranks):
-        run = TrainingLoop(model, train, val, chosen, None if folder is None else Path(folder), loss, ranks, identity)
+    root = None if folder is None else Path(folder)
+    with statistics_over_ranks(model, ranks), alone_in(root, wanted=ranks.leads):
+        run = TrainingLoop(model, train, val, chosen, root, loss, ranks, identity)
         if folder is not None and not resume and ranks.leads:
             put_away(folder)
         with closing(MetricsLog(folder if ranks.leads else None, tensorboard=tensorboard)) as log:

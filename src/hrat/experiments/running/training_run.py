@@ -16,7 +16,7 @@ from hrat.files import path_within, write_atomic
 from hrat.nn import restrictions
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec, load_spec
-from hrat.training import DataSplits, accuracy, fit, load_data, make_loader, the_ranks
+from hrat.training import DataSplits, accuracy, alone_in, fit, load_data, make_loader, the_ranks
 from hrat.training.checkpoint import put_away, save_weights
 from hrat.training.data import AUGMENTATIONS
 from hrat.training.identity import data_digest, plain
@@ -57,7 +57,8 @@ def train(
         data: the data, where it is loaded already.
 
     Raises:
-        HratError: unknown recipe, method or data; a folder that holds another run; training that diverged.
+        HratError: unknown recipe, method or data; a folder that holds another run, or into which another process
+            trains; training that diverged.
     """
     seed = check_seed(seed)
     recipe = load_recipe(recipe).on(device)
@@ -68,54 +69,55 @@ def train(
     root = Path(folder)
     identity = _identity(recipe, chosen, method, seed, data)
     ranks = the_ranks()
-    if ranks.leads and not resume:
-        put_away(root, "model.pt", "run.json")
-    before = ranks.from_leader(run_in(root) if ranks.leads else {})
-    changed = [key for key in IDENTITY if before and before.get(key) != identity[key]]
-    if changed:
-        raise HratError(
-            f"{root} holds a run with another {' and '.join(changed)}; expected the same to go on with it. Give "
-            "another folder, or begin anew (--fresh)"
+    with alone_in(root, wanted=ranks.leads):
+        if ranks.leads and not resume:
+            put_away(root, "model.pt", "run.json")
+        before = ranks.from_leader(run_in(root) if ranks.leads else {})
+        changed = [key for key in IDENTITY if before and before.get(key) != identity[key]]
+        if changed:
+            raise HratError(
+                f"{root} holds a run with another {' and '.join(changed)}; expected the same to go on with it. Give "
+                "another folder, or begin anew (--fresh)"
+            )
+        if ranks.from_leader("software" in before and (root / "model.pt").is_file()):
+            return load_run(root, data=data)
+        if ranks.leads:
+            write_atomic(path_within(root, "run.json"), json.dumps({"format": FORMAT, **identity}, indent=2) + "\n")
+        torch.manual_seed(seed)
+        module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
+        augment = None if recipe.augment is None else AUGMENTATIONS[recipe.augment]
+        loader = make_loader(data.train, recipe.batch_size, shuffle=True, seed=seed, drop_last=True, augment=augment)
+        result = fit(
+            module,
+            loader,
+            options=recipe.fit,
+            folder=root,
+            resume=resume,
+            device=device,
+            tensorboard=tensorboard,
+            progress=progress,
+            title=METHODS[method].label,
+            identity=identity,
         )
-    if ranks.from_leader("software" in before and (root / "model.pt").is_file()):
-        return load_run(root, data=data)
-    if ranks.leads:
-        write_atomic(path_within(root, "run.json"), json.dumps({"format": FORMAT, **identity}, indent=2) + "\n")
-    torch.manual_seed(seed)
-    module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
-    augment = None if recipe.augment is None else AUGMENTATIONS[recipe.augment]
-    loader = make_loader(data.train, recipe.batch_size, shuffle=True, seed=seed, drop_last=True, augment=augment)
-    result = fit(
-        module,
-        loader,
-        options=recipe.fit,
-        folder=root,
-        resume=resume,
-        device=device,
-        tensorboard=tensorboard,
-        progress=progress,
-        title=METHODS[method].label,
-        identity=identity,
-    )
-    model = mapped(METHODS[method], module.cpu(), recipe, chosen, data.train).cpu().eval()
-    # A network that was trained without restrictions is measured without them, one that knows them with them.
-    with restrictions(model, chosen if METHODS[method].restricted else chosen.ideal()):
-        # By each rank alone, on a CPU, where the model is by now.
-        software = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
-    if ranks.leads:
-        save_weights(path_within(root, "model.pt"), model, identity)
-        finished = {"format": FORMAT, **identity, "software": software, "seconds": result.seconds}
-        write_atomic(path_within(root, "run.json"), json.dumps(finished, indent=2) + "\n")
-    return Run(
-        folder=root,
-        model=model,
-        recipe=recipe,
-        spec=chosen,
-        method=method,
-        seed=seed,
-        software=software,
-        seconds=result.seconds,
-    )
+        model = mapped(METHODS[method], module.cpu(), recipe, chosen, data.train).cpu().eval()
+        # A network that was trained without restrictions is measured without them, one that knows them with them.
+        with restrictions(model, chosen if METHODS[method].restricted else chosen.ideal()):
+            # By each rank alone, on a CPU, where the model is by now.
+            software = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
+        if ranks.leads:
+            save_weights(path_within(root, "model.pt"), model, identity)
+            finished = {"format": FORMAT, **identity, "software": software, "seconds": result.seconds}
+            write_atomic(path_within(root, "run.json"), json.dumps(finished, indent=2) + "\n")
+        return Run(
+            folder=root,
+            model=model,
+            recipe=recipe,
+            spec=chosen,
+            method=method,
+            seed=seed,
+            software=software,
+            seconds=result.seconds,
+        )
 
 
 def _identity(recipe: Recipe, spec: HardwareSpec, method: str, seed: int, data: DataSplits) -> dict[str, Any]:

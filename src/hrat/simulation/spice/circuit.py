@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from hrat.encoding import Readout
 from hrat.errors import HratError
+from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
 
 __all__ = ["Amplifier", "CircuitError", "CircuitLayer", "Dialect", "Floats", "SpiceOptions", "count_devices"]
@@ -58,6 +59,7 @@ class Amplifier:
 
     def __post_init__(self) -> None:
         """Refuse values that no amplifier has."""
+        check_seed(self.seed, "Amplifier.seed", most=2**128 - 1)  # a chip's seed may be within
         if self.gain is not None and not 1.0 < self.gain < math.inf:
             raise CircuitError(
                 f"Amplifier.gain: expected a finite number above 1, got {self.gain}; None is an ideal amplifier"
