@@ -17,7 +17,7 @@ export HRAT_NGSPICE ?= $(CURDIR)/.ngspice/bin/ngspice
 
 # Two workers with one thread each: more threads than cores make PyTorch's small operations slower.
 PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg HRAT_REQUIRE_NGSPICE=1 HRAT_REQUIRE_MODELS=1 \
-    $(BIN)/python -m pytest -n auto --maxprocesses 2
+    $(BIN)/python -m pytest -n auto --maxprocesses 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

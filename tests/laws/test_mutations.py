@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import hrat
 import hrat.nn.crossbar_layer as layers_module
-from hrat.encoding import Geometry
+from hrat.encoding import Geometry, Readout
 from hrat.nn import signals
 from hrat.nn.fusing import BatchNormTerms
 from hrat.simulation import behavioural
@@ -246,8 +246,8 @@ def test_law_1_notices_the_sign_of_the_negative_partner(readout: str, monkeypatc
 def test_law_1_notices_swapped_partners(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = case("conv")
     prepared = hrat.prepare(model, SPEC, x)
-    encode = deploy_module.encode_pair
-    monkeypatch.setattr(deploy_module, "encode_pair", lambda fraction, device: encode(-fraction, device))
+    encode = Readout.encode
+    monkeypatch.setattr(Readout, "encode", lambda self, fraction, *what: encode(self, -fraction, *what))
     with pytest.raises(AssertionError, match="law 1"):
         assert_law1(prepared, x, SPEC)
 

@@ -86,8 +86,9 @@ def straight_through(x: Tensor, rounded: Tensor) -> Tensor:
 
 
 def realise_plainly(
-    weight: Tensor, gain: Tensor, log_range: Tensor, geometry: Geometry, device: Device
+    weight: Tensor, gain: Tensor, log_range: Tensor, geometry: Geometry, readout: Readout, device: Device
 ) -> tuple[Tensor, Tensor]:
+    del readout
     fused = weight * geometry.out_view(gain)
     window = log_range.exp() * fused.square().mean().sqrt()
     held = (fused / window).clamp(-1.0, 1.0)

@@ -66,6 +66,11 @@ def train_a_rank(form: str, folder: str, options: dict[str, Any]) -> dict[str, T
     return dict(model.state_dict())
 
 
+def train_several(settings: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Tensor]]:
+    """Several trainings one after another by the same processes, whose start takes longer than these."""
+    return [train_a_rank(form, "", dict(options)) for form, options in settings]
+
+
 def too_large_a_world() -> None:
     model, _ = setting("one_pass")
     x, y = torch.randn(30, 2, 4, 4, dtype=torch.float64), torch.arange(30) % 3

@@ -18,7 +18,13 @@ from torch.utils.data import TensorDataset
 import hrat
 from hrat.errors import TrainingError
 from hrat.training import FitOptions, fit, join_ranks, launch, make_loader
-from training.rank_jobs import order_from_the_default_generator, setting, too_large_a_world, train_a_rank
+from training.rank_jobs import (
+    order_from_the_default_generator,
+    setting,
+    too_large_a_world,
+    train_a_rank,
+    train_several,
+)
 
 TESTS = str(Path(__file__).parents[1])
 
@@ -29,35 +35,47 @@ def assert_close(ours: dict[str, Tensor], others: dict[str, Tensor]) -> None:
         torch.testing.assert_close(value, others[name], rtol=1e-7, atol=1e-9, msg=name)
 
 
-@pytest.mark.parametrize("form", ["one_pass", "two_pass", "slice", "unfused"])
-def test_two_ranks_are_one_with_the_whole_batch(form: str) -> None:
-    together = launch(train_a_rank, form, "", {}, devices=2, device="cpu")
-    assert_close(together, train_a_rank(form, "", {}))
+IN_PARTS = {"accumulate": 2, "optimizer": "sgd", "lr": 0.05}
+PER_RANK = {"rank_noise": "per_rank"}
+TOGETHER: list[tuple[str, dict[str, Any]]] = [
+    *((form, {}) for form in ("one_pass", "two_pass", "slice", "unfused")),
+    ("", {"prepared": False}),
+    ("one_pass", IN_PARTS),
+    ("one_pass", PER_RANK),
+    ("one_pass", PER_RANK),
+]
 
 
-def test_so_are_two_ranks_with_a_network_that_knows_no_hardware() -> None:
-    together = launch(train_a_rank, "", "", {"prepared": False}, devices=2, device="cpu")
-    assert_close(together, train_a_rank("", "", {"prepared": False}))
+@pytest.fixture(scope="module")
+def by_two_ranks() -> list[dict[str, Tensor]]:
+    """Weights that two ranks find in each of these settings."""
+    found: list[dict[str, Tensor]] = launch(train_several, TOGETHER, devices=2, device="cpu")
+    return found
 
 
-def test_so_are_two_ranks_that_take_their_batches_in_parts() -> None:
-    options = {"accumulate": 2, "optimizer": "sgd", "lr": 0.05}
-    together = launch(train_a_rank, "one_pass", "", dict(options), devices=2, device="cpu")
-    alone = train_a_rank("one_pass", "", {**options, "lr": 0.05})
+@pytest.mark.parametrize("place", range(5), ids=["one_pass", "two_pass", "slice", "unfused", "no hardware"])
+def test_two_ranks_are_one_with_the_whole_batch(place: int, by_two_ranks: list[dict[str, Tensor]]) -> None:
+    form, options = TOGETHER[place]
+    assert_close(by_two_ranks[place], train_a_rank(form, "", dict(options)))
+
+
+def test_so_are_two_ranks_that_take_their_batches_in_parts(by_two_ranks: list[dict[str, Tensor]]) -> None:
+    alone = train_a_rank("one_pass", "", dict(IN_PARTS))
     # The halves of the batch are other images for two ranks than for one: only the size of the gradient is the same.
     for name, value in alone.items():
-        assert float((together[name].double() - value.double()).norm()) < 0.5 * float(value.double().norm() + 1), name
+        off = float((by_two_ranks[5][name].double() - value.double()).norm())
+        assert off < 0.5 * float(value.double().norm() + 1), name
 
 
-def test_with_noise_of_their_own_ranks_meet_other_chips_and_agree_on_weights() -> None:
-    own = launch(train_a_rank, "one_pass", "", {"rank_noise": "per_rank"}, devices=2, device="cpu")
-    shared = train_a_rank("one_pass", "", {})
+def test_with_noise_of_their_own_ranks_meet_other_chips_and_agree_on_weights(
+    by_two_ranks: list[dict[str, Tensor]],
+) -> None:
+    shared, own, again = by_two_ranks[0], by_two_ranks[6], by_two_ranks[7]
     assert not torch.allclose(own["graph.conv.weight"], shared["graph.conv.weight"], rtol=1e-4)
-    again = launch(train_a_rank, "one_pass", "", {"rank_noise": "per_rank"}, devices=2, device="cpu")
     assert_close(own, again)
 
 
-@pytest.mark.parametrize(("first", "then"), [(2, 2), (2, 1), (1, 2)])
+@pytest.mark.parametrize(("first", "then"), [pytest.param(2, 2, marks=pytest.mark.slow), (2, 1), (1, 2)])
 def test_a_run_whose_rank_is_killed_goes_on_with_any_number_of_ranks(tmp_path: Path, first: int, then: int) -> None:
     folder = str(tmp_path / "run")
     if first == 2:
