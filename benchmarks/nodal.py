@@ -173,7 +173,7 @@ def inference(file: Path, data: str, turns: int, kind: str) -> None:
     solvers = {}
     for name, one, method in (("behavioural", chip, Behavioural()), ("nodal", wired, Nodal())):
         start = clock(kind)
-        solvers[name] = ChipSolver(one, methods=dict.fromkeys(one.layers, method))
+        solvers[name] = ChipSolver(one, solvers=dict.fromkeys(one.layers, method))
         print(f"{name}: set up in {clock(kind) - start:.2f} s")
     input_name = next(node.args[0] for node in chip.deployment.graph if node.op == "input")
 

@@ -204,8 +204,8 @@ def _remove_left_over(folder: Path, prefix: str) -> None:
     mine = re.compile(rf"{re.escape(prefix + _machine())}-(\d+)-\w+\.part")
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            found = mine.fullmatch(entry.name)
-            if found and not _lives(int(found[1])):
+            match = mine.fullmatch(entry.name)
+            if match and not _lives(int(match[1])):
                 with suppress(OSError):
                     os.unlink(entry)
 

@@ -49,7 +49,7 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """As shells have it."""
+        """Exit code of a program that a signal ended: 128 plus its number."""
         return 128 + self.number
 
 

@@ -1,4 +1,4 @@
-"""Characterisation: what a programming scheme makes of each target, on many virtual devices."""
+"""Characterisation: distribution of achieved conductances for each target of a programming scheme."""
 
 from __future__ import annotations
 

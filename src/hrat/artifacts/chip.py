@@ -75,13 +75,13 @@ class ProgrammedChip:
         return ProgrammedChip(deployment=self.deployment, layers=layers, seeds=self.seeds[some], scheme=self.scheme)
 
     def with_array(self, **fields: Any) -> ProgrammedChip:
-        """The same devices on other arrays: `chip.with_array(limit_wires=True, r_word_ohm=0.5)`.
+        """The chip's devices behind other arrays: `chip.with_array(limit_wires=True, r_word_ohm=0.5)`.
 
         Targets, resistors and DAC codes stay what they are: this shows what wires do to a network that was not trained
         for them. The switch stays as it is too: resistances without `limit_wires=True` do nothing where it is off.
 
         Args:
-            fields: of `hrat.Array`, by name.
+            fields: fields of `hrat.Array`, by name.
 
         Raises:
             SpecError: an unknown field, or a value out of range.
@@ -131,7 +131,7 @@ class ProgrammedChip:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ProgrammedChip:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             FileNotFoundError: nothing stands at `path`.

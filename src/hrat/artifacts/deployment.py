@@ -116,7 +116,7 @@ class Deployment:
     layers: dict[str, DeployedLayer]
     graph: tuple[Node, ...]
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    """Scales of converters and readers, and the numbers of digital islands, by the keys that the graph names."""
+    """Scales of converters and of output rescaling, and constants of digital operations, by the graph's keys."""
 
     KIND = "deployment"
 
@@ -135,10 +135,10 @@ class Deployment:
         return sum(len(self.tiles(name)) for name in self.layers)
 
     def with_array(self, **fields: Any) -> Deployment:
-        """The same targets for other arrays, such as `with_array(limit_wires=True, r_word_ohm=0.5)`.
+        """The deployment's targets for other arrays, such as `with_array(limit_wires=True, r_word_ohm=0.5)`.
 
         Args:
-            fields: of `hrat.Array`, by name. A switch that is not among them stays as it is.
+            fields: fields of `hrat.Array`, by name. A switch that is not among them stays as it is.
 
         Raises:
             SpecError: an unknown field, or a value out of range.
@@ -171,7 +171,7 @@ class Deployment:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Deployment:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             FileNotFoundError: nothing stands at `path`.

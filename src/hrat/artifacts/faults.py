@@ -90,7 +90,7 @@ class FaultMap:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FaultMap:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             FileNotFoundError: nothing stands at `path`.

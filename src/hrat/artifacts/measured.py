@@ -43,10 +43,10 @@ def import_csv(deployment: Deployment, folder: str | os.PathLike[str]) -> Progra
     """
     root = Path(folder)
     paths = {name: path_within(root, "conductances", name, suffix=".csv") for name in deployment.layers}
-    found = {name: _read(deployment, name, path) for name, path in paths.items()}
-    first = next(iter(found))
-    chips = sorted(found[first])
-    for name, of_layer in found.items():
+    chips_by_layer = {name: _read(deployment, name, path) for name, path in paths.items()}
+    first = next(iter(chips_by_layer))
+    chips = sorted(chips_by_layer[first])
+    for name, of_layer in chips_by_layer.items():
         if sorted(of_layer) != chips:
             raise ArtifactError(
                 f"layer '{name}' has the chips {_list(sorted(of_layer))}, layer '{first}' {_list(chips)}; expected the "
@@ -57,7 +57,7 @@ def import_csv(deployment: Deployment, folder: str | os.PathLike[str]) -> Progra
             g_pos_S=torch.stack([of_layer[chip][0] for chip in chips]),
             g_neg_S=torch.stack([of_layer[chip][1] for chip in chips]),
         )
-        for name, of_layer in found.items()
+        for name, of_layer in chips_by_layer.items()
     }
     return ProgrammedChip(deployment=deployment, layers=layers, seeds=tuple(chips), scheme=SCHEME)
 
@@ -68,7 +68,7 @@ def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tens
         raise FileNotFoundError(f"no table at {path}; expected one for each layer: {', '.join(deployment.layers)}")
     like = deployment.layers[name].g_pos_S
     places = {(tile.group, f"tile{tile.grid_row}_{tile.grid_col}"): tile for tile in deployment.tiles(name)}
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    pairs_by_chip: dict[int, tuple[Tensor, Tensor]] = {}
     lists: dict[int, tuple[list[int], list[float], list[float]]] = {}
     for where, (chip, group, tile, row, col, pos_S, neg_S) in csv_records(path, COLUMNS):
         try:
@@ -86,8 +86,8 @@ def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tens
     if not lists:
         raise ArtifactError(f"{path} has no readings")
     for number, (at_list, pos_list, neg_list) in lists.items():
-        found[number] = _arrays(at_list, pos_list, neg_list, like, f"{path}, chip {number}")
-    return found
+        pairs_by_chip[number] = _arrays(at_list, pos_list, neg_list, like, f"{path}, chip {number}")
+    return pairs_by_chip
 
 
 def _place(places: dict[tuple[int, str], Tile], at: tuple[int, str, int, int], like: Tensor, where: str) -> int:

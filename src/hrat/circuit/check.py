@@ -25,23 +25,23 @@ from hrat.names import check_name
 __all__ = ["check_graph"]
 
 DEEPEST = 16
-"""Nests within nests of the arguments of one node."""
+"""Most levels of nesting in the arguments of one node."""
 LONGEST_TEXT = 1_000
-"""Characters of a text among the arguments, such as an `einsum` equation."""
+"""Most characters of a text among the arguments, such as an `einsum` equation."""
 
 Tensors = Mapping[str, Tensor]
 
 
 def check_graph(graph: Sequence[Node], layers: Collection[str], tensors: Tensors) -> None:
-    """Refuse a graph that is none.
+    """Refuse an invalid graph.
 
     Args:
         graph: the nodes in their order.
-        layers: names of the layers that there are.
-        tensors: by the keys that the graph names.
+        layers: names of the existing layers.
+        tensors: the existing tensors by their keys in the graph.
 
     Raises:
-        ArtifactError: it is no graph of a network, with the node and what was expected of it.
+        ArtifactError: the graph is invalid; names the node and what was expected of it.
     """
     _check_tensors(tensors)
     known: set[str] = set()
@@ -120,7 +120,7 @@ def _leaves(value: Any, depth: int) -> Iterator[tuple[Any, int]]:
 
 
 def _check_parts(node: Node, layers: Collection[str], tensors: Tensors) -> None:
-    """Layers and scales."""
+    """Check that the node's layers and scales exist."""
     layer = layer_of(node)
     if layer is not None and layer not in layers:
         raise _wrong(node, f"one of the layers {', '.join(sorted(layers)) or '(there is none)'}", repr(layer))
@@ -137,7 +137,7 @@ def _check_parts(node: Node, layers: Collection[str], tensors: Tensors) -> None:
 
 
 def _check_scale(node: Node, key: TensorKey, tensors: Tensors) -> None:
-    """A scale is a positive number, or one for each channel."""
+    """Check that a scale is a positive number, or one for each channel."""
     alpha_V = tensors[key.key]
     if not alpha_V.is_floating_point() or not alpha_V.numel():
         raise _wrong(node, "a scale of at least one real number", f"{alpha_V.dtype} of shape {tuple(alpha_V.shape)}")

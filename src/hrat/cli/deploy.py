@@ -1,4 +1,4 @@
-"""`hrat deploy`: from a trained network to what the chip has to be."""
+"""`hrat deploy`: from a trained network to the targets of its chip."""
 
 from __future__ import annotations
 

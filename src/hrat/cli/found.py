@@ -1,4 +1,4 @@
-"""Telling what stands at a path."""
+"""Recognition of the file or folder at a path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KNOWN = "a deployment, chips, a comparison or results (.json), or the folder of 
 
 @dataclass(frozen=True)
 class Found:
-    """What stands at a path."""
+    """Description of the file or folder at a path."""
 
     what: str
     table: RenderableType
@@ -29,7 +29,7 @@ class Found:
 
 
 def found(path: Path) -> Found:
-    """Look at a file or folder.
+    """Recognise a file or folder of hrat's.
 
     Raises:
         FileNotFoundError: there is nothing.
@@ -98,9 +98,12 @@ def _run(folder: Path) -> Found:
         "seed": run.seed,
         "epochs": run.recipe.fit.epochs,
     }
-    finished = run.software is not None
-    if run.software is not None and run.seconds is not None:
-        facts |= {"software accuracy": percent(run.software), "trained in": duration(run.seconds)}
+    finished = run.accuracy_without_error is not None
+    if run.accuracy_without_error is not None and run.seconds is not None:
+        facts |= {
+            "accuracy without programming error": percent(run.accuracy_without_error),
+            "trained in": duration(run.seconds),
+        }
     return Found("run, finished" if finished else "run, not finished: hrat train goes on with it", _grid(facts))
 
 

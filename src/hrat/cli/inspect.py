@@ -1,4 +1,4 @@
-"""`hrat inspect`: what a file or folder of hrat's holds."""
+"""`hrat inspect`: the content of a file or folder that hrat wrote."""
 
 from __future__ import annotations
 

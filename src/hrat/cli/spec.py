@@ -43,14 +43,14 @@ def list_specs() -> None:
     table.add_column("states", justify="right")
     table.add_column("window", no_wrap=True)
     table.add_column("what it is")
-    told = []
+    spec_dicts = []
     for name in preset_names():
         spec = load_spec(name)
-        told.append(spec.to_dict())
+        spec_dicts.append(spec.to_dict())
         device = spec.device
         window = f"{device.g_min_S * 1e6:.4g} to {device.g_max_S * 1e6:.4g} uS"
         table.add_row(name, str(device.n_states or "any"), window, spec.description)
-    tell(presets=told)
+    tell(presets=spec_dicts)
     show(table)
 
 

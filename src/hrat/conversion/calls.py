@@ -46,7 +46,7 @@ class BatchNorm(_BatchNorm):
     """A batch norm of any number of dimensions."""
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Whatever the function took is right."""
+        """Accept inputs of any number of dimensions."""
 
 
 def computes_its_weight(node: fx.Node) -> bool:
@@ -55,7 +55,7 @@ def computes_its_weight(node: fx.Node) -> bool:
 
 
 def calls_to_modules(module: fx.GraphModule) -> None:
-    """Replace all such calls of a traced model."""
+    """Replace all calls of functions with parameters of a traced model by calls of modules."""
     made: dict[Any, str] = {}
     graph = module.graph
     for node in list(graph.nodes):
@@ -64,10 +64,10 @@ def calls_to_modules(module: fx.GraphModule) -> None:
             continue
         # The same parameters with the same options are the same module.
         key = (node.target, *_parameters_of(node), *(repr(v) for v in _options_of(node)))
-        found = build(module, node)
-        if found is None:
+        replacement = build(module, node)
+        if replacement is None:
             continue
-        new, source, name = found
+        new, source, name = replacement
         if key not in made or isinstance(new, tuple(_DROPOUT.values())):
             while hasattr(module, name):
                 name += "_"
@@ -103,10 +103,10 @@ def _of_dropout(module: fx.GraphModule, node: fx.Node) -> _Made:
 def _of_matmul(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     given = _given(node, ("input", "other"))
     source, weight = given["input"], given.get("other")
-    found = _matrix(module, weight)
-    if found is None or not isinstance(source, fx.Node) or source.op == "get_attr":
+    matrix = _matrix(module, weight)
+    if matrix is None or not isinstance(source, fx.Node) or source.op == "get_attr":
         return None
-    return _linear(found, None), source, _name(_parameters_of(node)[0])
+    return _linear(matrix, None), source, _name(_parameters_of(node)[0])
 
 
 def _of_addmm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
@@ -128,10 +128,12 @@ def _of_linear(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     if kind is nn.Linear:
         turned = _matrix(module, weight)
         w = None if turned is None else turned.t()
-        found = _parameter(module, weight)
+        parameter = _parameter(module, weight)
         if w is None:
             return None
-        made: nn.Module = _linear(w, b) if found is None else _with_parameters(nn.Linear, found.shape[::-1], found, b)
+        made: nn.Module = (
+            _linear(w, b) if parameter is None else _with_parameters(nn.Linear, parameter.shape[::-1], parameter, b)
+        )
         return made, source, _name(_parameters_of(node)[0])
     w = _parameter(module, weight)
     if w is None:
@@ -187,17 +189,17 @@ def _is_turned(node: Any) -> bool:
 def _matrix(module: fx.GraphModule, source: Any) -> Tensor | None:
     """A parameter `(in, out)`, as it is or transposed, that a product has on its right."""
     if _is_turned(source):
-        found = _parameter(module, source.all_input_nodes[0])
+        parameter = _parameter(module, source.all_input_nodes[0])
         dims = [d for d in source.args[1:] if isinstance(d, int)] or [0, 1]
         plain = sorted(d % 2 for d in dims) == [0, 1] and (source.target not in ("permute",) or dims[0] % 2 == 1)
-        return found.t() if found is not None and found.ndim == 2 and plain else None
-    found = _parameter(module, source)
-    return found if found is not None and found.ndim == 2 else None
+        return parameter.t() if parameter is not None and parameter.ndim == 2 and plain else None
+    parameter = _parameter(module, source)
+    return parameter if parameter is not None and parameter.ndim == 2 else None
 
 
 def _parameter(module: fx.GraphModule, source: Any) -> nn.Parameter | None:
-    found = _tensor(module, source)
-    return found if isinstance(found, nn.Parameter) else None
+    tensor = _tensor(module, source)
+    return tensor if isinstance(tensor, nn.Parameter) else None
 
 
 def _tensor(module: fx.GraphModule, source: Any) -> Tensor | None:

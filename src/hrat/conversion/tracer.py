@@ -34,9 +34,9 @@ __all__ = ["ModelTracer"]
 KNOWN_ATTRIBUTES = frozenset(
     ("dtype", "ndim", "layout", "requires_grad", "itemsize", "is_sparse", "is_nested", "is_quantized", "is_leaf")
 )
-"""Of a tensor: the same for every input of the example's kind."""
+"""Attributes of a tensor that are equal for every input of the example's kind."""
 KNOWN_METHODS = frozenset(("dim", "ndimension", "is_floating_point", "is_complex", "is_contiguous", "element_size"))
-"""The same, as methods and functions."""
+"""Methods and functions whose results are equal for every input of the example's kind."""
 PLACE = frozenset(("device", "is_cuda", "is_cpu", "is_mps", "is_meta", "is_xpu", "get_device"))
 """Where a tensor lies: known while tracing, and free to change afterwards."""
 FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tril_indices", "triu_indices")
@@ -202,7 +202,7 @@ class ModelTracer(fx.Tracer):
         return self._examples[node]
 
     def known(self, node: fx.Node, *, tell: bool = True) -> Any:
-        """The same for what Python has to know, with a check in the graph that it is so, and a note if `tell`.
+        """Value of a node on the example where Python needs a number; adds a check to the graph, a note if `tell`.
 
         Raises:
             TraceError: it is a tensor, whose numbers are not known.

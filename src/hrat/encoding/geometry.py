@@ -42,7 +42,7 @@ class Geometry:
     """(before, after) for each spatial dimension."""
     dilation: tuple[int, ...] = ()
     output_padding: tuple[int, ...] = ()
-    """Of a transposed convolution only."""
+    """Output size added at one end of each spatial dimension; transposed convolutions only."""
     groups: int = 1
     padding_mode: str = "zeros"
 
@@ -66,7 +66,7 @@ class Geometry:
 
     @property
     def pads_with_zeros(self) -> bool:
-        """Whether outputs differ in which inputs they see, because zeros stand in for what is not there."""
+        """Whether zero padding makes outputs differ in which inputs they see."""
         if self.kind == "conv_transpose":
             return True  # zeros between the samples, and at the edges
         return self.padding_mode == "zeros" and any(map(any, self.padding))
@@ -76,7 +76,7 @@ class Geometry:
 
         Args:
             inputs: `(..., in)` for a linear layer, `(batch, in, *space)` for the others.
-            weight: of `weight_shape`.
+            weight: weight of the shape `weight_shape`.
             bias: `(out,)`.
 
         Returns:
@@ -102,10 +102,10 @@ class Geometry:
         return _CONV[self.dims](self._padded(inputs), weight, bias, self.stride, 0, self.dilation, self.groups)
 
     def patches(self, inputs: Tensor) -> Tensor:
-        """What the word lines carry: the input of each output position, as the crossbar's rows.
+        """Inputs of the word lines, one vector for each output position (im2col).
 
         Args:
-            inputs: as for `apply`; of a linear layer `(batch, ..., in)`.
+            inputs: inputs as for `apply`; of a linear layer `(batch, ..., in)`.
 
         Returns:
             `(batch, groups, rows, positions)`: `matrix.mT @ patches` of each group are its bit lines, and equal
@@ -127,11 +127,11 @@ class Geometry:
         return windows.reshape(batch, *self.matrix_shape[:2], math.prod(positions))
 
     def from_lines(self, lines: Tensor, inputs: Tensor) -> Tensor:
-        """What the bit lines yield, in the shape that `apply` has.
+        """Outputs of the bit lines in the shape that `apply` returns.
 
         Args:
             lines: `(batch, groups, cols, positions)`, such as `matrix.mT @ patches(inputs)`.
-            inputs: as for `apply`.
+            inputs: inputs as for `apply`.
 
         Returns:
             `(..., out)` or `(batch, out, *space)`.
@@ -204,7 +204,7 @@ class Geometry:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Geometry:
-        """The inverse of `to_dict`; lists become tuples again.
+        """Make one from plain data: the inverse of `to_dict`; lists become tuples again.
 
         Raises:
             ValueError: the data is no geometry of a layer: unknown fields, wrong types, sizes that do not fit together.
@@ -242,7 +242,7 @@ class Geometry:
 
 
 def _check_fields(data: Any) -> None:
-    """Types alone."""
+    """Check the types of the fields."""
     names = {field.name for field in fields(Geometry)}
     needed = {"kind", "in_channels", "out_channels"}
     if not isinstance(data, dict) or not needed <= data.keys() <= names:
@@ -266,7 +266,7 @@ def _is_size(value: Any, *, least: int) -> bool:
 
 
 def _check_geometry(it: Geometry) -> None:
-    """What the sizes have to do with each other."""
+    """Check that the sizes fit together."""
     kinds, modes = ("linear", "conv", "conv_transpose"), ("zeros", "reflect", "replicate", "circular")
     if it.kind not in kinds or it.padding_mode not in modes:
         raise ValueError(
@@ -290,5 +290,5 @@ def _check_geometry(it: Geometry) -> None:
 
 
 def _torch_order(pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """`F.pad` wants the last dimension first."""
+    """Padding in the order of `F.pad`, the last dimension first."""
     return [edge for pair in reversed(pairs) for edge in pair]

@@ -77,7 +77,7 @@ def encode_pair(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
 
 
 def _encode_centred(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
-    """As `encode_pair`. Half of a fraction's way from the nearest realisable one is taken by each partner."""
+    """`encode_pair` of centred pairs; each partner takes half of the distance to the nearest realisable fraction."""
     half_S = device.g_range_S / 2
     if device.n_states is None:
         middle_S = (device.states_S[0] + device.states_S[-1]) / 2

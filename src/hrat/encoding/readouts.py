@@ -50,7 +50,7 @@ class Readout(ABC):
     """How the currents of the two partners of each pair become one voltage. Without state: compare by class."""
 
     name: ClassVar[str]
-    """In `periphery.readout`."""
+    """Value of `periphery.readout` that selects it."""
     inner_amplifiers: ClassVar[bool]
     """Whether a current passes an amplifier before it is subtracted: the outputs are then no linear function."""
 
@@ -93,7 +93,7 @@ class Readout(ABC):
 
         Args:
             g_pos: conductances, or gains `R_f G`, of the positive partners, any shape.
-            g_neg: of the negative partners.
+            g_neg: those of the negative partners.
         """
 
     @abstractmethod
@@ -266,7 +266,7 @@ class LayerReadout:
         Args:
             voltage: `(images, in, *space)`, V.
             gains: `R_f G` of each amplifier (`Readout.terms`), of the weight's shape, no unit.
-            full_scale_V: of the ADCs of each tile, `(tiles,)`, V, where tiles have some.
+            full_scale_V: full scale of the ADCs of each tile, `(tiles,)`, V, where tiles have some.
             bias_V: `(out,)`, V.
             product: the operation on `voltage`, where that is not `Geometry.apply`.
             digital_sum: `hrat.physics.digital_sum`, or what has a gradient besides.

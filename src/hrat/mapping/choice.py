@@ -32,11 +32,11 @@ class _Envelope:
     breaks: Tensor
     """`w` at which one choice gives way to the next, ascending, `(choices - 1,)`."""
     value: Tensor
-    """Mean of each, S."""
+    """Mean of each choice, S."""
     variance: Tensor
-    """S^2."""
+    """Variance of each choice, S^2."""
     number: Tensor
-    """Its place among what was offered."""
+    """Index of each choice among those offered."""
 
     @classmethod
     def of(cls, value: Tensor, variance: Tensor) -> _Envelope:
@@ -82,7 +82,7 @@ class PairChoice:
         self._pairs: _Envelope | None = None
 
     def outcome(self, target_S: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of what targets end at, S and S^2."""
+        """Mean and variance of the conductance that each target ends at, any shape, S and S^2."""
         spread_S = torch.as_tensor(sigma_S(target_S, self.spec.device, self.spec.programming), dtype=torch.float64)
         return expected_S(target_S, self.spec.programming), spread_S.square().expand_as(target_S)
 

@@ -1,4 +1,4 @@
-"""`deploy`: read from a prepared model what the chip has to be. Nothing is fitted or tuned here."""
+"""`deploy`: read a chip's targets from a prepared model. Nothing is fitted or tuned here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hrat.circuit import (
     Node,
     OpNode,
     Output,
-    Reader,
+    OutputRescale,
     Recurrence,
     Ref,
     TensorKey,
@@ -33,13 +33,13 @@ from hrat.nn.dropout import is_dropout
 from hrat.nn.prepared import scale_value, scales_of_call
 from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.shared_error import SharedError
-from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, SwingClamp
-from hrat.nn.signals import Reader as ReaderModule
+from hrat.nn.signals import DigitalBatchNorm, InputDac, OutputAdc, SwingClamp
+from hrat.nn.signals import OutputRescale as OutputRescaleModule
 from hrat.physics import convert, converter_codes
 
 __all__ = ["deploy"]
 
-_CONVERTERS = {InputDac: Dac, IslandAdc: Adc, ReaderModule: Reader}
+_CONVERTERS = {InputDac: Dac, OutputAdc: Adc, OutputRescaleModule: OutputRescale}
 
 
 @torch.no_grad()
@@ -123,7 +123,7 @@ class _Walk:
         if is_dropout(module):
             self.stands_for[node.name] = source[0].name
             return None
-        if isinstance(module, IslandBatchNorm):
+        if isinstance(module, DigitalBatchNorm):
             return self._batch_norm(node, module.batch_norm)
         kind = _CONVERTERS[type(module)]
         scale = node.args[1]

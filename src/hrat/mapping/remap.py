@@ -1,4 +1,4 @@
-"""Targets for what a device does well, and for the known faults of one chip.
+"""Choose targets by how devices program on average, and by the known faults of one chip.
 
 `favour_states` chooses, for each weight, the pair of states whose outcome comes nearest to the wanted difference in the
 mean square: a difference of three states can be had low or high in the window, and a shifted mean may make a neighbour
@@ -38,28 +38,28 @@ from hrat.mapping.choice import PairChoice
 __all__ = ["LayerRemap", "RemapReport", "favour_states", "remap"]
 
 ROUNDS = 2
-"""How often word lines and bit lines are assigned in turns."""
+"""Number of alternating assignments of word lines and bit lines."""
 PAIRS_AT_ONCE = 2**20
 """Weights on faulty pairs whose errors are worked out together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRemap:
-    """What was done to one layer. Errors are root mean squares over its weights, relative to the window."""
+    """Result of remapping for one layer. Errors are root mean squares over its weights, relative to the window."""
 
     stuck: int
     """Stuck devices."""
     changed: int
     """Devices that got another target."""
     error_before: float
-    """Expected, with the targets as they were and the stuck devices where they are."""
+    """Expected error with the old targets and the stuck devices."""
     error_after: float
-    """Expected, with the new targets and orders."""
+    """Expected error with the new targets and line orders."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemapReport:
-    """What was done, layer by layer."""
+    """Result of remapping, layer by layer."""
 
     layers: dict[str, LayerRemap]
 
@@ -75,14 +75,14 @@ class RemapReport:
 
 
 def favour_states(deployment: Deployment) -> tuple[Deployment, RemapReport]:
-    """The same weights in the pairs of states that come nearest to them on average over chips.
+    """Choose, for each weight, the pair of states that comes nearest to it on average over chips.
 
     Args:
         deployment: its spec has a polynomial or a table as programming error; where all states have the same error and
             no shift there is nothing to choose by, and the targets stay.
 
     Returns:
-        The new deployment, and what was gained.
+        The new deployment, and a report of the errors before and after.
     """
     _check(deployment)
     choice = PairChoice(deployment.spec)
@@ -103,12 +103,12 @@ def remap(deployment: Deployment, faults: FaultMap, *, assign: bool = True) -> t
 
     Args:
         deployment: the targets for any chip, with the copies that it is to have.
-        faults: of the chip, such as `hrat.programming.find_faults(deployment, seed)`.
+        faults: faults of the chip, such as `hrat.programming.find_faults(deployment, seed)`.
         assign: whether lines may change places; False where the wiring is fixed, and partners alone make up for faults.
             Lines of layers whose tiles have ADCs of their own never do: the partial sums would be others.
 
     Returns:
-        The new deployment, and what was gained.
+        The new deployment, and a report of the errors before and after.
 
     Raises:
         ArtifactError: the fault map is that of another chip.
@@ -123,9 +123,11 @@ def remap(deployment: Deployment, faults: FaultMap, *, assign: bool = True) -> t
         placings = [layer]
         if assign and known.count and layer.tile_adc_V is None:
             placings.append(_assigned(layer, known, choice))
-        found = [_finished(layer, placed, *_compensated(placed, known, choice), known, choice) for placed in placings]
+        candidates = [
+            _finished(layer, placed, *_compensated(placed, known, choice), known, choice) for placed in placings
+        ]
         # The costs of an order do not see how several pairs of a weight help each other: the better one.
-        layers[name], rows[name] = min(found, key=lambda one: one[1].error_after)
+        layers[name], rows[name] = min(candidates, key=lambda one: one[1].error_after)
     return replace(deployment, layers=layers), RemapReport(layers=rows)
 
 
@@ -142,7 +144,7 @@ def _wanted_S(layer: DeployedLayer) -> Tensor:
 
 
 def _seen_S(layer: DeployedLayer, choice: PairChoice) -> Tensor:
-    """What training saw of it on average, `(groups, rows, cols)`, S."""
+    """The difference that training saw on average, `(groups, rows, cols)`, S."""
     if layer.wanted_S is None:
         pair = (layer.g_pos_S.double(), layer.g_neg_S.double())
         return layer.collected(choice.outcome(pair[0])[0] - choice.outcome(pair[1])[0]) / layer.copies

@@ -27,7 +27,7 @@ INITIAL_RANGE = 3.0
 
 @dataclass(frozen=True)
 class LayerTargets:
-    """What a layer, as it is in eval mode, asks of the hardware."""
+    """Targets of a layer for the hardware, in eval mode."""
 
     fraction: Tensor
     """Q(W') in units of the window, PyTorch layout, in [-1, 1]; any value where there is no window."""
@@ -170,7 +170,7 @@ class CrossbarLayer(nn.Module):
         return self._volts(lines, fraction, range_, errors) / range_, range_
 
     def targets(self, alpha_in: Tensor, alpha_out: Tensor) -> LayerTargets:
-        """What this layer, as it is in eval mode, asks of the hardware."""
+        """Targets of this layer for the hardware, in eval mode."""
         fused = self._fused_in_eval(alpha_in, alpha_out)
         fraction, range_ = self._realised(fused)
         return LayerTargets(fraction, range_, fused.bias_V)

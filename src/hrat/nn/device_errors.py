@@ -88,11 +88,11 @@ class NoiseSource:
 
 @dataclass(frozen=True)
 class DeviceErrors:
-    """What the devices of one layer have in one forward pass."""
+    """Errors of the devices of one layer in one forward pass."""
 
     spec: HardwareSpec
     given: PairError | None
-    """Of a certain chip, or shared by several calls; None to draw it anew, where anything is drawn."""
+    """Error of a certain chip, or shared by several calls; None to draw a new one where the hardware has errors."""
     drawn: bool
     """Whether a new chip is met at each pass, as in training."""
     generator: torch.Generator | None

@@ -39,12 +39,12 @@ class BatchNormTerms:
 
 @dataclass(frozen=True)
 class Fused:
-    """What a crossbar and its bias DAC have to realise: `W' = diag(gain) * weight` and `b'`."""
+    """Targets of a crossbar and its bias DAC: `W' = diag(gain) * weight` and `b'`."""
 
     weight: Tensor
     """PyTorch layout, with the gains of the inputs in it where these differ."""
     gain: Tensor
-    """Of each output channel, `(out,)`, or a scalar."""
+    """Gain of each output channel, `(out,)`, or a scalar."""
     bias_V: Tensor | None
     """b', `(out,)`, V, or None where there is nothing to add."""
 
@@ -60,7 +60,7 @@ def fuse(
     before: BatchNormTerms | None = None,
     want_bias: bool = True,
 ) -> Fused:
-    """Scales and batch norm vanish into the weights: what the crossbar and the bias DAC have to realise.
+    """Fuse scales and batch norm into weights and bias, as the crossbar and the bias DAC have to realise them.
 
         W' = (alpha_out / alpha_in) * diag(gamma / sigma) * W        [dimensionless gain, volts to volts]
         b' = alpha_out * (beta + gamma * (b - mu) / sigma)           [V]

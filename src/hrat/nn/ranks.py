@@ -16,7 +16,7 @@ __all__ = ["mean_over_ranks", "world_size"]
 
 
 def world_size() -> int:
-    """How many processes train together; 1 where there is no process group."""
+    """Number of processes that train together; 1 where there is no process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

@@ -23,7 +23,7 @@ class WordLines:
     voltage: Tensor
     """V."""
     digital: Tensor | None
-    """What the input DAC makes `voltage` of, where it does so and the gradient of this is not wanted."""
+    """Digital values that the input DAC converts to `voltage`, given where their own gradient is not wanted."""
     alpha: Tensor
     limit_V: float
     """Where the input DAC saturates."""
@@ -46,8 +46,8 @@ class WordLines:
             geometry: the operation.
             spec: the hardware.
             alpha: scale of the signal, V per unit.
-            digital: the digital values of which the input DAC made `voltage`, where all of their gradient that is
-                wanted is that of `alpha`.
+            digital: the digital values that the input DAC converted to `voltage`, given where only the gradient of
+                `alpha` is wanted, not their own.
             within_read: `voltage` is known to be within the read threshold.
         """
         device, periphery = spec.device, spec.periphery
@@ -65,6 +65,6 @@ class WordLines:
         )
 
     def first(self, count: int) -> WordLines:
-        """Of the first images of the batch."""
+        """The word lines for the first images of the batch."""
         digital = None if self.digital is None else self.digital[:count]
         return replace(self, voltage=self.voltage[:count], digital=digital)

@@ -142,7 +142,7 @@ def missed_target(
     generator: torch.Generator | None = None,
     strength: Tensor | float = 1.0,
 ) -> Tensor:
-    """`achieved_conductance` of devices that are not stuck."""
+    """Draw the conductance that each device ends at, for devices that are not stuck, S, any shape."""
     if not programming.limit_error:
         return target_S
     if programming.table_S is not None:
@@ -158,7 +158,7 @@ def missed_target(
 
 
 def has_error(programming: Programming, faults: Faults) -> bool:
-    """Whether devices miss their targets at all."""
+    """Whether any device can miss its target."""
     return programming.limit_error or has_stuck_devices(faults)
 
 

@@ -1,4 +1,4 @@
-"""`age`: the same chips some time later."""
+"""`age`: relaxation, decay and drift of programmed chips."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def age(chip: ProgrammedChip, t_s: float, *, temperature_K: float | None = None)
         temperature_K: temperature since then, in place of the spec's, K.
 
     Returns:
-        Chips whose conductances have wandered; the same call gives the same chips.
+        Chips with the conductances at that time; the same call gives the same chips.
 
     Raises:
         HratError: the spec has no retention figures, or the chips are older than `t_s` already.

@@ -40,14 +40,14 @@ def characterise(
     Args:
         spec: the hardware.
         scheme: `write_verify` or `open_loop`, in place of the spec's.
-        max_pulses: pulses that may be spent on one device, in place of the spec's.
+        max_pulses: most pulses for one device, in place of the spec's.
         devices: how many are programmed to each state; the tails of the table need some thousands.
-        seed: of their differences and of the pulses' variation.
+        seed: seed of the differences between devices and of the pulses' variation.
         targets_S: other targets than the states, ascending, from the lowest state to the highest at least, S: a finer
             table, by which to place states.
 
     Returns:
-        The table; `.spec` is the hardware with the table, its scheme and its budget in it.
+        The table; `.spec` is the hardware with the table, its scheme and its pulse budget in it.
 
     Raises:
         HratError: a scheme that gives no pulses, or too few devices.

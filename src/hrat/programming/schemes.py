@@ -1,11 +1,11 @@
-"""How a chip is programmed: a scheme takes targets and yields what the devices end at.
+"""Programming schemes: targets -> achieved conductances.
 
 `statistical`
     The model that training draws from (`hrat.physics.errors`), without pulses in between.
 `open_loop`
-    As many pulses as the average device would need, and no look at what they did.
+    As many pulses as the average device would need, without reading in between.
 `write_verify`
-    Read; within the tolerance, stop; else pulse towards the target; until the budget is spent. Where the spec says so:
+    Read; within the tolerance, stop; else pulse towards the target; until the pulse budget is spent. As the spec says:
     several readings for each decision, amplitudes that grow while the direction stays, and further passes after the
     devices have relaxed.
 """
@@ -35,12 +35,12 @@ Stuck = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Achieved:
-    """What a scheme leaves."""
+    """Result of a programming scheme."""
 
     g_S: Tensor
     """Conductance of each device, S."""
     pulses: PulseColumns | None = None
-    """What it took; None where no pulses were applied."""
+    """Log of the pulses; None where none were applied."""
 
 
 Scheme = Callable[[Tensor, HardwareSpec, torch.Generator, Stuck | None], Achieved]
@@ -63,7 +63,7 @@ def statistical(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator
 
 
 def open_loop(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator, stuck: Stuck | None) -> Achieved:
-    """The pulses that the average device needs, without a look."""
+    """Apply the number of pulses that the average device needs, without reading."""
     pulser = Pulser(spec, target_S.dtype)
     average_S = _average_sweep(pulser, target_S.dtype)
     direction = torch.tensor(1.0 if spec.programming.start == "lowest" else -1.0, dtype=target_S.dtype)

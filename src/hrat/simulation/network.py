@@ -1,7 +1,7 @@
 """The network of a chip, worked through layer by layer, each layer at its own depth.
 
 Each layer is `v_out = clamp_swing(amplifier(v_in))`, with `v_in` held within the read threshold; what the array and its
-amplifiers make of the word lines' voltages is the matter of a method (`hrat.simulation.methods`). Nothing of training
+amplifiers make of the word lines' voltages is the matter of a solver (`hrat.simulation.solvers`). Nothing of training
 is used. Where the two clamps are done, `hrat.circuit.clamps` says.
 """
 
@@ -28,8 +28,8 @@ from hrat.circuit import (
     Node,
     OpNode,
     Output,
+    OutputRescale,
     PlannedNode,
-    Reader,
     Recurrence,
     Ref,
     TensorKey,
@@ -41,21 +41,21 @@ from hrat.circuit import (
 )
 from hrat.encoding import LayerReadout
 from hrat.errors import HratError
-from hrat.physics import amplifier_limits_V, digital_value, input_voltage, normal_scale
+from hrat.physics import amplifier_limits_V, digital_value, input_voltage, to_digital_units
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.limits import check_value, computed, most_bytes
 from hrat.simulation.memory import Footprint
-from hrat.simulation.methods import LayerModel, Method, SolverError
 from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked, tensors_of
+from hrat.simulation.solvers import LayerModel, Solver, SolverError
 
 __all__ = ["ChipSolver"]
 
 Gain = tuple[Tensor, ...] | Callable[[Tensor], Tensor]
 """`(R_f (G+ - G-),)`, `(R_f G+, R_f G-)` where both pass amplifiers of their own, or what solves the layer."""
 Gains = dict[str, Gain]
-"""Of each layer."""
+"""Gain of each layer, by its name."""
 Record = Mapping[str, Callable[[Tensor], None]]
-"""For each layer of interest, what to call with its amplifier outputs."""
+"""Layer of interest -> function to call with its amplifier outputs."""
 Values = dict[str, Any]
 """Results of nodes that are still needed, by the nodes' names."""
 Watch = Callable[[str, Values], None]
@@ -63,13 +63,13 @@ Watch = Callable[[str, Values], None]
 
 
 class ChipSolver:
-    """Made once from the chips (`init`), then asked many times (`compute`)."""
+    """Solver of whole chips: arrays are solved once at its creation, then `compute` serves many inputs."""
 
     def __init__(
         self,
         chip: ProgrammedChip,
         *,
-        methods: Mapping[str, Method] | None = None,
+        solvers: Mapping[str, Solver] | None = None,
         device: torch.device | str = "cpu",
         together: bool | None = None,
         throw: bool = True,
@@ -78,7 +78,7 @@ class ChipSolver:
 
         Args:
             chip: one or several chips.
-            methods: how each layer is solved, by its name; those that are not named behaviourally.
+            solvers: the solver of each layer by its name; the behavioural one for layers that are not named.
             device: where to compute.
             together: whether all chips pass each operation at the same time. Not on a CPU unless asked for: one chip
                 after the other keeps its caches warm, and 20 LeNet-5 chips at once would take it twice as long.
@@ -95,8 +95,8 @@ class ChipSolver:
         self.failures: dict[int, str] = {}
         """Why a chip has no result, by its place among the chips."""
         self.statistics: dict[str, dict[str, float]] = {}
-        """What the methods tell of each layer."""
-        self.gains = self._models(chip, methods or {})
+        """Statistics of each layer by its solver."""
+        self.gains = self._models(chip, solvers or {})
         self._gains_of = [
             {name: self._gain_of(name, model, index) for name, model in self.gains.items()}
             for index in range(chip.n_chips)
@@ -107,14 +107,14 @@ class ChipSolver:
         self._steps = self._circuit.steps(merge=True)
         self._layer_at = {node.name: layer for node in chip.deployment.graph if (layer := layer_of(node)) is not None}
 
-    def _models(self, chip: ProgrammedChip, methods: Mapping[str, Method]) -> dict[str, LayerModel]:
-        """The layers, those of one method together."""
-        method_of = {name: methods.get(name, _BEHAVIOURAL) for name in chip.layers}
+    def _models(self, chip: ProgrammedChip, solvers: Mapping[str, Solver]) -> dict[str, LayerModel]:
+        """The layers, those of one solver together."""
+        solver_by_layer = {name: solvers.get(name, _BEHAVIOURAL) for name in chip.layers}
         models: dict[str, LayerModel] = {}
-        for method in dict.fromkeys(method_of.values()):
-            names = [name for name in chip.layers if method_of[name] == method]
+        for solver in dict.fromkeys(solver_by_layer.values()):
+            names = [name for name in chip.layers if solver_by_layer[name] == solver]
             try:
-                models.update(method.models(chip, names, self.device, self.statistics))
+                models.update(solver.models(chip, names, self.device, self.statistics))
             except SolverError as error:
                 if self.throw:
                     raise
@@ -122,7 +122,7 @@ class ChipSolver:
         return models
 
     def _gain_of(self, name: str, model: LayerModel, index: int) -> Gain:
-        """What one chip's layer does."""
+        """Gain or solver of one layer on one chip."""
         if any(isinstance(part, Tensor) for part in model):
             return tuple(part[index] for part in model)  # type: ignore[index]
         solve: Callable[[Tensor], Tensor] = model[index]  # type: ignore[assignment]
@@ -153,7 +153,7 @@ class ChipSolver:
 
         Args:
             inputs: the network's arguments by name; tensors `(images, ...)`.
-            record: for each layer of interest what to call with its amplifier outputs `(chips, images, ...)`, V.
+            record: for each layer of interest a function to call with its amplifier outputs `(chips, images, ...)`, V.
 
         Returns:
             What the network returns, each tensor `(chips, images, ...)`.
@@ -186,11 +186,11 @@ class ChipSolver:
         chip: ProgrammedChip,
         inputs: Mapping[str, Any],
         *,
-        methods: Mapping[str, Method] | None = None,
+        solvers: Mapping[str, Solver] | None = None,
         device: torch.device | str = "cpu",
         voltages_of: Sequence[str] = (),
     ) -> Footprint:
-        """What one of the chips takes, from a run on tensors that have shapes and no memory."""
+        """Memory that one of the chips takes, from a run on tensors that have shapes and no memory."""
         probe = cls(chip[0], device="meta")
         for_all, for_each = probe._steps_with_voltages if voltages_of else probe._steps
         values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
@@ -207,7 +207,7 @@ class ChipSolver:
         out = _run(for_all + for_each, values, probe._gains_of[0], weigh)
         gains = {name: bytes_of(gain) for name, gain in probe.gains.items()}
         spec = chip.deployment.spec
-        making = {name: (methods or {}).get(name, _BEHAVIOURAL).making(spec) for name in gains}
+        making = {name: (solvers or {}).get(name, _BEHAVIOURAL).making(spec) for name in gains}
         return Footprint(
             gains=sum(gains.values()),
             making=max((gains[name] * making[name] for name in gains), default=0),
@@ -224,15 +224,15 @@ class ChipSolver:
         for_all, for_each = probe._steps_with_voltages
         values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
         n_images = first_tensor(values).shape[0]
-        found: dict[str, int] = {}
+        numbers: dict[str, int] = {}
         most = most_bytes(values, probe.gains, chip.deployment.tensors)
 
         def count(name: str, values: Values) -> None:
             check_value(name, values[name], most)
-            found[name] = sum(tensor.numel() for tensor in tensors_of(values[name])) // n_images
+            numbers[name] = sum(tensor.numel() for tensor in tensors_of(values[name])) // n_images
 
         _run(for_all + for_each, values, probe._gains_of[0], count)
-        return found
+        return numbers
 
     def _workspace(self, name: str, values: Values) -> int:
         """Bytes that a convolution takes beside its input and output, as measured on a CPU."""
@@ -332,8 +332,8 @@ class _Circuit:
                 )
             case Adc(source=source, alpha=alpha):
                 return partial(digital_value, periphery=spec.periphery), (source, self.tensors[alpha.key])
-            case Reader(source=source, alpha=alpha):
-                return normal_scale, (source, self.tensors[alpha.key])
+            case OutputRescale(source=source, alpha=alpha):
+                return to_digital_units, (source, self.tensors[alpha.key])
             case Constant(tensor=tensor):
                 return _as_it_is, (self.tensors[tensor.key],)
             case Output(value=value):
@@ -363,7 +363,9 @@ class _Circuit:
                 )
                 steps_V.append(voltage_V.clamp(*swing_V))
                 last_V = steps_V[-1] if keep else steps_V.pop()
-                return normal_scale(last_V, alpha_out) if summed else digital_value(last_V, alpha_out, spec.periphery)
+                if summed:
+                    return to_digital_units(last_V, alpha_out)
+                return digital_value(last_V, alpha_out, spec.periphery)
 
             now = [None if state is None else values[state.name] for state in node.states]
             signal = values[node.source.name]
@@ -375,7 +377,7 @@ class _Circuit:
         return run
 
 
-_BEHAVIOURAL: Method = Behavioural()
+_BEHAVIOURAL: Solver = Behavioural()
 
 
 def _calls(
@@ -406,13 +408,13 @@ def _voltages_in(value: Any) -> Tensor:
 
 
 def _fail(error: SolverError, voltage_V: Tensor) -> Tensor:
-    """A layer that could not even be set up."""
+    """Raise the error of a layer that could not be set up."""
     del voltage_V
     raise error
 
 
 def _is_better_together(device: torch.device) -> bool:
-    """Whether operations are sooner done than started, so that several chips should share them."""
+    """Whether operations take less time than their launch, so that several chips should share them."""
     return device.type not in ("cpu", "meta")
 
 
@@ -427,7 +429,7 @@ class _Step:
 
 
 def _run(steps: list[_Step], values: Values, gains: Gains, watch: Watch | None = None) -> Any:
-    """Take the steps, adding to `values` what is needed further on; returns what the last one yields."""
+    """Run the steps, keeping values that are still needed in `values`; returns the result of the last one."""
     out = None
     for step in steps:
         out = values[step.name] = computed(step.name, partial(step.run, values, gains))
@@ -441,7 +443,7 @@ def _run(steps: list[_Step], values: Values, gains: Gains, watch: Watch | None =
 
 
 def _hold(value: Tensor, low: float, high: float) -> Tensor:
-    """A value held within `[low, high]`."""
+    """A tensor clamped to `[low, high]`."""
     return F.relu(value) if (low, high) == (0.0, math.inf) else value.clamp(low, high)
 
 

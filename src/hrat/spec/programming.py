@@ -21,7 +21,7 @@ TABLE_PROBABILITIES = (*_TAIL, *(step / 50 for step in range(1, 50)), *(1.0 - p 
 
 
 class Programming(Part):
-    """How a conductance is brought to its target, and how near to it one is taken to end."""
+    """How a conductance is programmed to its target, and how near to it training assumes that it ends."""
 
     clears: ClassVar[Mapping[str, tuple[str, ...]]] = {
         # The references too: coefficients mean nothing beside the reference of other ones.

@@ -1,4 +1,4 @@
-"""What `fit` can be told; each field's line is also its help on the command line."""
+"""Options of `fit`; each field's line is also its help on the command line."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class FitOptions:
     """Seconds between checkpoints within an epoch; there is one at the end of each epoch too."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Refuse values that make no sense.
 
         Raises:
             TrainingError: a value of another kind, or out of its range.

@@ -28,9 +28,9 @@ from hrat.processes import ASKING, Stopped, orderly_end, private_folder
 __all__ = ["Ranks", "join_ranks", "launch", "the_ranks"]
 
 TIMEOUT_S = 600.0
-"""After which a rank that waits for another one gives up."""
+"""Longest time that a rank waits for another one, s."""
 JOIN_TIMEOUT_S = 120
-"""After which machines that do not all come together give up."""
+"""Longest time that machines wait for all others to join, s."""
 
 STOPPED = 128
 """Added to the number of a signal by a rank that it has stopped."""
@@ -80,7 +80,7 @@ class Ranks:
         return (self.summed(torch.tensor(flags, dtype=torch.float32, device=_device_of_group())) > 0).tolist()
 
     def from_leader(self, value: Any) -> Any:
-        """What the leading rank has, on all of them."""
+        """The value of the leading rank, on all ranks."""
         if self.world == 1:
             return value
         box = [value]
@@ -92,10 +92,10 @@ class Ranks:
         """The values of all ranks, in their order."""
         if self.world == 1:
             return [value]
-        found: list[Any] = [None] * self.world
+        values: list[Any] = [None] * self.world
         with _others_are_there():
-            dist.all_gather_object(found, value)
-        return found
+            dist.all_gather_object(values, value)
+        return values
 
 
 def the_ranks() -> Ranks:
@@ -119,7 +119,7 @@ def _others_are_there() -> Iterator[None]:
 
 
 def gone(error: RuntimeError) -> TrainingError:
-    """Another rank has died or does not answer."""
+    """The error for a rank that has died or does not answer."""
     return TrainingError(
         "another rank has stopped, or did not answer in time; what was saved last is still there: mend what that rank "
         f"complains of and give the same command again ({str(error).strip().splitlines()[0]})"
@@ -174,7 +174,7 @@ def launch(
     """Call a function on several ranks at once, each a process of its own that has joined the others.
 
     Args:
-        function: of a module, so that other processes can import it.
+        function: a function of a module, so that other processes can import it.
         args: its arguments.
         devices: processes on this machine: one for each GPU, or on a CPU as many as wanted.
         nodes: machines, on each of which the same command is given.
@@ -274,13 +274,13 @@ def _stopped_by(number: int) -> KeyboardInterrupt:
 
 
 def _told(error: Any, folder: Path) -> HratError:
-    """What the first rank that failed had to say."""
+    """Error message of the first rank that failed."""
     rank, failure = error.get_first_failure()
-    said = folder / str(rank)
+    error_file = folder / str(rank)
     if failure.exitcode - STOPPED in (signal.SIGINT, *ASKING):
         raise _stopped_by(failure.exitcode - STOPPED)
-    if said.is_file():
-        return TrainingError(said.read_text(encoding="utf-8"))
+    if error_file.is_file():
+        return TrainingError(error_file.read_text(encoding="utf-8"))
     how = f"was stopped by signal {-failure.exitcode}" if failure.exitcode < 0 else f"left with {failure.exitcode}"
     return TrainingError(
         f"rank {rank} (process {failure.pid}) {how}, and the others were stopped too; what was saved last is still "

@@ -53,7 +53,7 @@ class Recipe:
     """Training options, and `batch_size`, that take the place of the others on a GPU."""
 
     def on(self, device: str | torch.device | None) -> Recipe:
-        """The recipe as it is trained on a device: what it says for GPUs is in force there, and else left out."""
+        """The recipe for a device: its `gpu` options replace the others on a GPU, and are left out elsewhere."""
         if not self.gpu:
             return self
         if device is None or torch.device(device).type != "cuda":

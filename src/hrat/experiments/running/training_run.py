@@ -1,4 +1,4 @@
-"""Training a recipe by one method, in a folder that can be gone on with."""
+"""Training a recipe by one method, in a folder from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hrat.training.identity import data_digest, plain
 __all__ = ["TEST_BATCH", "train"]
 
 TEST_BATCH = 500
-"""Images of a batch in testing."""
+"""Images in a batch of testing."""
 
 
 def train(
@@ -49,7 +49,7 @@ def train(
         folder: where the run lives; a run that was interrupted goes on from there.
         method: one of `METHODS`.
         spec: the hardware, in place of the recipe's.
-        seed: of the network's first weights, the order of the images and the errors.
+        seed: seed of the network's first weights, the order of the images and the errors.
         resume: False to begin anew.
         device: where to train.
         tensorboard: write TensorBoard logs.
@@ -101,10 +101,10 @@ def train(
     # A network that was trained without restrictions is measured without them, one that knows them with them.
     with restrictions(model, chosen if METHODS[method].restricted else chosen.ideal()):
         # By each rank alone, on a CPU, where the model is by now.
-        software = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
+        without_error = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
     if ranks.leads:
         save_weights(path_within(root, "model.pt"), model, identity)
-        finished = {"format": FORMAT, **identity, "software": software, "seconds": result.seconds}
+        finished = {"format": FORMAT, **identity, "software": without_error, "seconds": result.seconds}
         write_atomic(path_within(root, "run.json"), json.dumps(finished, indent=2) + "\n")
     return Run(
         folder=root,
@@ -113,7 +113,7 @@ def train(
         spec=chosen,
         method=method,
         seed=seed,
-        software=software,
+        accuracy_without_error=without_error,
         seconds=result.seconds,
     )
 

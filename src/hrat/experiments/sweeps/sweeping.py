@@ -1,4 +1,4 @@
-"""`sweep`: a grid or a search over fields of the spec and training options."""
+"""`sweep`: a parameter sweep, a grid or a search over fields of the spec and training options."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def sweep(
         axes: what to vary, see `parse_axis`.
         folder: `trials.json`, `trials.csv`, `trials.parquet`, `sweep.png`, and what `run_trials` keeps.
         spec: the hardware, in place of the recipe's.
-        method: the way to train, unless it is varied.
+        method: the training method, unless it is varied.
         search: `grid`, every combination; `random`, points drawn evenly; `bayes`, points that earlier ones speak for.
         trials: points of a search.
-        seeds: of training; each point is done with each of them, and a Bayesian search looks at their mean.
+        seeds: seeds of training; each point is done with each of them, and a Bayesian search looks at their mean.
         chips: chips to test on, in place of the recipe's number.
         held_out: training images that are kept for choosing; of a search a tenth, up to 5,000, unless given.
         workers: processes.
         ray: address of a Ray cluster, in place of processes.
-        search_seed: of the points.
+        search_seed: seed of the points.
         progress: show progress bars.
 
     Returns:
@@ -160,9 +160,11 @@ class _Sweep:
             progress=self.progress,
             title=self.search,
         )
-        found = {n: {**result, "key": trials[n].key} for n, result in zip(trials, results, strict=True)} | refused
+        row_by_number = {
+            n: {**result, "key": trials[n].key} for n, result in zip(trials, results, strict=True)
+        } | refused
         first = len(self.rows)
-        self.rows.extend({**point, **found[number]} for number, point in enumerate(every))
+        self.rows.extend({**point, **row_by_number[number]} for number, point in enumerate(every))
         self.written()
         of_point = len(every) // len(points)
         column = "val_mean" if self.base.held_out else "mean"

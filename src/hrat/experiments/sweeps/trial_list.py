@@ -22,7 +22,7 @@ from hrat.training.logs import Display
 __all__ = ["run_trials"]
 
 FIGURES = ("software", "mean", "worst", "std", "chips", "train_seconds", "seconds")
-"""What the result of a trial has that is done."""
+"""Keys of the result of a finished trial; `software` is the accuracy without programming error."""
 
 
 def run_trials(
@@ -46,7 +46,7 @@ def run_trials(
         workers: processes.
         ray: address of a Ray cluster, in place of processes.
         progress: show a progress bar.
-        title: what it is called.
+        title: title of the progress bar.
         on_result: called with the number of a trial and its result as soon as it is known.
 
     Returns:
@@ -89,8 +89,10 @@ def run_trials(
                 ([trials[n].to_dict()], str(path_within(root, "trained", trials[n].training_key)), threads)
                 for n in left
             ]
-            found = in_processes(work, jobs, workers=workers) if ray is None else on_ray(work, jobs, address=ray)
-            for job, outcomes in found if jobs else ():
+            outcomes_by_job = (
+                in_processes(work, jobs, workers=workers) if ray is None else on_ray(work, jobs, address=ray)
+            )
+            for job, outcomes in outcomes_by_job if jobs else ():
                 outcome = {"status": "failed", "error": outcomes.why} if isinstance(outcomes, Died) else outcomes[0]
                 first = trials[left[job]]
                 known_now = same[first.key]

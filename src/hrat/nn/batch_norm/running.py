@@ -22,7 +22,7 @@ __all__ = ["ForwardPass", "RunningStatistics", "terms_before", "values_per_chann
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """One call of a layer: what goes in, and what stands behind the bit lines."""
+    """One call of a layer: its inputs, and the stage behind the bit lines."""
 
     lines: WordLines
     alpha_in: Tensor
@@ -62,7 +62,7 @@ def terms_before(layer: CrossbarLayer, lines: WordLines, alpha_in: Tensor, *, le
 
 
 def values_per_channel(layer: CrossbarLayer, x: Tensor) -> int:
-    """How many values of the batch of all ranks share one statistic.
+    """Number of values, over the batch of all ranks, that share one statistic.
 
     Raises:
         ConversionError: a single one, which has no spread.

@@ -40,21 +40,21 @@ def convert_ste(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
 
 @dataclass(frozen=True)
 class OutputStage:
-    """What stands behind the bit lines of a layer: the bias DAC and the limits of the amplifier."""
+    """The bias DAC and the amplifier's limits behind the bit lines of a layer."""
 
     dac_bits: int | None
-    """None: the bias has no steps."""
+    """Resolution of the bias DAC; None: the bias has no steps."""
     dac_full_scale_V: float
     low_V: float
     high_V: float
     """Limits of the output, infinite where there is none."""
 
     def bias(self, bias_V: Tensor) -> Tensor:
-        """What the DAC makes of a bias, V; straight-through gradient."""
+        """Round a bias to the steps of the DAC, `(out,)`, V; straight-through gradient."""
         return bias_V if self.dac_bits is None else convert_ste(bias_V, self.dac_bits, self.dac_full_scale_V)
 
     def convert(self, bias_V: Tensor) -> Tensor:
-        """The same without a gradient."""
+        """Round a bias to the steps of the DAC, `(out,)`, V; without gradient."""
         return bias_V if self.dac_bits is None else convert(bias_V, self.dac_bits, self.dac_full_scale_V)
 
     def limit_(self, voltage_V: Tensor) -> Tensor:
@@ -104,8 +104,8 @@ def apply_to_digital_input(
 
     Args:
         geometry: the operation.
-        voltage: what the DAC makes of `alpha x`, V.
-        weight: of `geometry.weight_shape`.
+        voltage: `DAC(alpha x)`, V.
+        weight: weight of the shape `geometry.weight_shape`.
         bias: `(out,)`.
         x: digital input, of the shape of `voltage`.
         alpha: scalar, V per unit.

@@ -110,7 +110,7 @@ def pair_of(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
     """`hrat.encoding.encode_pair`, with the gradient of a weight of zero shared by its partners: their sum is 1.
 
     Args:
-        fraction: of the window, realisable, any shape.
+        fraction: realisable fractions of the window, any shape.
         device: the memristor.
 
     Returns:

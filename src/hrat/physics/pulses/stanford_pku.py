@@ -42,7 +42,7 @@ def gap_speed_m_s(gap_m: Tensor, voltage_V: float, figures: StanfordPku) -> Tens
 
     Args:
         gap_m: any shape, m.
-        voltage_V: of the pulse, V.
+        voltage_V: voltage of the pulse, V.
         figures: the model's.
     """
     voltage = torch.full_like(gap_m, voltage_V)

@@ -15,13 +15,13 @@ __all__ = ["BudgetSection", "budget_section"]
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetSection:
-    """What each restriction costs, what would help, and each layer, in words."""
+    """Costs of restrictions, gains of changes, and figures of layers, in words."""
 
     head: str
     removed: Sequence[Bar]
-    """Points won when each restriction is taken away."""
+    """Percentage points gained when each restriction is removed."""
     alone: Sequence[Bar]
-    """Points that each restriction costs alone."""
+    """Percentage points that each restriction costs alone."""
     outputs: Table
     """Errors of the outputs."""
     steps: Table

@@ -57,7 +57,7 @@ def chip_figure(chip: ProgrammedChip, path: str | os.PathLike[str]) -> Path:
 
 
 def _spread_out(names: list[str], most: int) -> list[str]:
-    """At most so many of the names, from the first to the last."""
+    """At most `most` of the names, evenly from the first to the last."""
     if len(names) <= most:
         return names
     return [names[round(k * (len(names) - 1) / (most - 1))] for k in range(most)]

@@ -31,7 +31,7 @@ class LayerHistograms:
 
     name: str
     levels: Markup
-    """Targets, and what the devices hold."""
+    """Target and achieved conductances."""
     spread: Markup
     """Achieved minus target."""
 
@@ -49,7 +49,7 @@ class HistogramsSection:
 
 @dataclass(frozen=True, kw_only=True)
 class PulsesSection:
-    """What programming took."""
+    """Pulses of programming."""
 
     table: Table
     chart: Markup
@@ -127,7 +127,7 @@ def _achieved(chip: ProgrammedChip, name: str) -> Tensor:
 
 
 def pulses_section(chip: ProgrammedChip) -> PulsesSection:
-    """What programming took, layer by layer; of chips that were programmed pulse by pulse."""
+    """Pulses of programming, layer by layer; None for chips that were not programmed pulse by pulse."""
     rows = []
     for name in [None, *chip.layers]:
         total = chip.pulse_totals(name)

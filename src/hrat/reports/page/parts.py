@@ -1,4 +1,4 @@
-"""What a report is made of: artefacts and plain figures, each of which may be missing with a reason."""
+"""Parts of a report: artefacts and plain figures, each of which may be missing with a reason."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ReportParts:
     """One or several chips; maps are those of the first."""
     result: SimulationResult | None = None
     """Accuracy of the chips."""
-    software: float | None = None
-    """Accuracy of the trained network itself, as a part of 1."""
+    accuracy_without_error: float | None = None
+    """Accuracy of the trained network without programming error, 0 to 1."""
     budget: RestrictionBudget | None = None
     budget_on: str = "images"
     """What the budget was measured on, such as `training images`."""

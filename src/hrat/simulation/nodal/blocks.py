@@ -81,12 +81,12 @@ class Layout:
 
     @property
     def outer(self) -> int:
-        """How many ends meet."""
+        """Number of ends that meet."""
         return self.height if self.rightward else self.width
 
     @property
     def inner(self) -> int:
-        """How many ends of either other kind there are."""
+        """Number of ends of either other kind."""
         return self.width if self.rightward else self.height
 
     @property
@@ -97,11 +97,11 @@ class Layout:
     def slices(self) -> dict[str, slice]:
         """Where the ends `L`, `R`, `T`, `B` stand."""
         sizes = {"L": self.height, "T": self.width, "B": self.width, "R": self.height}
-        found, start = {}, 0
+        places, start = {}, 0
         for name in "LTBR" if self.rightward else "TLRB":
-            found[name] = slice(start, start + sizes[name])
+            places[name] = slice(start, start + sizes[name])
             start += sizes[name]
-        return found
+        return places
 
     def joined(self, *, rightward: bool) -> Layout:
         """Layout of two blocks as one, made ready for its own next neighbour."""
@@ -129,7 +129,7 @@ class Steps:
     """How a tile is cut into leaves, and in which order these are joined."""
 
     layouts: tuple[Layout, ...]
-    """Of the leaves, and after each step."""
+    """Layout of the leaves, and of the blocks after each step."""
     grid: tuple[int, int]
     """Leaves above one another, and side by side."""
 
@@ -258,7 +258,7 @@ def join(first: Tensor, second: Tensor, layout: Layout, *, turn: bool) -> tuple[
     Args:
         first: `(..., k, k)`, the left or upper blocks.
         second: `(..., k, k)`, the right or lower blocks.
-        layout: of each of them.
+        layout: layout of each of them.
         turn: whether the next neighbour stands in the other direction.
 
     Returns:

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrat.simulation.methods import SolverError
 from hrat.simulation.nodal.blocks import Join, Layout, inverse, join, make_leaves, plan_steps
 from hrat.simulation.nodal.wires import Wires
+from hrat.simulation.solvers import SolverError
 
 __all__ = ["Edge", "Tree", "edge_of", "require_numbers"]
 
@@ -79,10 +79,10 @@ def edge_of(g_S: Tensor, wires: Wires, *, undriven: Sequence[int] = ()) -> Edge:
 
 
 def require_numbers(solution: Tensor, g_S: Tensor, wires: Wires) -> Tensor:
-    """What was found for tiles `(tiles, rows, cols)`, S, if it is finite.
+    """The solution for tiles `(tiles, rows, cols)`, S, checked to be finite.
 
     Raises:
-        SolverError: it is not.
+        SolverError: it is not finite.
     """
     if bool(torch.isfinite(solution).all()):
         return solution

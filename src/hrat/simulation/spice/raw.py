@@ -32,9 +32,9 @@ class Plot:
     """One analysis."""
 
     name: str
-    """Such as `DC transfer characteristic`."""
+    """Name of the analysis, such as `DC transfer characteristic`."""
     variables: tuple[str, ...]
-    """Such as `v(layer1_out0)`, in lower case; the first is the scale."""
+    """Names, such as `v(layer1_out0)`, in lower case; the first is the scale."""
     values: NDArray[Any]
     """`(points, variables)`, float64 or complex128."""
 

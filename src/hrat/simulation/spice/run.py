@@ -33,7 +33,7 @@ MOST_WORKERS = 2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChainResult:
-    """What the amplifiers put out."""
+    """Amplifier outputs of a chain of layers."""
 
     outputs: tuple[Floats, ...]
     """For each layer `(n, cols)`, V; empty after a failure."""

@@ -32,7 +32,7 @@ def fit_relaxation(
 
     Args:
         findings: is told the figures.
-        readings: of all devices.
+        readings: readings of all devices.
         trend: the decay.
         window_S: the device's window, S.
         read_noise_rel: relative noise of one reading; 0: unknown.

@@ -44,7 +44,7 @@ def find_window(sweeps: dict[bool, Steps], readings: SweepReadings) -> Window:
 
     Args:
         sweeps: steps by direction (true: set); where one is missing, the other one's beginnings stand in for its ends.
-        readings: of all devices, for how finely they were written down.
+        readings: readings of all devices, for how finely they were written down.
 
     Raises:
         DataError: set sweeps end below reset sweeps.
