@@ -23,7 +23,7 @@ __all__ = ["atomic_path", "path_within", "paths_within", "write_atomic"]
 
 WINDOWS = os.name == "nt"
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[<>:\"|?*].*|.*[. ]", re.IGNORECASE)
-"""What Windows takes for a device, or cannot have as the name of a file."""
+"""Names that Windows takes for a device, or cannot have for a file."""
 MOST_BYTES = 255
 """Of the name of a file, on all common file systems."""
 MOST_BYTES_KEPT = 180

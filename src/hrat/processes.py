@@ -105,7 +105,7 @@ class StopRequest:
         return self.number is not None
 
     def error(self) -> KeyboardInterrupt:
-        """What to raise when the work in hand is done and saved."""
+        """Exception to raise when the current work is done and saved."""
         if self.number is None or self.number == signal.SIGINT:
             return KeyboardInterrupt()
         return Stopped(self.number)

@@ -31,7 +31,7 @@ class ProgrammedLayer:
     g_pos_S: Tensor
     g_neg_S: Tensor
     pos_pulses: PulseColumns | None = None
-    """What it took, device by device; None where no pulses were applied."""
+    """Log of the pulses, device by device; None where none were applied."""
     neg_pulses: PulseColumns | None = None
 
     def __getitem__(self, some: slice) -> ProgrammedLayer:
@@ -54,13 +54,13 @@ class ProgrammedChip:
     seeds: tuple[int, ...]
     """The seed of each chip: the same seed makes the same chip, alone or among others."""
     scheme: str
-    """How they were programmed."""
+    """Programming scheme of the chips."""
 
     KIND = "chip"
 
     @property
     def n_chips(self) -> int:
-        """How many chips there are."""
+        """Number of chips."""
         return len(self.seeds)
 
     def __getitem__(self, index: int | slice) -> ProgrammedChip:
@@ -158,7 +158,7 @@ class ProgrammedChip:
         return cls(deployment=deployment, layers=layers, seeds=data.seeds, scheme=data.scheme)
 
     def __str__(self) -> str:
-        """How far the devices ended from their targets."""
+        """Table of the programming errors by layer."""
         lines = [f"{self.n_chips} chip(s), {_seed_text(self.seeds)}, programmed by '{self.scheme}'"]
         lines.append(f"  {'layer':<16} {'devices':>10} {'rms error':>12} {'of the window':>13}")
         for name in self.layers:
@@ -193,7 +193,7 @@ _KEYS = ("g_pos_S", "g_neg_S", *(f"{sign}/{column}" for sign in ("pos", "neg") f
 
 
 def _layer(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...], spec: HardwareSpec) -> ProgrammedLayer:
-    """What a file says of a layer's devices, `(chips, groups, word lines, bit lines)`, checked."""
+    """Tensors of a layer's devices from a file, `(chips, groups, word lines, bit lines)`, checked."""
     for key in ("g_pos_S", "g_neg_S"):
         if f"chip/{name}/{key}" not in tensors:
             raise ArtifactError(f"the file lacks 'chip/{name}/{key}'; expected what ProgrammedChip.save writes")

@@ -17,7 +17,7 @@ __all__ = ["STRICT", "Count", "Part", "Positive", "decoded", "load_json", "parse
 T = TypeVar("T")
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-"""What a dataclass that is read from files has as its `__pydantic_config__`: no unknown fields, no NaN, no infinity."""
+"""The `__pydantic_config__` of dataclasses that are read from files: no unknown fields, no NaN, no infinity."""
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 """A number of things, from 0."""

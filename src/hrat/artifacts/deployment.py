@@ -31,7 +31,7 @@ __all__ = ["DeployedLayer", "Deployment"]
 
 @dataclass(frozen=True, kw_only=True)
 class DeployedLayer:
-    """What one layer asks of the hardware."""
+    """Targets of one layer for the hardware."""
 
     name: str
     geometry: Geometry
@@ -42,7 +42,7 @@ class DeployedLayer:
     r_f_ohm: float
     """Feedback resistance of the layer's transimpedance amplifiers."""
     bias_V: Tensor | None
-    """What is added to each output, `(out,)`, V, as the DAC yields it; None where nothing is."""
+    """Bias of each output, `(out,)`, V, as the DAC yields it; None without bias."""
     bias_codes: Tensor | None
     """Codes of the bias DAC, `(out,)`, int32; None without a bias, with that restriction off, or of a digital bias."""
     row_inputs: Tensor | None = None

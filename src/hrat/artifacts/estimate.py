@@ -1,4 +1,4 @@
-"""What a chip would take: energy, time and area, with every assumption that the figures rest on."""
+"""Estimate of energy, time and area of a chip, with the assumptions behind the figures."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class LayerEstimate:
     products: Positive
     """Matrix-vector products, one after another."""
     mvm_s: Positive
-    """Time of each."""
+    """Time of each matrix-vector product, s."""
     macs: Positive
-    """Multiplications of a weight."""
+    """Multiplications by a weight, for one input."""
     devices_J: Positive
-    """`v^2 G t` of the devices."""
+    """Energy of the devices, `v^2 G t`, J."""
     drive_J: Positive
-    """What the output stages of the drivers lose of the supply, `|v| (V_s - |v|) G t`."""
+    """Energy lost in the output stages of the drivers, `|v| (V_s - |v|) G t`, J."""
     amplifiers_J: Positive
-    """Amplifiers at rest, and the inverters of a dual-rail read-out."""
+    """Energy of amplifiers at rest, and of the inverters of a dual-rail read-out, J."""
     dac_J: Positive
     adc_J: Positive
     n_devices: Count

@@ -30,11 +30,11 @@ class LayerFaults:
     pos: Tensor
     """True where the positive partner is stuck."""
     pos_S: Tensor
-    """Where it is stuck, S; 0 elsewhere."""
+    """Conductance at which it is stuck, S; 0 elsewhere."""
     neg: Tensor
     """True where the negative partner is stuck."""
     neg_S: Tensor
-    """Where it is stuck, S; 0 elsewhere."""
+    """Conductance at which it is stuck, S; 0 elsewhere."""
 
     @property
     def count(self) -> int:
@@ -147,7 +147,7 @@ class FaultMap:
         return cls(layers=layers)
 
     def __str__(self) -> str:
-        """How many devices of each layer are stuck."""
+        """Number of stuck devices by layer."""
         lines = [f"{self.count:,} stuck devices"]
         for name, layer in self.layers.items():
             both = int((layer.pos & layer.neg).count_nonzero())

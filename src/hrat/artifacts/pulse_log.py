@@ -15,7 +15,7 @@ __all__ = ["PulseColumns", "PulseTotals", "Status"]
 
 
 class Status(IntEnum):
-    """How a device's programming ended."""
+    """Outcome of a device's programming."""
 
     ACCEPTED = 0
     """The last reading lay within the tolerance."""
@@ -71,7 +71,7 @@ class PulseColumns:
 
     @property
     def pulses(self) -> Tensor:
-        """Pulses of both kinds, int32."""
+        """Pulses of both kinds, of the shape of the conductances, int32."""
         return self.set_pulses.to(torch.int32) + self.reset_pulses
 
     @classmethod

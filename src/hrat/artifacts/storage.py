@@ -36,7 +36,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class _Header:
-    """What stands in the metadata of a file."""
+    """Metadata of a file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 

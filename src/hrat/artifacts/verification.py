@@ -93,7 +93,7 @@ class Verification:
         return load_json(cls, path, "verification")
 
     def sentences(self) -> list[str]:
-        """What the differences come from, in words: one sentence for each step, and for each kind of failure."""
+        """Causes of the differences, in words: one sentence for each step, and for each kind of failure."""
         sentences = []
         before = self.depths[0]
         for depth in self.depths[1:]:

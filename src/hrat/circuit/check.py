@@ -1,4 +1,4 @@
-"""What must hold of a graph that was read from a file, before anything of it is run.
+"""Checks of a graph that was read from a file, before anything of it is run.
 
 Each node reads only nodes in front of it, so that no graph has a cycle; layers and tensors are there, scales are
 positive; and numbers, texts and nests are of a size that a network can mean. That each node has the arguments of its

@@ -162,7 +162,7 @@ def _source(node: Node) -> str | None:
 
 
 def _readers(nodes: Iterable[Node]) -> Counter[str]:
-    """How often each value is read."""
+    """Number of reads of each value."""
     return Counter(name for node in nodes if _reads_values(node) for name in node.inputs())
 
 

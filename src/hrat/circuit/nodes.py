@@ -169,7 +169,7 @@ class Recurrence(Node):
 
 @dataclass(frozen=True)
 class Output(Node):
-    """What the network returns: a value, or a nest of values."""
+    """Outputs of the network: a value, or a nest of values."""
 
     value: Any
 

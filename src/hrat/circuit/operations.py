@@ -39,7 +39,7 @@ class Op:
 
     name: str
     function: Callable[..., Any]
-    """What is called on the arguments; the same for all the ways to write the operation."""
+    """Function of the arguments; one for all ways to write the operation."""
     analog: bool
     """Whether it commutes with a positive scale."""
     signals: Signals = "first"

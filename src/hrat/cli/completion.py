@@ -1,4 +1,4 @@
-"""What a shell offers on Tab: names of recipes, presets, fields of specs, methods, data sets, solvers.
+"""Shell completion: names of recipes, presets, fields of specs, methods, data sets, solvers.
 
 Nothing here imports torch, for which nobody waits with a finger on Tab; names that live beside it stand here once more,
 and a test holds the two together.

@@ -35,7 +35,7 @@ GROUP_OF = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
 ORDER = tuple(GROUP_OF)
 
 REFUSAL: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""What is raised for a command that cannot be understood; older versions of typer take it from click."""
+"""Exception for a command that cannot be understood; older versions of typer take it from click."""
 
 # Verbs whose runs are in a folder, where the same command finds them again.
 RESUMED = ("train", "compare", "sweep", "reproduce", "demo")

@@ -90,7 +90,7 @@ def simulate(
 
 
 def _solvers(given: list[str], opamp_gain: float, offset_V: float) -> SolverChoice:
-    """What `hrat.simulate` takes, from `NAME` or several `LAYER=NAME`."""
+    """Argument `solver` of `hrat.simulate`, from `NAME` or several `LAYER=NAME`."""
     from hrat.simulation import SOLVERS, Amplifier, Spice
 
     spice = Spice(amplifier=Amplifier(gain=opamp_gain, offset_V=offset_V))

@@ -37,7 +37,7 @@ EXAMPLES = examples(
 
 
 class SearchName(StrEnum):
-    """How points are chosen."""
+    """Choice of points."""
 
     grid = "grid"
     random = "random"

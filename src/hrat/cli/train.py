@@ -112,7 +112,7 @@ def train(
 
 
 def _train(recipe: Recipe, folder: Path, options: dict[str, Any]) -> tuple[float, float, Path] | None:
-    """What each rank does; the leading one returns accuracy without programming error, seconds, folder."""
+    """Work of each rank; the leading one returns accuracy without programming error, seconds, folder."""
     from hrat.experiments import train as train_recipe
     from hrat.training import the_ranks
 

@@ -116,7 +116,7 @@ class _Options:
     output_peak: float
     noise: NoiseSource
     output_type: type[Any]
-    """What the original network returns."""
+    """Type of the original network's output."""
 
 
 def _converted(traced: Traced, spec: HardwareSpec, options: _Options) -> PreparedModel:
@@ -171,7 +171,7 @@ def _report(
 
 
 def _outputs(copied: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
-    """What the original network yields on the example, or why it does not."""
+    """Outputs of the original network on the example; an error says why it cannot be run."""
     try:
         with torch.no_grad():
             return copied(*args, **kwargs), None

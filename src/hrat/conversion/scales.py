@@ -141,7 +141,7 @@ class Scales:
         return peaks
 
     def _channels(self, members: list[fx.Node]) -> int | None:
-        """How many channels may have scales of their own in this group; None if they must share one."""
+        """Number of channels that may have scales of their own in this group; None if they must share one."""
         counts: set[int] = set()
         for node in members:
             if not self._is_per_channel(node) or not all(self._keeps_channels(node, user) for user in node.users):

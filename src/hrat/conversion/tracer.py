@@ -38,7 +38,7 @@ KNOWN_ATTRIBUTES = frozenset(
 KNOWN_METHODS = frozenset(("dim", "ndimension", "is_floating_point", "is_complex", "is_contiguous", "element_size"))
 """Methods and functions whose results are equal for every input of the example's kind."""
 PLACE = frozenset(("device", "is_cuda", "is_cpu", "is_mps", "is_meta", "is_xpu", "get_device"))
-"""Where a tensor lies: known while tracing, and free to change afterwards."""
+"""Attributes of a tensor's device: known while tracing, and free to change afterwards."""
 FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tril_indices", "triu_indices")
 """Functions that take sizes and no tensor, which torch.fx does not see."""
 
@@ -190,7 +190,7 @@ class ModelTracer(fx.Tracer):
     # -- what the example tells
 
     def example_of(self, node: fx.Node) -> Any:
-        """What a node yields on the example: tensors without numbers in them, and sizes."""
+        """Result of a node on the example: tensors without numbers in them, and sizes."""
         if node not in self._examples:
             for each in _behind(node, self._examples):
                 self._evaluates = True
@@ -266,7 +266,7 @@ class ModelTracer(fx.Tracer):
         return self._fake.from_tensor(value, static_shapes=True) if isinstance(value, Tensor) else value
 
     def _only_values(self, value: Any, name: str) -> Any:
-        """What the model returns, without objects that are no nests of tensors, such as a cache of keys and values."""
+        """Outputs of the model, without objects that are no nests of tensors, such as a cache of keys and values."""
         if isinstance(value, dict):
             return {key: self._only_values(part, f"{name} '{key}'") for key, part in value.items()}
         if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
@@ -283,7 +283,7 @@ def _name_of(target: Any) -> str:
 
 
 def _behind(node: fx.Node, known: dict[fx.Node, Any]) -> list[fx.Node]:
-    """What has to be worked out to know a node's value, each behind what it reads."""
+    """Nodes that must be computed for a node's value, each behind those that it reads."""
     needed, todo = {node}, [node]
     while todo:
         for source in todo.pop().all_input_nodes:

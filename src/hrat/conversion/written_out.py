@@ -104,7 +104,7 @@ class Attention(nn.Module):
     def _mask(
         self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, dtype: torch.dtype, batched: bool
     ) -> Tensor | None:
-        """What is added to the scores, in a shape that broadcasts against them."""
+        """Mask that is added to the attention scores, in a shape that broadcasts against them."""
         mask = None
         if attn_mask is not None:
             mask = _additive(attn_mask, dtype)
@@ -222,7 +222,7 @@ def _replacement(module: nn.Module) -> _Writer | None:
 
 
 def _of_transformers_conv1d(module: Any, name: str) -> nn.Module:
-    """What GPT-2 calls `Conv1D` is a linear layer whose weight is stored as `(in, out)`."""
+    """Linear layer for GPT-2's `Conv1D`, whose weight is stored as `(in, out)`."""
     del name
     return _linear(module.weight.t(), module.bias)
 

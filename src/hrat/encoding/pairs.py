@@ -52,7 +52,7 @@ def quantise_fraction(fraction: Tensor, device: Device) -> Tensor:
 
 
 def quantise_fraction_(fraction: Tensor, device: Device) -> Tensor:
-    """`quantise_fraction` in place."""
+    """`quantise_fraction` in place, any shape."""
     if not device.limit_states:
         return fraction.clamp_(-1.0, 1.0)
     if device.levels_S is None and device.n_states is not None:

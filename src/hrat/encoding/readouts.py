@@ -101,7 +101,7 @@ class Readout(ABC):
         """Currents of the grid's bit lines `(..., grid cols)` by amplifier, each `(..., cols)`, A; see `terms`."""
 
     def combined(self, terms: tuple[Tensor, ...], periphery: Periphery) -> Tensor:
-        """Output of the last amplifier, without its own limit.
+        """Output of the last amplifier without its own limit, V, of the shape of each term.
 
         Args:
             terms: `R_f I` of each amplifier, V, in the order of `terms`.

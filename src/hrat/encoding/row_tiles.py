@@ -22,7 +22,7 @@ __all__ = ["RowTiles"]
 
 @dataclass(frozen=True)
 class RowTiles:
-    """How the rows of a layer's matrices (`Geometry.matrix_shape`) are shared out over tiles of `rows` word lines."""
+    """Division of the rows of a layer's matrices (`Geometry.matrix_shape`) into tiles of `rows` word lines."""
 
     geometry: Geometry
     rows: int

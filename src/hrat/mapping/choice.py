@@ -87,11 +87,11 @@ class PairChoice:
         return expected_S(target_S, self.spec.programming), spread_S.square().expand_as(target_S)
 
     def one(self, wanted_S: Tensor) -> Tensor:
-        """Target of a single device whose mean square distance from the wanted conductance is least, S."""
+        """Target of a single device with the least mean square distance from the wanted conductance, any shape, S."""
         return self.states_S[self.single.number[self.single.best(wanted_S)]]
 
     def both(self, wanted_S: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets of the two partners of a pair that come nearest to the wanted difference, S."""
+        """Targets of the two partners of a pair that come nearest to the wanted difference, any shape, S."""
         if self._pairs is None:
             mean, variance = self.outcome(self.states_S)
             self._pairs = _Envelope.of((mean[:, None] - mean).flatten(), (variance[:, None] + variance).flatten())

@@ -50,7 +50,7 @@ class LayerCompensation:
     error_after: float
     """RMS error with the new targets and feedback resistance, relative to the RMS of the wanted gains."""
     r_f_factor: float
-    """What the feedback resistance was multiplied by."""
+    """Factor on the feedback resistance."""
     saturated: float
     """Share of the weights that take the whole window and would need more."""
 
@@ -62,7 +62,7 @@ class LayerCompensation:
 
 @dataclass(frozen=True, kw_only=True)
 class CompensationReport:
-    """What compensation did, layer by layer."""
+    """Results of compensation, layer by layer."""
 
     layers: dict[str, LayerCompensation]
 

@@ -293,7 +293,7 @@ def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -> D
 
 
 def _costs(wanted_S: Tensor, stuck: tuple[Tensor, ...], choice: PairChoice) -> Tensor:
-    """How much the squared error grows where each candidate lies on each line, `(candidates, lines)`, S^2.
+    """Growth of the squared error with each candidate on each line, `(candidates, lines)`, S^2.
 
     Args:
         wanted_S: `(candidates, crossing lines)`, S.

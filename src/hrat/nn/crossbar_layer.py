@@ -142,7 +142,7 @@ class CrossbarLayer(nn.Module):
         after: BatchNormTerms | None,
         want_bias: bool = True,
     ) -> Fused:
-        """W' and b' of this layer; see `hrat.nn.fusing.fuse`."""
+        """W' in PyTorch layout and b', `(out,)`, V, of this layer; see `hrat.nn.fusing.fuse`."""
         return fuse(
             self.weight,
             self.bias,
@@ -176,7 +176,7 @@ class CrossbarLayer(nn.Module):
         return LayerTargets(fraction, range_, fused.bias_V)
 
     def fused_weight(self, alpha_in: Tensor, alpha_out: Tensor) -> Tensor:
-        """W' of eval mode, before any restriction, PyTorch layout."""
+        """W' of eval mode before any restriction, PyTorch layout: the shape of the weight."""
         fused = self._fused_in_eval(alpha_in, alpha_out)
         return fused.weight * self.geometry.out_view(fused.gain)
 
@@ -195,7 +195,7 @@ class CrossbarLayer(nn.Module):
         return lambda voltage: stage.limit_(self.geometry.apply(voltage, weight, bias_V))
 
     def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
-        """One error sample for all calls of a shared layer in this step; None where `forward` needs none."""
+        """One error sample for all calls of a layer in this step, of the weight's shape, S; None if none is drawn."""
         if not self.training or not has_error(self.spec.programming, self.spec.faults):
             return None
         with torch.no_grad():

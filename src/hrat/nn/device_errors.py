@@ -77,7 +77,7 @@ def draw_difference_error(
 
 
 class NoiseSource:
-    """Where a prepared model draws its programming errors from; shared by its layers.
+    """Source of the programming errors of a prepared model; shared by its layers.
 
     `generator` is None for torch's default one, which `torch.manual_seed` sets and which `torch.compile` can trace.
     """
@@ -105,7 +105,7 @@ class DeviceErrors:
         return draw_pair_error(fraction, self.spec, generator=self.generator, strength=self.strength)
 
     def of_difference(self, fraction: Tensor) -> Tensor | None:
-        """Error of `G+ - G-` as a fraction of the window: one draw for a pair where that is exact.
+        """Error of `G+ - G-` as a fraction of the window, of the shape of `fraction`: one draw for a pair where exact.
 
         It may lie in scratch memory: to be used at once.
         """

@@ -116,7 +116,7 @@ def scales_of_call(node: fx.Node, layer: CrossbarLayer | CrossbarRecurrence) -> 
 
 
 def scale_value(model: PreparedModel, node: fx.Node) -> Tensor:
-    """The value of a scale node of the graph: a `Scale`, or one whose channels a flatten has repeated."""
+    """Value of a scale node of the graph, `()` or `(channels,)`: a `Scale`, or one repeated by a flatten."""
     if node.op == "call_function":
         source, repeats = node.args
         assert isinstance(source, fx.Node)

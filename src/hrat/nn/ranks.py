@@ -36,5 +36,5 @@ class _MeanOverRanks(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Mean of each entry over the ranks, with gradient; `x` itself where there is one rank only."""
+    """Mean of each entry over the ranks, with gradient, any shape; `x` itself where there is one rank only."""
     return _MeanOverRanks.apply(x) if world_size() > 1 else x  # type: ignore[no-untyped-call]

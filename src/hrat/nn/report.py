@@ -1,4 +1,4 @@
-"""What `prepare` did, as a table that a person reads."""
+"""Report of `prepare`, as a table for people."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LayerRow:
     scale_in: str
     scale_out: str
     calls: int
-    """How often the model calls it in one forward pass."""
+    """Number of calls in one forward pass."""
     tile_adc_bits: str = ""
     """Resolution of the ADCs of its tiles' partial sums, in words; empty where the tiles' currents are summed."""
 
@@ -45,7 +45,7 @@ class DigitalOperationRow:
     """One operation that is computed digitally, between an ADC and a DAC."""
 
     node: str
-    """Where it is: the module of the network and the node of its graph."""
+    """Its place: the module of the network and the node of its graph."""
     operation: str
     why: str
     adc_bits: int | None

@@ -82,14 +82,14 @@ class DigitalBatchNorm(nn.Module):
         self.batch_norm_frozen = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Digital units to digital units."""
+        """Digital units, `(batch, channels, ...)` -> digital units of that shape."""
         self.batch_norm.train(self.training and not self.batch_norm_frozen)
         out: Tensor = self.batch_norm(x) if world_size() == 1 else batch_norm_over_ranks(self.batch_norm, x)
         return out
 
 
 def batch_norm_over_ranks(bn: _BatchNorm, x: Tensor) -> Tensor:
-    """`bn(x)` with the statistics of the batch of all ranks; on a CPU too, where torch's SyncBatchNorm does not run."""
+    """`bn(x)`, `(batch, channels, ...)`, by statistics over all ranks; on a CPU too, unlike torch's SyncBatchNorm."""
     if not bn.training:
         return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, False, 0.0, bn.eps)
     mean, var = batch_statistics(x)
@@ -108,6 +108,6 @@ class SwingClamp(nn.Module):
         self.spec = spec
 
     def forward(self, voltage: Tensor) -> Tensor:
-        """V -> V."""
+        """V, any shape -> V."""
         periphery = self.spec.periphery
         return clamp_to(voltage, periphery.v_swing_V) if periphery.limit_swing else voltage

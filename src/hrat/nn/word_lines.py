@@ -1,4 +1,4 @@
-"""What drives the word lines of a crossbar in a forward pass."""
+"""Voltages of a crossbar's word lines in a forward pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WordLines:
     """Digital values that the input DAC converts to `voltage`, given where their own gradient is not wanted."""
     alpha: Tensor
     limit_V: float
-    """Where the input DAC saturates."""
+    """Full scale of the input DAC, V."""
 
     @classmethod
     def driven(
@@ -57,7 +57,7 @@ class WordLines:
         return cls(geometry, voltage, digital, alpha, device.v_read_V if saturates else math.inf)
 
     def apply(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """`weight @ voltage + bias`, convolution or not."""
+        """`weight @ voltage + bias`, convolution or not: `(..., out)` or `(batch, out, *space)`."""
         if self.digital is None:
             return self.geometry.apply(self.voltage, weight, bias)
         return apply_to_digital_input(

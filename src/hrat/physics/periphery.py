@@ -49,7 +49,7 @@ def converter_step_V(bits: int, full_scale_V: float) -> float:
 
 
 def converter_codes(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
-    """The signed code nearest to each voltage, saturating; a whole number in the type of `voltage_V`."""
+    """The signed code nearest to each voltage, any shape, saturating; a whole number in the type of `voltage_V`."""
     top = (1 << (bits - 1)) - 1
     return (voltage_V / converter_step_V(bits, full_scale_V)).clamp_(-top, top).round_()
 

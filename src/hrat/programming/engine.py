@@ -50,7 +50,7 @@ class Cells:
 
     @classmethod
     def at(cls, g_S: Tensor, target_S: Tensor) -> Cells:
-        """Devices before their first pulse, all alike."""
+        """Devices before their first pulse, all alike, from `(n,)` conductances and targets, S."""
         return cls(
             index=torch.arange(len(g_S)),
             target_S=target_S,
@@ -61,11 +61,11 @@ class Cells:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that are there, by name."""
+        """All tensors that are not None, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def some(self, which: Tensor) -> Cells:
-        """Those at the given positions."""
+        """The devices at the given positions."""
         return Cells(**{name: value.index_select(0, which) for name, value in self.tensors().items()})
 
     def put_back(self, some: Cells) -> None:

@@ -33,7 +33,7 @@ def _of_machine() -> int | None:
 
 
 def _of_container(folder: Path, limit: str, used: str, cache: str) -> int | None:
-    """What a container of Linux (a control group, version 2 or 1) may still take; None where it has no limit."""
+    """Memory that a Linux container (control group, version 2 or 1) may still take; None without a limit."""
     with suppress(OSError, ValueError, KeyError):  # no such files, or "max"
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         # Pages of files that nobody uses count as used, and are given up when memory is wanted.

@@ -166,9 +166,9 @@ class _Place:
 
     target_S: Tensor
     g_S: Tensor
-    """Where the achieved conductances go."""
+    """Memory for the achieved conductances."""
     pulses: PulseColumns | None
-    """Where the log goes."""
+    """Memory for the pulse log."""
     chip_seed: int
     name: str
 

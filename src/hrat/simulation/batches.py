@@ -35,7 +35,7 @@ class Batch:
 
     @property
     def classes(self) -> Tensor | None:
-        """The labels where accuracy makes sense: one whole number for each image."""
+        """The labels as class numbers, `(images,)`; None where they are no single whole number for each image."""
         labels = self.labels
         is_class = isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point()
         return labels if is_class else None

@@ -301,7 +301,7 @@ class _Circuit:
         return for_all, for_each
 
     def _runner(self, planned: PlannedNode, *, keep: bool) -> Callable[[Values, Gains], Any]:
-        """What a node does; all that can be known before the first batch is looked up here."""
+        """Function that computes a node; all that is known before the first batch is looked up here."""
         match planned.node:
             case Recurrence() as node:
                 return self._recurrence(node, keep)
@@ -320,7 +320,7 @@ class _Circuit:
         return _calls(op.function, args, kwargs)
 
     def _part(self, node: Node, *, in_place: bool) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """What a part of the circuit does, and its arguments."""
+        """Function of a part of the circuit, and its arguments."""
         spec = self.deployment.spec
         match node:
             case Within(source=source, low=low, high=high):

@@ -26,7 +26,7 @@ __all__ = ["HardwareSpec", "merged"]
 
 
 class HardwareSpec(Part):
-    """What the hardware is, checked as a whole. It never changes: every change returns a new spec.
+    """Specification of the hardware, checked as a whole. It never changes: every change returns a new spec.
 
     Raises:
         SpecError: a value out of range, an unknown key, or values that contradict each other.

@@ -35,7 +35,7 @@ def load_spec(
     Args:
         name_or_path: name of a preset, path of a TOML file (a preset goes first where both exist), or a spec.
         overrides: values by bare or dotted name, `{"device.weight_bits": 4}`; see `HardwareSpec.replace`.
-        fields: the same by bare name, `weight_bits=4`.
+        fields: values by bare name, `weight_bits=4`.
 
     Raises:
         SpecError: no such preset or file, a file that is not TOML, or values that do not fit together.

@@ -44,7 +44,7 @@ class Restriction:
     model: str
     """What it does in the model, in the words of the documentation."""
     fields: tuple[str, ...]
-    """What sets its size: fields of the section, or `[section]` for all of one."""
+    """Fields that set its size: of the section, or `[section]` for all of one."""
     acts_on: Place
     """Where it acts: a target conductance, the device that was programmed, a line, an amplifier's output, or a number
     that passes a converter."""

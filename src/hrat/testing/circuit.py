@@ -96,7 +96,7 @@ def _few_images(chip: ProgrammedChip, inputs: Any) -> tuple[Any, int]:
 def outputs_and_voltages(
     chip: ProgrammedChip, inputs: Any, solver: Any = "behavioural"
 ) -> tuple[Any, dict[str, Tensor]]:
-    """What a chip's network returns, and what leaves each layer, V: behind its ReLU, which a circuit makes itself."""
+    """Outputs of a chip's network, and of each layer, V: behind its ReLU, which a circuit makes itself."""
     result = simulate(chip, inputs, solver=solver, voltages_of=list(chip.layers))
     rectified = rectified_layers(chip.deployment)
     return result.value, {name: v.relu() if name in rectified else v for name, v in result.voltages.items()}

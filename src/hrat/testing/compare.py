@@ -1,4 +1,4 @@
-"""How far two nests of tensors are apart, and calls of networks in float64."""
+"""Comparison of two nests of tensors, and calls of networks in float64."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def some_images(inputs: Any, n: int) -> Any:
 
 
 def dropout_places(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Where a network keeps the probabilities of its dropout: modules, and names of their attributes."""
+    """Dropout probabilities of a network: modules, and names of their attributes."""
     return [
         (module, name)
         for module in model.modules()

@@ -128,7 +128,7 @@ def trained_alike(
 
 
 def _moved_by_rounding(model: nn.Module, inputs: Any, steps: int, seed: int) -> float:
-    """How far two trainings of the original end apart whose inputs and parameters differ in the last digit."""
+    """Difference of two trainings of the original whose inputs and parameters differ in the last digit."""
     apart, moved = [copy.deepcopy(model).train() for _ in range(2)], 0.0
     generator = torch.Generator().manual_seed(seed)
     _last_digit(list(apart[1].parameters()), generator)

@@ -16,7 +16,7 @@ __all__ = ["FitOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How a model is trained."""
+    """Options of training a model."""
 
     epochs: int = 20
     """Passes over the training data."""

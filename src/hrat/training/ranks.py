@@ -67,7 +67,7 @@ class Ranks:
         return value[self.rank :: self.world]
 
     def summed(self, value: Tensor) -> Tensor:
-        """The sum over all ranks."""
+        """The sum over all ranks, any shape."""
         if self.world > 1:
             with _others_are_there():
                 dist.all_reduce(value)
@@ -111,7 +111,7 @@ def _device_of_group() -> torch.device:
 
 @contextmanager
 def _others_are_there() -> Iterator[None]:
-    """Says in plain words that another rank is gone."""
+    """Turn errors of a lost rank into one in plain words."""
     try:
         yield
     except RuntimeError as error:

@@ -29,12 +29,12 @@ class WrittenReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSource:
-    """All that a report is made from, read and found to fit together."""
+    """Sources of a report, read and checked to fit together."""
 
     path: Path
     """The run's folder, or the file of the chips."""
     folder: Path
-    """Where the report goes."""
+    """Folder of the report."""
     chips: ProgrammedChip | None
     """None where they are to be programmed from the run."""
     run: Run | None

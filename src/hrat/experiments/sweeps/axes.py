@@ -41,7 +41,7 @@ class Axis:
     low: float = math.nan
     high: float = math.nan
     points: int = GRID_POINTS
-    """How many values a range has in a grid."""
+    """Number of values of a range in a grid."""
     log: bool = False
     """Whether a range is even in the logarithm."""
     whole: bool = False

@@ -19,7 +19,7 @@ from hrat.processes import Stopped, orderly_end
 __all__ = ["Died", "in_processes"]
 
 ATTEMPTS = 3
-"""How often a job is begun whose worker dies each time."""
+"""Attempts at a job whose worker dies each time."""
 
 
 class Died:

@@ -104,7 +104,7 @@ def _in_si(values: Floats, column: Column) -> Floats:
 
 
 def _encoding(path: Path) -> tuple[str, list[str]]:
-    """How the file's text is encoded.
+    """Encoding of the file's text.
 
     Raises:
         DataError: the file is empty or no text.

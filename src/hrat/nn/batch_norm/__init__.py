@@ -1,4 +1,4 @@
-"""Where a layer's batch statistics come from in training: one file for each form."""
+"""Sources of a layer's batch statistics in training: one file for each form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hrat.nn.batch_norm.unfused import Unfused
 __all__ = ["BATCH_NORM_FORMS", "BatchNormForm", "ForwardPass", "RunningStatistics", "statistics_of", "terms_before"]
 
 BatchNormForm = Literal["two_pass", "slice", "one_pass", "unfused"]
-"""Where the batch statistics come from in training.
+"""Source of the batch statistics in training.
 
 `two_pass`
     The reference: from the undistorted operation on the whole batch, as batch norm has it. Costs the operation twice.

@@ -42,7 +42,7 @@ class RunningStatistics:
         return None if layer.batch_norm is None else terms_of(layer.batch_norm)
 
     def output(self, layer: CrossbarLayer, at: ForwardPass) -> Tensor:
-        """Amplifier outputs, V."""
+        """Amplifier outputs, `(..., out)` or `(batch, out, *space)`, V."""
         fused = layer.fuse(at.alpha_in, at.alpha_out, at.before, self.terms_after(layer, at))
         bias_V = None if fused.bias_V is None else at.stage.bias(fused.bias_V)
         return at.stage.limit_(layer.crossbar(at.lines, fused, at.errors, bias_V))

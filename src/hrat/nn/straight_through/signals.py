@@ -34,7 +34,7 @@ class _Convert(torch.autograd.Function):
 
 
 def convert_ste(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
-    """A DAC or ADC of `bits` over `+-full_scale_V`: volts in, volts out; gradient 1 inside, 0 where it saturates."""
+    """A DAC or ADC of `bits` over `+-full_scale_V`: V, any shape -> V; gradient 1 inside, 0 where it saturates."""
     return _Convert.apply(voltage_V, bits, full_scale_V)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -58,7 +58,7 @@ class OutputStage:
         return bias_V if self.dac_bits is None else convert(bias_V, self.dac_bits, self.dac_full_scale_V)
 
     def limit_(self, voltage_V: Tensor) -> Tensor:
-        """Hold the amplifier's output within its limits, in place, V; gradient 0 beyond them."""
+        """Clamp the amplifier's output, any shape, V, in place; gradient 0 beyond the limits."""
         if not math.isfinite(self.low_V) and not math.isfinite(self.high_V):
             return voltage_V
         # The same values as `hrat.physics.clamp_to`; its gradient needs the result and not what was overwritten.

@@ -62,7 +62,7 @@ def _ladder(first_V: float, step_V: float, highest_V: float | None, pulses: int)
 
 
 class PulseResponse(Protocol):
-    """What a pulse does on average, or a sample of it where the model has its own randomness."""
+    """Change by a pulse on average, or a sample of it where the model is random itself."""
 
     def change_S(self, g_S: Tensor, up: Tensor, rung: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Change of the conductance by one pulse, S.

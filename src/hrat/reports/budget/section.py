@@ -29,7 +29,7 @@ class BudgetSection:
 
 
 def budget_section(budget: RestrictionBudget, images: str) -> BudgetSection:
-    """What each restriction costs, alone and in the full set, what would help, and each layer under it."""
+    """Section of the page: cost of each restriction, alone and in the full set, gains of changes, and layers."""
     longest = max((abs(row.removed) + row.removed_error for row in budget.rows), default=0.0) or 1.0
     longest = max(longest, *(abs(row.alone) + row.alone_error for row in budget.rows)) if budget.rows else longest
 

@@ -136,7 +136,7 @@ def _layer(chip: ProgrammedChip, name: str, number: int, keep: int) -> LayerMap:
 
 
 def _codes(targets_S: list[Tensor]) -> tuple[list[float], bool, list[Tensor]]:
-    """What the codes stand for, whether that is exact, and the codes."""
+    """Conductances of the codes, whether they are exact, and the codes."""
     states = torch.unique(torch.cat([target.flatten() for target in targets_S]))
     exact = len(states) <= CODES
     if not exact:

@@ -25,7 +25,7 @@ class CostsSection:
     """Energy, time and area for one input, and the assumptions, in words."""
 
     bars: Sequence[Bar]
-    """Where the energy goes."""
+    """Energy by the kind of part."""
     facts: Sequence[Fact]
     layers: Table
     assumptions: Table

@@ -28,7 +28,7 @@ class Dot:
     place: float
     """In percent of the line's width."""
     level: int
-    """How many dots are below it."""
+    """Number of dots below it."""
     value: str
 
 
@@ -54,7 +54,7 @@ def histogram(series: Sequence[tuple[str, Tensor]], low: float, high: float, bin
 
 
 def dots(values: Sequence[float], low: float, high: float) -> list[Dot]:
-    """Where the dot of each value stands on a line from `low` to `high`, stacked where they are close."""
+    """Positions of the dots of values on a line from `low` to `high`, stacked where they are close."""
     taken: list[tuple[float, int]] = []
     for value in sorted(values):
         place = 100 * (value - low) / ((high - low) or 1.0)

@@ -13,7 +13,7 @@ __all__ = ["ReportParts"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReportParts:
-    """All that a page shows."""
+    """Content of a page."""
 
     title: str
     chip: ProgrammedChip
@@ -24,12 +24,12 @@ class ReportParts:
     """Accuracy of the trained network without programming error, 0 to 1."""
     budget: RestrictionBudget | None = None
     budget_on: str = "images"
-    """What the budget was measured on, such as `training images`."""
+    """Data that the restriction budget was measured on, such as `training images`."""
     verification: Verification | None = None
     estimate: Estimate | None = None
     training: Sequence[Mapping[str, float]] = ()
     """A row for each epoch, with `epoch` among its keys."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """How it came about, such as `recipe`, `method`, `data`; shown as they are."""
+    """Facts such as `recipe`, `method`, `data`; shown as they are."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Why a part is not there, by its name: `accuracy`, `budget`, `verification`, `estimate`, `training`."""

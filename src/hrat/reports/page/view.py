@@ -34,9 +34,9 @@ class PageView:
     title: str
     subtitle: str
     facts: Mapping[str, str]
-    """How the chips came about."""
+    """Origin of the chips."""
     figures: Sequence[Fact]
-    """Those that stand on top."""
+    """Figures at the top of the page."""
     said: Sequence[str]
     accuracy: AccuracySection | None
     training: TrainingSection | None
@@ -52,7 +52,7 @@ class PageView:
 
 
 def page_view(parts: ReportParts) -> PageView:
-    """All that the template shows of the artefacts."""
+    """Content of the template from the artefacts."""
     chip = parts.chip
     return PageView(
         title=parts.title,

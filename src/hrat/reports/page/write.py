@@ -70,7 +70,7 @@ def write_report(parts: ReportParts, folder: str | os.PathLike[str], *, max_tile
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """All that the template asks for."""
+    """Variables of the template."""
 
     view: PageView
     version: str

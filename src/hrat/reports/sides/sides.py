@@ -111,7 +111,7 @@ class Sides:
         return sorted(rows, key=lambda row: -max(value[0] for value in row[1] if value is not None))
 
     def to_dict(self) -> dict[str, Any]:
-        """All that is compared, as JSON data."""
+        """The comparison as JSON data."""
         return {
             "sides": [
                 {"label": side.label, "kind": side.kind, "spec": side.spec.name, "accuracies": list(side.accuracies)}

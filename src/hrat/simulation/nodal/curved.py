@@ -64,7 +64,7 @@ ROUNDING = 32 * torch.finfo(torch.float64).eps
 
 
 def sinh_law(u_V: Tensor, curvature_V: float) -> Tensor:
-    """`u_0 sinh(u / u_0)`, V: the voltage at which an ohmic device would carry the same current."""
+    """`u_0 sinh(u / u_0)`, any shape, V: the voltage at which an ohmic device would carry the same current."""
     return curvature_V * torch.sinh(u_V / curvature_V)
 
 

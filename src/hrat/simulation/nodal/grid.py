@@ -38,7 +38,7 @@ class Edge:
     """`(tiles, cols, cols)`: current into each virtual ground by a voltage there; negative semi-definite."""
 
     def with_open_lines(self, word_lines: Sequence[int], bit_lines: Sequence[int]) -> Tensor:
-        """`output_S` where some word lines have no source and some bit lines no virtual ground.
+        """`output_S`, `(tiles, cols, rows)`, where some word lines have no source, some bit lines no virtual ground.
 
         Driven at both, the tile is a network `[i_words, i_bits] = Y [v_words, v_bits]` with `Y` symmetric. Ends that
         carry no current take the voltage `v_o = -Y_oo^-1 Y_oc v_c`. The pseudo-inverse is for open lines that no

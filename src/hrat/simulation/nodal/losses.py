@@ -20,7 +20,7 @@ class NodeVoltages:
 
     @property
     def device_V(self) -> Tensor:
-        """Voltage across each device, V."""
+        """Voltage across each device, `(tiles, rows, cols, batch)`, V."""
         return self.word_V - self.bit_V
 
 

@@ -155,7 +155,7 @@ class CircuitLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class SpiceOptions:
-    """How the circuit is built and solved."""
+    """Options of building and solving the circuit."""
 
     amplifier: Amplifier = field(default_factory=Amplifier)
     workers: int | None = None
@@ -221,7 +221,7 @@ def pair_of(grid: Floats, spec: HardwareSpec) -> tuple[Floats, Floats]:
 
 
 def first_limit_V(spec: HardwareSpec) -> float:
-    """What the first amplifier of a two-stage read-out saturates at, V."""
+    """Output limit of the first amplifier of a two-stage read-out, V."""
     return spec.periphery.v_swing_V if spec.periphery.limit_swing else math.inf
 
 

@@ -72,18 +72,18 @@ class LayerText:
 
     @property
     def readout(self) -> Readout:
-        """Where devices lie, and which amplifiers there are."""
+        """Places of the devices, and the amplifiers."""
         return Readout.of(self.spec.periphery)
 
     def _word_line(self, i: int) -> str:
-        """What drives line i of the physical grid: amplifiers invert, so that it is the opposite of what is meant."""
+        """Node that drives line i of the physical grid: it carries the opposite of the signal, as amplifiers invert."""
         k, inverted = self.readout.word_line(i)
         if self.layer.row_inputs is not None:
             k = self.layer.row_inputs[k]
         return f"{self.layer.node}_in{k}" if inverted else f"{self.layer.node}_inv{k}"
 
     def _bit_line(self, j: int) -> str:
-        """Where bit line j of the physical grid ends."""
+        """Node at the end of bit line j of the physical grid."""
         k, is_inner = self.readout.bit_line(j)
         if self.layer.col_outputs is not None:
             k = self.layer.col_outputs[k]

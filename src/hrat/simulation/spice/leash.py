@@ -26,7 +26,7 @@ POLL_S = 0.1
 TELL_S = 1.0
 """Interval of its progress messages, s."""
 NOT_STARTED = (126, 127)
-"""What a shell returns for a program that cannot be run."""
+"""Exit codes of a shell for a program that cannot be run."""
 SHELL = """
 folder=$1
 shift

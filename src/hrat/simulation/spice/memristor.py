@@ -69,7 +69,7 @@ class ThresholdMemristor:
         return (g_S - self.g_min_S) / (self.g_max_S - self.g_min_S)
 
     def conductance_of(self, state: Floats) -> Floats:
-        """Conductance of a state: the inverse of `state_of`, S."""
+        """Conductance of a state, any shape, S: the inverse of `state_of`."""
         g_S: Floats = self.g_min_S + (self.g_max_S - self.g_min_S) * state
         return g_S
 

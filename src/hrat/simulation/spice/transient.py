@@ -1,4 +1,4 @@
-"""How a layer settles after its word lines have been driven."""
+"""Settling of a layer after a step on its word lines."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def transient_netlist(
     dialect: Dialect = "ngspice",
     klu: bool = True,
 ) -> str:
-    """The netlist that `transient` solves; arguments as there, and as those of `netlist`.
+    """Netlist that `transient` solves; arguments: see `transient` and `netlist`.
 
     Raises:
         CircuitError: something does not fit.

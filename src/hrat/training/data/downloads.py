@@ -40,7 +40,7 @@ def _pooch() -> Any:
 
 
 def cache_folder() -> Path:
-    """Where fetched data sets are kept, by the customs of the operating system."""
+    """Folder of downloaded data sets, by the conventions of the operating system."""
     return Path(_pooch().os_cache("hrat"))
 
 

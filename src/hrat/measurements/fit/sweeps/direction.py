@@ -35,7 +35,7 @@ class DirectionFit:
     n_steps: int
     """Number of steps that were fitted."""
     misfit_rel: float
-    """How far mean steps lie off the model along the window, relative to it, beyond their errors (rms)."""
+    """Relative distance of mean steps from the model along the window, beyond their errors (rms)."""
 
     @property
     def nonlinearity(self) -> float:

@@ -40,7 +40,7 @@ class Window:
 
 
 def find_window(sweeps: dict[bool, Steps], readings: SweepReadings) -> Window:
-    """Where sweeps end: the median over devices of each device's median over its sweeps.
+    """Ends of pulse sweeps: the median over devices of each device's median over its sweeps.
 
     Args:
         sweeps: steps by direction (true: set); where one is missing, the other one's beginnings stand in for its ends.
