@@ -125,14 +125,18 @@ def paths_within(root: str | os.PathLike[str], names: Iterable[str], suffix: str
 def _file_name(name: str, suffix: str) -> str:
     check_name(name, "the name of a file", limit=MOST_BYTES, error=HratError)
     whole = f"{name}{suffix}"
-    shown = one_line(whole, 80)
+    printable_name = one_line(whole, 80)
     if {"/", "\\", os.sep} & set(name) or name in (os.curdir, os.pardir):
-        raise HratError(f"'{shown}' cannot be the name of a file: expected a name without / and \\, and not . or ..")
+        raise HratError(
+            f"'{printable_name}' cannot be the name of a file: expected a name without / and \\, and not . or .."
+        )
     if WINDOWS and RESERVED.fullmatch(whole):
-        raise HratError(f"'{shown}' cannot be the name of a file on Windows; expected another name")
+        raise HratError(f"'{printable_name}' cannot be the name of a file on Windows; expected another name")
     size = len(os.fsencode(whole))
     if size > MOST_BYTES:
-        raise HratError(f"'{shown}' cannot be the name of a file: expected {MOST_BYTES} bytes or less, got {size}")
+        raise HratError(
+            f"'{printable_name}' cannot be the name of a file: expected {MOST_BYTES} bytes or less, got {size}"
+        )
     return whole
 
 

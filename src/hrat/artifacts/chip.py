@@ -151,8 +151,8 @@ class ProgrammedChip:
             name: _layer(tensors, name, (len(data.seeds), *target.array_shape), deployment.spec)
             for name, target in deployment.layers.items()
         }
-        known = {f"chip/{name}/{key}" for name in layers for key in _KEYS}
-        stray = sorted(key for key in tensors if key.startswith("chip/") and key not in known)
+        expected_keys = {f"chip/{name}/{key}" for name in layers for key in _KEYS}
+        stray = sorted(key for key in tensors if key.startswith("chip/") and key not in expected_keys)
         if stray:
             raise ArtifactError(f"the file holds {stray[0]!r:.200}, which belongs to no layer of it")
         return cls(deployment=deployment, layers=layers, seeds=data.seeds, scheme=data.scheme)

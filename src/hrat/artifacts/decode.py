@@ -77,8 +77,8 @@ def decoded(cls: type[T], data: Any, refusal: str) -> T:
     """
     try:
         adapter: TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # classes are hashable
-        made = adapter.validate_json(json.dumps(data), strict=True)
-        return made
+        instance = adapter.validate_json(json.dumps(data), strict=True)
+        return instance
     except ValidationError as error:
         places = [
             f"{'.'.join(map(str, part['loc'])) or 'the whole'}: {part['msg']}"

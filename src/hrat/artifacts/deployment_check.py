@@ -101,8 +101,8 @@ def check_keys(tensors: Mapping[str, Tensor], layers: Collection[str]) -> None:
     Raises:
         ArtifactError: there is one.
     """
-    known = {f"layer/{name}/{key}" for name in layers for key in LAYER_ARRAYS}
-    stray = sorted(key for key in tensors if not key.startswith("graph/") and key not in known)
+    expected_keys = {f"layer/{name}/{key}" for name in layers for key in LAYER_ARRAYS}
+    stray = sorted(key for key in tensors if not key.startswith("graph/") and key not in expected_keys)
     if stray:
         raise ArtifactError(f"the file holds {stray[0]!r:.200}, which belongs to no layer of it")
 

@@ -141,9 +141,9 @@ class FaultMap:
         places = {
             name: {(tile.group, _name(tile)): tile for tile in deployment.tiles(name)} for name in deployment.layers
         }
-        shown = {text_cell(name): name for name in layers}  # as tables have the names
+        name_by_cell = {text_cell(name): name for name in layers}  # as tables have the names
         for where, (name, *cells) in csv_records(path, COLUMNS):
-            _read(shown.get(name, name), dict(zip(COLUMNS[1:], cells, strict=True)), layers, places, where)
+            _read(name_by_cell.get(name, name), dict(zip(COLUMNS[1:], cells, strict=True)), layers, places, where)
         return cls(layers=layers)
 
     def __str__(self) -> str:

@@ -126,11 +126,11 @@ def _arrays(at: list[int], pos: list[float], neg: list[float], like: Tensor, whe
 
 def _check_unit(read_S: Tensor, like: Tensor, where: str) -> None:
     """Refuse microsiemens and kilohms: readings that lie a hundred times from what was asked for."""
-    read, wanted = float(read_S.double().median()), float(like.double().median())
-    if read > 0 and wanted > 0 and abs(math.log10(read / wanted)) > 2:
+    median_read_S, median_target_S = float(read_S.double().median()), float(like.double().median())
+    if median_read_S > 0 and median_target_S > 0 and abs(math.log10(median_read_S / median_target_S)) > 2:
         raise ArtifactError(
-            f"{where}: half of the readings are below {read:.3g} S, half of the targets below {wanted:.3g} S; expected "
-            "conductances in siemens (200 uS are 200e-6)"
+            f"{where}: half of the readings are below {median_read_S:.3g} S, half of the targets below "
+            f"{median_target_S:.3g} S; expected conductances in siemens (200 uS are 200e-6)"
         )
 
 

@@ -20,7 +20,7 @@ class Status(IntEnum):
     ACCEPTED = 0
     """The last reading lay within the tolerance."""
     BUDGET_SPENT = 1
-    """It did not, and the pulse budget was spent."""
+    """The last reading lay outside the tolerance, and the pulse budget was spent."""
     STUCK = 2
     """The device answers no pulse."""
     NOT_READ = 3
@@ -67,7 +67,7 @@ class PulseColumns:
                 raise ArtifactError(f"{what}: {name} has numbers of type {column.dtype}; expected {_TYPES[name][0]}")
             top = len(Status) - 1 if name == "status" else math.inf
             if not bool(((column >= 0) & (column <= top) & column.isfinite()).all()):
-                raise ArtifactError(f"{what}: {name} has values that are negative, not finite or of no meaning")
+                raise ArtifactError(f"{what}: {name} has values that are negative, not finite or no valid outcome")
 
     @property
     def pulses(self) -> Tensor:

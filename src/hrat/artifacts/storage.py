@@ -31,7 +31,7 @@ from hrat.names import one_line
 __all__ = ["SCHEMA_VERSION", "digest_of", "kind_of", "read_artifact", "read_json", "write_artifact"]
 
 SCHEMA_VERSION = 1
-"""Raised when files of an older version can no longer be read as they are."""
+"""Version of files; raised when older ones can no longer be read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,20 +44,20 @@ def check_graph(graph: Sequence[Node], layers: Collection[str], tensors: Tensors
         ArtifactError: the graph is invalid; names the node and what was expected of it.
     """
     _check_tensors(tensors)
-    known: set[str] = set()
+    names_before: set[str] = set()
     arguments: set[str] = set()
     for node in graph:
         check_name(node.name, "a node of the graph", error=ArtifactError)
-        if node.name in known:
+        if node.name in names_before:
             raise ArtifactError(f"two nodes of the graph are named '{node.name}'; expected each name once")
-        _check_values(node, known, tensors)
+        _check_values(node, names_before, tensors)
         _check_parts(node, layers, tensors)
         if isinstance(node, Input):
             check_name(node.argument, "an argument of the network", error=ArtifactError)
             if node.argument in arguments:
                 raise _wrong(node, f"the argument '{node.argument}' once", "it twice")
             arguments.add(node.argument)
-        known.add(node.name)
+        names_before.add(node.name)
     outputs = [node for node in graph if isinstance(node, Output)]
     if len(outputs) != 1 or outputs[0] is not graph[-1]:
         raise ArtifactError(f"the graph has {len(outputs)} output(s); expected one, and that as its last node")
@@ -81,12 +81,12 @@ _NUMBERS = (
 _NUMBER_WORDS = ", ".join(str(dtype).removeprefix("torch.") for dtype in _NUMBERS)
 
 
-def _check_values(node: Node, known: set[str], tensors: Tensors) -> None:
+def _check_values(node: Node, names_before: set[str], tensors: Tensors) -> None:
     values = tuple(getattr(node, part.name) for part in fields(node) if part.name != "name")
     for count, (value, depth) in enumerate(_leaves(values, 0), start=1):
         if depth > DEEPEST or count > MOST_VALUES:
             raise _wrong(node, f"at most {MOST_VALUES:,} values, nested {DEEPEST} deep", "more")
-        if isinstance(value, Ref) and value.name not in known:
+        if isinstance(value, Ref) and value.name not in names_before:
             raise _wrong(node, "the names of nodes in front of it", repr(value.name))
         if isinstance(value, TensorKey) and value.key not in tensors:
             raise _wrong(node, "tensors that the file holds", repr(value.key))

@@ -198,7 +198,7 @@ def _makes_new(node: Node) -> bool:
 
 
 def _ends(nodes: list[Node]) -> list[tuple[str, ...]]:
-    """For each node the values that no later one reads."""
+    """Values that no later node reads, for each node."""
     last: dict[str, int] = {}
     for step, node in enumerate(nodes):
         last.setdefault(node.name, step)

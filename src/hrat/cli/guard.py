@@ -49,7 +49,7 @@ class Verbs(TyperGroup):
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `--debug` and `--json` wherever they stand: they are thought of at a command's end."""
+        """Accept `--debug` and `--json` anywhere in the command."""
         for option in ("--debug", "--json"):
             if option in args:
                 args = [option, *(arg for arg in args if arg != option)]

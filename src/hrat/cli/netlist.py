@@ -30,7 +30,7 @@ MOST_STEM = 200
 
 
 class DialectName(StrEnum):
-    """For which SPICE."""
+    """Dialect of SPICE."""
 
     ngspice = "ngspice"
     ltspice = "ltspice"

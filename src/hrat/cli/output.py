@@ -88,7 +88,7 @@ def show(table: RenderableType) -> None:
 
 
 def wrote(paths: Iterable[Path]) -> None:
-    """Say which files were written."""
+    """Print the files that were written."""
     for path in paths:
         if _Told.data is None:
             typer.echo(plain_text(f"wrote {path}"))
@@ -97,7 +97,7 @@ def wrote(paths: Iterable[Path]) -> None:
 
 
 def picture(path: Path) -> None:
-    """Say where the picture is, unless it could not be drawn."""
+    """Print the path of the picture, unless it could not be drawn."""
     if path.is_file():
         say(f"picture: {path}")
 

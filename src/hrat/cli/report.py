@@ -69,7 +69,7 @@ def report(
             display.expect(max(total, 1))
             display.step(done, what)
 
-        made = source.write(
+        written = source.write(
             chips=chips,
             seed=seed,
             limit=limit,
@@ -79,7 +79,7 @@ def report(
             max_tiles=tiles,
             progress=progress,
         )
-    _say_what_came_out(made)
+    _say_what_came_out(written)
 
 
 def _say_what_came_out(report: WrittenReport) -> None:

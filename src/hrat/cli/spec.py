@@ -63,9 +63,9 @@ def list_specs() -> None:
 )
 def show_spec(spec: SpecArgument, settings: SetOption = None) -> None:
     """Print a spec as TOML, with the meaning of each field: a start for a spec of your own."""
-    shown = spec_with(spec, settings)
-    tell(spec=shown.to_dict())
-    say(commented(shown), nl=False)
+    hardware = spec_with(spec, settings)
+    tell(spec=hardware.to_dict())
+    say(commented(hardware), nl=False)
 
 
 @spec_app.command(
@@ -96,6 +96,6 @@ def commented(spec: HardwareSpec) -> str:
 
 def _meaning(spec: HardwareSpec, section: str, field: str) -> list[str]:
     part = getattr(spec, section, None) if section else spec
-    known = getattr(type(part), "model_fields", {})
-    description = known[field].description if field in known else None
+    fields = getattr(type(part), "model_fields", {})
+    description = fields[field].description if field in fields else None
     return [f"# {line}" for line in (description or "").splitlines()]

@@ -56,7 +56,7 @@ def computes_its_weight(node: fx.Node) -> bool:
 
 def calls_to_modules(module: fx.GraphModule) -> None:
     """Replace all calls of functions with parameters of a traced model by calls of modules."""
-    made: dict[Any, str] = {}
+    module_names: dict[Any, str] = {}
     graph = module.graph
     for node in list(graph.nodes):
         build = _builder(node)
@@ -68,13 +68,13 @@ def calls_to_modules(module: fx.GraphModule) -> None:
         if replacement is None:
             continue
         new, source, name = replacement
-        if key not in made or isinstance(new, tuple(_DROPOUT.values())):
+        if key not in module_names or isinstance(new, tuple(_DROPOUT.values())):
             while hasattr(module, name):
                 name += "_"
             module.add_submodule(name, new.train(module.training))
-            made[key] = name
+            module_names[key] = name
         with graph.inserting_before(node):
-            node.replace_all_uses_with(graph.call_module(made[key], (source,)))
+            node.replace_all_uses_with(graph.call_module(module_names[key], (source,)))
         graph.erase_node(node)
     graph.eliminate_dead_code()
 
@@ -131,17 +131,17 @@ def _of_linear(module: fx.GraphModule, node: fx.Node) -> _Made | None:
         parameter = _parameter(module, weight)
         if w is None:
             return None
-        made: nn.Module = (
+        layer: nn.Module = (
             _linear(w, b) if parameter is None else _with_parameters(nn.Linear, parameter.shape[::-1], parameter, b)
         )
-        return made, source, _name(_parameters_of(node)[0])
+        return layer, source, _name(_parameters_of(node)[0])
     w = _parameter(module, weight)
     if w is None:
         return None
     groups = cast(int, given.get("groups", 1))
     channels = (w.shape[0], w.shape[1] * groups) if transposed else (w.shape[1] * groups, w.shape[0])
-    made = _with_parameters(kind, (*channels, tuple(w.shape[2:])), w, b, **given)
-    return made, source, _name(_parameters_of(node)[0])
+    layer = _with_parameters(kind, (*channels, tuple(w.shape[2:])), w, b, **given)
+    return layer, source, _name(_parameters_of(node)[0])
 
 
 def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
@@ -155,13 +155,13 @@ def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
         or any(part is not None and found is None for part, found in zip(affine, (weight, bias), strict=True))
     ):
         return None
-    made = BatchNorm(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1) or None, affine=False)
-    made.running_mean, made.running_var = mean, var
-    made.weight, made.bias = weight, bias  # type: ignore[assignment]
-    made.affine = weight is not None
-    assert made.num_batches_tracked is not None
-    made.num_batches_tracked = made.num_batches_tracked.to(mean.device)
-    return made, given["input"], f"{_name(_parameters_of(node)[0]).removesuffix('_crossbar')}_norm"
+    norm = BatchNorm(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1) or None, affine=False)
+    norm.running_mean, norm.running_var = mean, var
+    norm.weight, norm.bias = weight, bias  # type: ignore[assignment]
+    norm.affine = weight is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked = norm.num_batches_tracked.to(mean.device)
+    return norm, given["input"], f"{_name(_parameters_of(node)[0]).removesuffix('_crossbar')}_norm"
 
 
 def _given(node: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:
@@ -218,20 +218,20 @@ def _linear(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
         own = base
     else:
         own = nn.Parameter(weight.detach().t().clone(memory_format=torch.contiguous_format), weight.requires_grad)
-    made = _with_parameters(nn.Linear, tuple(weight.shape), own, bias)
-    assert isinstance(made, nn.Linear)
-    return made
+    layer = _with_parameters(nn.Linear, tuple(weight.shape), own, bias)
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def _with_parameters(
     kind: type[nn.Module], sizes: Any, weight: nn.Parameter, bias: nn.Parameter | None, **options: Any
 ) -> nn.Module:
     with torch.device("meta"):
-        made = kind(*sizes, bias=bias is not None, **options)
-    made.weight = weight
+        layer = kind(*sizes, bias=bias is not None, **options)
+    layer.weight = weight
     if bias is not None:
-        made.bias = bias
-    return made
+        layer.bias = bias
+    return layer
 
 
 def _name(parameter: str) -> str:

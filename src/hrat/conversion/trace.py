@@ -1,4 +1,4 @@
-"""From an `nn.Module` to a graph in one normal form.
+"""Tracing of an `nn.Module` to a graph in one normal form.
 
 torch.fx is used rather than torch.export: its graph keeps modules, their names, the training/eval switch and a free
 batch size, all of which training needs and an exported program has lost. What it cannot follow is Python control flow

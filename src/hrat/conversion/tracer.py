@@ -271,8 +271,8 @@ class ModelTracer(fx.Tracer):
             return {key: self._only_values(part, f"{name} '{key}'") for key, part in value.items()}
         if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
             return type(value)(self._only_values(part, f"{name} [{index}]") for index, part in enumerate(value))
-        known = (fx.Proxy, Tensor, int, float, str, type(None), tuple)
-        if isinstance(value, known):
+        kinds = (fx.Proxy, Tensor, int, float, str, type(None), tuple)
+        if isinstance(value, kinds):
             return value
         self.notes.append(f"{name} ({type(value).__name__}) is no tensor and is left out")
         return None

@@ -230,11 +230,11 @@ def _of_transformers_conv1d(module: Any, name: str) -> nn.Module:
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A linear layer with weights of its own, `(out, in)`."""
     with torch.device("meta"):
-        made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    made.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format), weight.requires_grad)
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format), weight.requires_grad)
     if bias is not None:
-        made.bias = nn.Parameter(bias.detach().clone(), bias.requires_grad)
-    return made
+        layer.bias = nn.Parameter(bias.detach().clone(), bias.requires_grad)
+    return layer
 
 
 def _separate_weights(attention: nn.MultiheadAttention) -> tuple[Tensor, ...]:

@@ -211,7 +211,7 @@ class Geometry:
         """
         _check_fields(data)
         raw = cls(**data)
-        made = replace(
+        geometry = replace(
             raw,
             kernel=tuple(raw.kernel),
             stride=tuple(raw.stride),
@@ -219,8 +219,8 @@ class Geometry:
             output_padding=tuple(raw.output_padding),
             padding=tuple((before, after) for before, after in raw.padding),
         )
-        _check_geometry(made)
-        return made
+        _check_geometry(geometry)
+        return geometry
 
     def _padded(self, inputs: Tensor) -> Tensor:
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
@@ -265,27 +265,33 @@ def _is_size(value: Any, *, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
 
 
-def _check_geometry(it: Geometry) -> None:
+def _check_geometry(geometry: Geometry) -> None:
     """Check that the sizes fit together."""
     kinds, modes = ("linear", "conv", "conv_transpose"), ("zeros", "reflect", "replicate", "circular")
-    if it.kind not in kinds or it.padding_mode not in modes:
+    if geometry.kind not in kinds or geometry.padding_mode not in modes:
         raise ValueError(
             f"a geometry's kind is one of {', '.join(kinds)} and its padding_mode one of {', '.join(modes)}, got "
-            f"{it.kind!r:.50} and {it.padding_mode!r:.50}"
+            f"{geometry.kind!r:.50} and {geometry.padding_mode!r:.50}"
         )
-    wanted = (0,) if it.kind == "linear" else (1, 2, 3)
-    transposed = it.kind == "conv_transpose"
-    lengths = {len(part) for part in (it.stride, it.padding, it.dilation)}
-    if it.dims not in wanted or lengths != {it.dims} or len(it.output_padding) != (it.dims if transposed else 0):
+    allowed_dims = (0,) if geometry.kind == "linear" else (1, 2, 3)
+    transposed = geometry.kind == "conv_transpose"
+    lengths = {len(part) for part in (geometry.stride, geometry.padding, geometry.dilation)}
+    if (
+        geometry.dims not in allowed_dims
+        or lengths != {geometry.dims}
+        or len(geometry.output_padding) != (geometry.dims if transposed else 0)
+    ):
         raise ValueError(
-            f"a layer of kind {it.kind} has kernel, stride, padding and dilation (transposed: and output_padding) for "
-            f"{' or '.join(map(str, wanted))} dimension(s) each, got {it.to_dict()!r:.300}"
+            f"a layer of kind {geometry.kind} has kernel, stride, padding and dilation "
+            f"(transposed: and output_padding) for {' or '.join(map(str, allowed_dims))} dimension(s) each, "
+            f"got {geometry.to_dict()!r:.300}"
         )
-    if it.in_channels % it.groups or it.out_channels % it.groups:
+    if geometry.in_channels % geometry.groups or geometry.out_channels % geometry.groups:
         raise ValueError(
-            f"{it.in_channels} inputs and {it.out_channels} outputs do not divide into {it.groups} group(s)"
+            f"{geometry.in_channels} inputs and {geometry.out_channels} outputs do not divide into "
+            f"{geometry.groups} group(s)"
         )
-    if transposed and any(before != after for before, after in it.padding):
+    if transposed and any(before != after for before, after in geometry.padding):
         raise ValueError("a transposed convolution has the same padding before and after")
 
 

@@ -46,8 +46,8 @@ def effective_pair(
         areas = []
         for cols in _parts(g_pos_S.shape[-1], array.cols):
             tiles = [_cut(g_S[..., rows, cols], array) for g_S in (g_pos_S, g_neg_S)]
-            seen = effective(readout.to_grid(tiles[0], tiles[1]), array)
-            areas.append([_joined(tiles) for tiles in readout.from_grid(seen)])
+            effective_S = effective(readout.to_grid(tiles[0], tiles[1]), array)
+            areas.append([_joined(tiles) for tiles in readout.from_grid(effective_S)])
         bands.append([torch.cat(of_partner, -1) for of_partner in zip(*areas, strict=True)])
     pos, neg = (torch.cat(of_partner, -2) for of_partner in zip(*bands, strict=True))
     return pos, neg

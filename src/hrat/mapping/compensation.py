@@ -162,7 +162,7 @@ class _Wires:
         return (m_pos_S - m_neg_S) / self.spec.device.g_range_S, (m_pos_S + m_neg_S) / (g_pos_S + g_neg_S)
 
     def candidate(self, fraction: Tensor, r_f_factor: float | None = None) -> _Candidate:
-        """Given targets, with the feedback resistance of the least squared error where none is given."""
+        """Candidate from given targets; its feedback resistance is that of the least squared error unless given."""
         seen, left = self.see(fraction)
         if r_f_factor is None:
             along, size = float((seen * self.wanted).sum()), float(seen.square().sum())

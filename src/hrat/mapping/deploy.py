@@ -77,9 +77,9 @@ class _Walk:
 
     def run(self) -> Deployment:
         for node in self.graph.graph.nodes:
-            made = self._node(node)
-            if made is not None:
-                self.nodes.append(made)
+            chip_node = self._node(node)
+            if chip_node is not None:
+                self.nodes.append(chip_node)
         return Deployment(spec=self.model.spec, layers=self.layers, graph=tuple(self.nodes), tensors=self.tensors)
 
     def _node(self, node: fx.Node) -> Node | None:
@@ -110,10 +110,10 @@ class _Walk:
         source = self._values(node.args[:1])
         if isinstance(module, CrossbarLayer):
             self._layer(str(node.target), module, scales_of_call(node, module))
-            made = Crossbar(node.name, source[0], str(node.target))
+            crossbar = Crossbar(node.name, source[0], str(node.target))
             if not node.kwargs.get("rectifies"):
-                return made
-            self.nodes.append(made)
+                return crossbar
+            self.nodes.append(crossbar)
             self.stands_for[node.name] = f"{node.name}.relu"
             return OpNode(f"{node.name}.relu", "relu", (Ref(node.name),))
         if isinstance(module, CrossbarRecurrence):

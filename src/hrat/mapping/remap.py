@@ -119,12 +119,13 @@ def remap(deployment: Deployment, faults: FaultMap, *, assign: bool = True) -> t
     choice = PairChoice(deployment.spec)
     layers, rows = {}, {}
     for name, layer in deployment.layers.items():
-        known = faults.layers[name]
+        layer_faults = faults.layers[name]
         placings = [layer]
-        if assign and known.count and layer.tile_adc_V is None:
-            placings.append(_assigned(layer, known, choice))
+        if assign and layer_faults.count and layer.tile_adc_V is None:
+            placings.append(_assigned(layer, layer_faults, choice))
         candidates = [
-            _finished(layer, placed, *_compensated(placed, known, choice), known, choice) for placed in placings
+            _finished(layer, placed, *_compensated(placed, layer_faults, choice), layer_faults, choice)
+            for placed in placings
         ]
         # The costs of an order do not see how several pairs of a weight help each other: the better one.
         layers[name], rows[name] = min(candidates, key=lambda one: one[1].error_after)
@@ -168,7 +169,7 @@ def _finished(
     placed: DeployedLayer,
     g_pos_S: Tensor,
     g_neg_S: Tensor,
-    known: LayerFaults | None,
+    faults: LayerFaults | None,
     choice: PairChoice,
 ) -> tuple[DeployedLayer, LayerRemap]:
     """The layer with its new targets, and what was gained."""
@@ -181,24 +182,24 @@ def _finished(
     changed = int((after.g_pos_S != before.g_pos_S).sum() + (after.g_neg_S != before.g_neg_S).sum())
     wanted = _seen_S(before, choice)
     return after, LayerRemap(
-        stuck=0 if known is None else known.count,
+        stuck=0 if faults is None else faults.count,
         changed=changed,
-        error_before=_rms_error(before, wanted, known, choice),
-        error_after=_rms_error(after, wanted, known, choice),
+        error_before=_rms_error(before, wanted, faults, choice),
+        error_after=_rms_error(after, wanted, faults, choice),
     )
 
 
-def _rms_error(layer: DeployedLayer, wanted_S: Tensor, known: LayerFaults | None, choice: PairChoice) -> float:
+def _rms_error(layer: DeployedLayer, wanted_S: Tensor, faults: LayerFaults | None, choice: PairChoice) -> float:
     """Root of the mean expected squared error of the weights, relative to the window."""
     g_pos_S, g_neg_S = _targets(layer)
-    if known is not None:
-        g_pos_S = torch.where(known.pos, known.pos_S.double(), g_pos_S)
-        g_neg_S = torch.where(known.neg, known.neg_S.double(), g_neg_S)
+    if faults is not None:
+        g_pos_S = torch.where(faults.pos, faults.pos_S.double(), g_pos_S)
+        g_neg_S = torch.where(faults.neg, faults.neg_S.double(), g_neg_S)
     (pos, of_pos), (neg, of_neg) = (
         choice.expected(g_S, stuck)
         for g_S, stuck in (
-            (g_pos_S, None if known is None else known.pos),
-            (g_neg_S, None if known is None else known.neg),
+            (g_pos_S, None if faults is None else faults.pos),
+            (g_neg_S, None if faults is None else faults.neg),
         )
     )
     shift = layer.collected(pos - neg) / layer.copies - wanted_S
@@ -209,18 +210,18 @@ def _rms_error(layer: DeployedLayer, wanted_S: Tensor, known: LayerFaults | None
 # ---- targets ---------------------------------------------------------------------------------------------------------
 
 
-def _compensated(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -> tuple[Tensor, Tensor]:
+def _compensated(layer: DeployedLayer, faults: LayerFaults, choice: PairChoice) -> tuple[Tensor, Tensor]:
     """Targets of all devices, `(groups, word lines, bit lines)` each, S."""
     # Pairs of one weight side by side: (copies, groups, rows, bit lines), the most stuck pairs first.
     lines = _lines_of_inputs(layer)
-    count = known.pos.int() + known.neg.int()
+    count = faults.pos.int() + faults.neg.int()
     order = _by_copy(count, lines).sort(dim=0, descending=True, stable=True).indices
 
     def lined_up(x: Tensor) -> Tensor:
         return _by_copy(x, lines).gather(0, order)
 
-    pos, neg = lined_up(known.pos), lined_up(known.neg)
-    pos_S, neg_S = lined_up(known.pos_S.double()), lined_up(known.neg_S.double())
+    pos, neg = lined_up(faults.pos), lined_up(faults.neg)
+    pos_S, neg_S = lined_up(faults.pos_S.double()), lined_up(faults.neg_S.double())
     old_pos_S, old_neg_S = (lined_up(g_S) for g_S in _targets(layer))
     touched = (pos | neg).any(0)
     if layer.wanted_S is not None:  # the targets are no longer those that were wanted: all are chosen anew
@@ -266,12 +267,12 @@ def _by_line(x: Tensor, lines: Tensor) -> Tensor:
 # ---- orders ----------------------------------------------------------------------------------------------------------
 
 
-def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -> DeployedLayer:
+def _assigned(layer: DeployedLayer, faults: LayerFaults, choice: PairChoice) -> DeployedLayer:
     """The layer with its lines in places where stuck devices hurt least."""
     wanted_S = _seen_S(layer, choice)  # (groups, rows, cols)
     inputs, outputs = layer.input_order.clone(), layer.output_order.clone()
     for group in range(len(inputs)):
-        stuck = tuple(part[group] for part in (known.pos, known.pos_S, known.neg, known.neg_S))
+        stuck = tuple(part[group] for part in (faults.pos, faults.pos_S, faults.neg, faults.neg_S))
         of_weights = wanted_S[group]
         for _ in range(ROUNDS):
             # Rows to word lines, with the bit lines as they are.

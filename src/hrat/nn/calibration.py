@@ -144,11 +144,11 @@ def calibrate_windows(model: PreparedModel, inputs: list[Any]) -> None:
         return
     largest = [_largest_in_rms(layer, *alphas) for layer, *alphas in layers_with_scales(model)]
     with restrictions(model, model.spec.ideal()):
-        wanted = [_first_tensor(model(x)) for x in inputs]
+        ideal_outputs = [_first_tensor(model(x)) for x in inputs]
     losses: list[float] = []
     for window in WINDOWS:
         _set_windows(model, largest, window)
-        losses.append(sum(_distance(model, inputs, wanted, seed) for seed in range(CHIPS_TRIED)))
+        losses.append(sum(_distance(model, inputs, ideal_outputs, seed) for seed in range(CHIPS_TRIED)))
     _set_windows(model, largest, WINDOWS[losses.index(min(losses))])
 
 
@@ -163,10 +163,12 @@ def _largest_in_rms(layer: CrossbarLayer, alpha_in: Tensor, alpha_out: Tensor) -
     return float(weight.abs().amax() / rms) if float(rms) > 0 else 1.0
 
 
-def _distance(model: PreparedModel, inputs: list[Any], wanted: list[Tensor], seed: int) -> float:
+def _distance(model: PreparedModel, inputs: list[Any], ideal_outputs: list[Tensor], seed: int) -> float:
     """Sum of the squared differences between the outputs of a random chip and those wanted."""
     with sampled_chip(model, seed):
-        return sum(float((_first_tensor(model(x)) - y).square().sum()) for x, y in zip(inputs, wanted, strict=True))
+        return sum(
+            float((_first_tensor(model(x)) - y).square().sum()) for x, y in zip(inputs, ideal_outputs, strict=True)
+        )
 
 
 def _first_tensor(out: Any) -> Tensor:

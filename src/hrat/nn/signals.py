@@ -36,7 +36,7 @@ class Scale(nn.Module):
 
     @torch.no_grad()
     def set(self, alpha_V: Tensor | float) -> None:
-        """Put the scale at `alpha_V` (broadcast over channels)."""
+        """Set the scale to `alpha_V`, `()` or `(channels,)`, V per digital unit."""
         value = torch.as_tensor(alpha_V, dtype=self.log_alpha.dtype, device=self.log_alpha.device)
         self.log_alpha.copy_(value.log().expand_as(self.log_alpha))
 

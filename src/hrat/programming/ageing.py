@@ -39,7 +39,7 @@ def age(chip: ProgrammedChip, t_s: float, *, temperature_K: float | None = None)
     retention = spec.retention
     if not (retention.relax_sigma_S or retention.drift_nu_mean or retention.relax_shift_S):
         raise HratError(
-            f"age: '{spec.name}' says nothing of what time does; expected relax_sigma_S, relax_shift_S or "
+            f"age: '{spec.name}' has no retention figures; expected relax_sigma_S, relax_shift_S or "
             "drift_nu_mean in its section [retention]"
         )
     since_s = retention.age_s if chip.has_pulses and retention.limit_retention else 0.0

@@ -69,7 +69,7 @@ class Cells:
         return Cells(**{name: value.index_select(0, which) for name, value in self.tensors().items()})
 
     def put_back(self, some: Cells) -> None:
-        """Take over what happened to `some`, which were taken out of a whole piece."""
+        """Copy the state of `some` devices back into the whole piece."""
         for name, value in some.tensors().items():
             if name in ("g_S", "pulses", "set_pulses", "energy_J", "rung", "last_up"):
                 getattr(self, name).index_copy_(0, some.index, value)

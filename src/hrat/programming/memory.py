@@ -37,6 +37,6 @@ def _of_container(folder: Path, limit: str, used: str, cache: str) -> int | None
     with suppress(OSError, ValueError, KeyError):  # no such files, or "max"
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         # Pages of files that nobody uses count as used, and are given up when memory is wanted.
-        taken = int((folder / used).read_text()) - int(stat[cache])
-        return max(0, int((folder / limit).read_text()) - taken)
+        used_bytes = int((folder / used).read_text()) - int(stat[cache])
+        return max(0, int((folder / limit).read_text()) - used_bytes)
     return None

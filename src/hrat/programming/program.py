@@ -209,8 +209,8 @@ def _programmed(deployment: Deployment, seeds: tuple[int, ...]) -> ProgrammedChi
 
     # One generator draws its numbers one after another, but each place has its own: places are filled side by side.
     # Pulses share the cores within a place.
-    many = scheme == "statistical" and len(seeds) * deployment.n_devices > DEVICES_WORTH_A_THREAD
-    workers = torch.get_num_threads() if many else 1
+    is_large = scheme == "statistical" and len(seeds) * deployment.n_devices > DEVICES_WORTH_A_THREAD
+    workers = torch.get_num_threads() if is_large else 1
     with ThreadPoolExecutor(workers) as threads:
         list(threads.map(fill, places) if workers > 1 else map(fill, places))
     return ProgrammedChip(deployment=deployment, layers=layers, seeds=seeds, scheme=scheme)

@@ -140,7 +140,7 @@ def _settling_s(chip: ProgrammedChip, name: str) -> float:
 
 
 def _converted(deployment: Deployment, sizes: dict[str, int]) -> dict[str, tuple[float, float]]:
-    """For each layer the values that pass DACs in front of it for one input, and ADCs behind it.
+    """Conversions for one input by DACs in front of each layer, and by ADCs behind it.
 
     Layers that read the same converted signal, or whose outputs meet in front of the same ADC, have equal shares in it.
     Converters inside of a recurrence and ADCs between tiles are counted where the layer's products are.

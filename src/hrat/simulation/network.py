@@ -59,7 +59,7 @@ Record = Mapping[str, Callable[[Tensor], None]]
 Values = dict[str, Any]
 """Results of nodes that are still needed, by the nodes' names."""
 Watch = Callable[[str, Values], None]
-"""Called behind each node with its name and all values."""
+"""Called after each node with its name and all values."""
 
 
 class ChipSolver:

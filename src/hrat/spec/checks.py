@@ -38,7 +38,7 @@ PLAUSIBLE = {
     "m": (1e-12, 1e-3),
     "s": (1e-15, 1e12),
 }
-"""By the unit that a field is called after, longest first: the sizes that its values have in hardware, zero apart.
+"""Plausible values, zero apart, of fields by the unit in their name, longest unit first.
 
 Wide enough for any that was ever published: from single electrons to power switches, from femtoseconds to the age of
 rocks; what lies outside is a slip of the unit or the exponent.
@@ -110,7 +110,7 @@ def check_pulses(spec: HardwareSpec) -> None:
     if steps and (model == "jump_table" or (model in ("soft_bounds", "linear_step") and spec.pulses.efold_V is None)):
         remedy = "choose another model" if model == "jump_table" else "give pulses.efold_V"
         raise SpecError(
-            f"programming.{steps[0]}: the pulse model {model} does not know what a larger amplitude does, so that "
+            f"programming.{steps[0]}: the pulse model {model} has no dependence on the amplitude, so that "
             f"incremental pulses would have no effect; {remedy}, or set {steps[0]} to 0"
         )
 

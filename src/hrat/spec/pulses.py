@@ -67,9 +67,9 @@ class JumpTable(Part):
     g_S: Values = ()
     """Conductances before the pulse, ascending, S."""
     set_S: Table = ()
-    """For each of them, the change by a set pulse: quantiles at evenly spaced probabilities from 0 to 1, S."""
+    """Change by a set pulse at each of them: quantiles at evenly spaced probabilities from 0 to 1, S."""
     reset_S: Table = ()
-    """For each of them, the change by a reset pulse, quantiles likewise; negative: the conductance falls, S."""
+    """Change by a reset pulse at each of them, quantiles likewise; negative: the conductance falls, S."""
 
     @model_validator(mode="after")
     def _check(self) -> JumpTable:

@@ -25,10 +25,10 @@ class Easing:
     """A number of the spec, and which change of it eases a restriction."""
 
     field: str
-    """In the restriction's section."""
+    """Name of the field in the restriction's section."""
     change: Literal["bit more", "larger", "smaller"]
     most: int = MOST_CONVERTER_BITS
-    """Most bits to ask for."""
+    """Largest useful number of bits."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ __all__ = ["RandomState", "load_state", "load_weights", "put_away", "put_into", 
 FORMAT = 2
 """Version of checkpoints; raised when older ones can no longer be resumed. 1 had neither check-sum nor identity."""
 SEAL = b"\nsha256 "
-"""In front of the check-sum at the end of the file."""
+"""Marker in front of the check-sum at the end of the file."""
 SEAL_LENGTH = len(SEAL) + 64 + 1
 PIECE_BYTES = 2**20
 STATE_FILES = ("last.pt", "best.pt", "metrics.csv")
@@ -77,7 +77,7 @@ class RandomState:
         }
 
     def set(self, state: dict[str, Any]) -> None:
-        """Put all streams back."""
+        """Restore all streams."""
         torch.set_rng_state(state["torch"])
         if state["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda"])

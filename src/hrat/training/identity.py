@@ -73,7 +73,7 @@ def plain(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two identities differ, as words that go on from "trained with"."""
+    """Differences between two identities, as words that continue "trained with"."""
     sentences = []
     if saved["network"] != now["network"]:
         sentences.append("another network")

@@ -53,7 +53,7 @@ class MetricsLog:
             self._writer.flush()
 
     def close(self) -> None:
-        """Let go of TensorBoard's files."""
+        """Close TensorBoard's files."""
         if self._writer is not None:
             self._writer.close()
 

@@ -92,7 +92,7 @@ class TrainingLoop:
     # ---- several ranks
 
     def _same_start(self) -> None:
-        """Let all ranks draw the same random numbers from here on, or each its own."""
+        """Seed all ranks alike from here on, or each differently."""
         if self.ranks.world == 1:
             return
         self.random.set(self.ranks.from_leader(self.random.get()))

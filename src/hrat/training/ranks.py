@@ -33,7 +33,7 @@ JOIN_TIMEOUT_S = 120
 """Longest time that machines wait for all others to join, s."""
 
 STOPPED = 128
-"""Added to the number of a signal by a rank that it has stopped."""
+"""Base of the exit code of a rank that a signal has stopped."""
 
 LAUNCHER_TAKES = tuple(filter(None, (getattr(signal, "SIGQUIT", None),)))
 """Signals that torch's launcher handles beside those by which a program is asked to end; Windows has none."""
@@ -226,7 +226,7 @@ def launch(
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Put the handlers of signals back, which torch's launcher leaves replaced by its own."""
+    """Restore the handlers of signals, which torch's launcher replaces by its own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -258,7 +258,7 @@ def _check_devices(devices: int, nodes: int, rendezvous: str | None, device: str
 
 
 def _call(folder: str, device: str | None, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """In a process of its own; why it failed is left in a file, since errors do not cross over."""
+    """Call the function in a process of its own; its error is written to a file, since exceptions do not cross over."""
     try:
         with orderly_end(), join_ranks(device):
             return function(*args)

@@ -104,10 +104,10 @@ class Recipe:
             RecipeError: unknown or missing keys.
             TrainingError: unknown training options.
         """
-        known = {f.name: f for f in dataclasses.fields(cls)}
+        fields = {f.name: f for f in dataclasses.fields(cls)}
         for key in data:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
+            if key not in fields:
+                near = difflib.get_close_matches(key, fields, n=1)
                 raise RecipeError(f"unknown key {key!r} in a recipe" + (f"; did you mean '{near[0]}'?" if near else ""))
         missing = [key for key in ("name", "network", "data") if key not in data]
         if missing:

@@ -19,7 +19,7 @@ from hrat.simulation import estimate, ladder, simulate, verify
 __all__ = ["Say", "nobody_asks", "report", "report_parts"]
 
 Say = Callable[[str, int, int], None]
-"""Called with what is being done, how far it is, and how far it goes."""
+"""Called with the current task, the steps done, and the steps in all."""
 
 
 def report(

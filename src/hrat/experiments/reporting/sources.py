@@ -36,7 +36,7 @@ class ReportSource:
     folder: Path
     """Folder of the report."""
     chips: ProgrammedChip | None
-    """None where they are to be programmed from the run."""
+    """Chips; None where they are to be programmed from the run."""
     run: Run | None
     data: str | None
     """Name of the data set, or a folder."""

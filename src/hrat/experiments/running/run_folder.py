@@ -148,8 +148,8 @@ def _checked(info: dict[str, Any]) -> dict[str, Any]:
         raise ArtifactError(f"unknown method {info['method']!r}; expected one of {', '.join(METHODS)}")
     check_seed(info["seed"])
     kinds = {"data": dict, "software": float, "seconds": float}
-    wanted = [*IDENTITY, *(("software", "seconds") if "software" in info else ())]
-    for key in wanted:
+    keys = [*IDENTITY, *(("software", "seconds") if "software" in info else ())]
+    for key in keys:
         if not isinstance(info[key], kinds.get(key, object)) or isinstance(info[key], bool):
             raise ArtifactError(f"expected {key} to be a {kinds[key].__name__}, got {info[key]!r}")
     return info

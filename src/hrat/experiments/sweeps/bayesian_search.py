@@ -20,7 +20,7 @@ class BayesianSearch:
     """Proposes points in batches, and is told how good they were."""
 
     def __init__(self, axes: Sequence[Axis], seed: int) -> None:
-        """Over the axes.
+        """Prepare a search over the axes.
 
         Raises:
             MissingDependencyError: Optuna is not installed.

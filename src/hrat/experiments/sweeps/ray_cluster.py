@@ -95,13 +95,13 @@ def _hear(address: str) -> None:
     Asked in a process of its own, since nothing else ends a `ray.init` that waits.
     """
     try:
-        asked = subprocess.run(
+        probe = subprocess.run(
             [sys.executable, "-c", JOIN, address], capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:
         raise _silent(address, f"something listens there, but not like Ray, in {ANSWER_TIMEOUT_S} s") from error
-    if asked.returncode:
-        raise _silent(address, (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1])
+    if probe.returncode:
+        raise _silent(address, (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1])
 
 
 def _silent(address: str, why: str) -> HratError:

@@ -74,10 +74,10 @@ def run_trials(
             same.setdefault(trial.key, []).append(number)
         groups: dict[str, list[int]] = {}
         for key, numbers in same.items():
-            known = _known(root, key)
-            for number in numbers if known is not None else ():
-                note(number, {**(known or {}), "cached": True})
-            if known is None:
+            cached_result = _known(root, key)
+            for number in numbers if cached_result is not None else ():
+                note(number, {**(cached_result or {}), "cached": True})
+            if cached_result is None:
                 groups.setdefault(trials[numbers[0]].training_key, []).append(numbers[0])
         done = sum(result is not None for result in results)
         display.step(done, f"{done} known already" if done else "")
@@ -118,11 +118,11 @@ def _best(results: Sequence[dict[str, Any] | None]) -> str:
 
 def _known(root: Path, key: str) -> dict[str, Any] | None:
     try:
-        known = json.loads((root / "results" / f"{key}.json").read_text(encoding="utf-8"))
+        result = json.loads((root / "results" / f"{key}.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None  # not there, or not whole: done again
-    whole = isinstance(known, dict) and known.get("status") == "done" and known.keys() >= set(FIGURES)
-    return known if whole else None
+    whole = isinstance(result, dict) and result.get("status") == "done" and result.keys() >= set(FIGURES)
+    return result if whole else None
 
 
 @contextmanager

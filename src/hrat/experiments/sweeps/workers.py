@@ -23,7 +23,7 @@ ATTEMPTS = 3
 
 
 class Died:
-    """In place of a result: the workers that were at a job died, each time."""
+    """Marker in place of a result: the workers of a job died at each attempt."""
 
     def __init__(self, why: str) -> None:
         self.why = why

@@ -118,7 +118,7 @@ class _Fits:
             targets_S = np.concatenate([columns["target"] for columns in self.records.verify_files])
             low_S, high_S = float(targets_S.min()), float(targets_S.max())
             if low_S == high_S:
-                raise DataError("write-verify: all targets are equal; without a pulse sweep the window cannot be told")
+                raise DataError("write-verify: all targets are equal; without a pulse sweep the window is unknown")
             reason = "the outermost targets of the write-verify records"
         else:
             start_S = np.concatenate([columns["conductance"] for columns in self.records.retention_files])

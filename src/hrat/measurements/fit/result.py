@@ -34,8 +34,8 @@ class SweepResiduals:
     @property
     def median_r_squared(self) -> float:
         """Median over sweeps of R^2; not a number where all of them are too short."""
-        known = [value for value in self.r_squared if value == value]
-        return float(np.median(known)) if known else float("nan")
+        finite = [value for value in self.r_squared if value == value]
+        return float(np.median(finite)) if finite else float("nan")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From findings to the spec: the fields that change, and the sources of their values."""
+"""Spec from findings of a device fit: the fields that change, and the sources of their values."""
 
 from __future__ import annotations
 

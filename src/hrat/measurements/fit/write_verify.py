@@ -1,4 +1,4 @@
-"""From write-verify records to the error that training draws: how far devices end from their targets."""
+"""Fit of write-verify records: the programming error that training draws."""
 
 from __future__ import annotations
 

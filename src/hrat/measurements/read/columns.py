@@ -67,7 +67,7 @@ class Column:
     factor: float = 1.0
     """SI units in one of its unit."""
     offset: float = 0.0
-    """Added after the factor was applied (0 degC is 273.15 K)."""
+    """Offset that is added after the factor (0 degC is 273.15 K)."""
     reciprocal: bool = False
     """Whether it is a resistance, which becomes a conductance."""
 

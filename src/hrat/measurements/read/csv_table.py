@@ -23,7 +23,7 @@ from hrat.names import one_line
 __all__ = ["Progress", "RawTable", "read_table"]
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done and how much of it is done, 0 to 1."""
+"""Called with the current task and the part of it that is done, 0 to 1."""
 
 DELIMITERS = (";", "\t", ",")
 

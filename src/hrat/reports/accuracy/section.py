@@ -59,16 +59,17 @@ def accuracy_section(result: SimulationResult | None, accuracy_without_error: fl
     """
     if result is None or not result.accuracies:
         return None
-    shown = [value for value in result.accuracies if not math.isnan(value)]
-    if not shown:
+    accuracies = [value for value in result.accuracies if not math.isnan(value)]
+    if not accuracies:
         return AccuracySection(table=_failures(result))
-    marks = shown if accuracy_without_error is None else [*shown, accuracy_without_error]
+    marks = accuracies if accuracy_without_error is None else [*accuracies, accuracy_without_error]
     room = max(max(marks) - min(marks), 0.002)
     low, high = max(min(marks) - 0.1 * room, 0.0), min(max(marks) + 0.1 * room, 1.0)
     return AccuracySection(
         table=_failures(result),
-        dots=dots(shown, low, high),
-        label=f"Accuracy of {count(len(shown), 'chip')}, from {percent(min(shown))} to {percent(max(shown))}",
+        dots=dots(accuracies, low, high),
+        label=f"Accuracy of {count(len(accuracies), 'chip')}, "
+        f"from {percent(min(accuracies))} to {percent(max(accuracies))}",
         low=percent(low),
         high=percent(high),
     )

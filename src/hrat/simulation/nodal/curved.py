@@ -92,7 +92,7 @@ class Operation:
 
 
 Move = Callable[[Operation, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From where the devices stand, by steps in voltages and in currents, to voltages and currents."""
+"""Operating point and steps in voltages and currents -> new voltages and currents."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Plot:
         return self.columns([variable])[:, 0]
 
     def columns(self, variables: list[str]) -> NDArray[Any]:
-        """Some variables, `(points, len(variables))`.
+        """Values of some variables, `(points, len(variables))`.
 
         Raises:
             RawFileError: one of them is not there.

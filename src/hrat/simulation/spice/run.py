@@ -36,7 +36,7 @@ class ChainResult:
     """Amplifier outputs of a chain of layers."""
 
     outputs: tuple[Floats, ...]
-    """For each layer `(n, cols)`, V; empty after a failure."""
+    """Outputs of each layer, `(n, cols)`, V; empty after a failure."""
     seconds: float
     """Wall time."""
     stats: dict[str, Any]

@@ -21,7 +21,7 @@ class Download:
     url: str
     md5: str
     members: tuple[str, ...] = ()
-    """For a tar archive, the names (without folders) of the files in it that are wanted."""
+    """Names (without folders) of the files to extract from a tar archive."""
 
     @property
     def name(self) -> str:
