@@ -24,21 +24,21 @@ COLUMNS = ("chip", "group", "tile", "row", "col", "g_pos_S", "g_neg_S")
 
 
 def import_csv(deployment: Deployment, folder: str | os.PathLike[str]) -> ProgrammedChip:
-    """Read what the devices of real chips hold, from tables like those that `export_csv` writes.
+    """Read the measured conductances of real chips from tables like those that `export_csv` writes.
 
     Each layer has `conductances/<layer>.csv` with the columns chip, group, tile, row, col, g_pos_S, g_neg_S; others are
     passed over. `chip` is a whole number, the same in all tables; it becomes the chip's seed. Every device of every
     chip has one line, in any order.
 
     Args:
-        deployment: what was to be programmed; says how its layers lie on tiles.
-        folder: that holds the folder `conductances`.
+        deployment: the targets that were to be programmed, with the layout of layers on tiles.
+        folder: the folder that holds the folder `conductances`.
 
     Raises:
         FileNotFoundError: a layer has no table.
         HratError: the name of a layer cannot be that of a file.
-        ArtifactError: a file that is no CSV in UTF-8; a column that is missing; a line that is no reading of a device
-            there is; a device that is missing or is there twice; conductances that are negative, not finite, or a
+        ArtifactError: a file that is no CSV in UTF-8; a column that is missing; a line that is no reading of an
+            existing device; a device that is missing or occurs twice; conductances that are negative, not finite, or a
             thousand times off, as with a wrong unit.
     """
     root = Path(folder)

@@ -52,7 +52,7 @@ def prepare(
     output_peak: float = OUTPUT_PEAK,
     generator: torch.Generator | None = None,
 ) -> PreparedModel:
-    """Convert `model` into one whose forward pass is that of a crossbar chip. The original is left as it is.
+    """Convert `model` into one whose forward pass is that of a crossbar chip. The original is not changed.
 
     Args:
         model: any `nn.Module` whose forward does not branch on the values of tensors.
@@ -62,12 +62,12 @@ def prepare(
         scales: one learned scale per `"signal"`, or one for each `"channel"` where that can vanish into the weights.
         batch_norm: where batch statistics come from in training, see `hrat.nn.BatchNormForm`.
         output_peak: magnitude that the outputs must be able to reach at the start, in digital units. An
-            untrained classifier's outputs are far smaller than those that cross entropy will ask for. Give a smaller
+            untrained classifier's outputs are far smaller than those that cross entropy drives it to. Give a smaller
             one for a regression whose outputs stay small, or call `hrat.calibrate` afterwards.
         generator: source of the programming errors in training; torch's default one where none is given.
 
     Returns:
-        A module of the same call, in the training/eval mode of `model`. `print(prepared.report)` tells what was done.
+        A module with the call of `model`, in its training/eval mode. `print(prepared.report)` shows the conversion.
 
     Raises:
         ConversionError: the model, or a part of it that the message names, cannot be mapped.

@@ -44,10 +44,10 @@ _CONVERTERS = {InputDac: Dac, OutputAdc: Adc, OutputRescaleModule: OutputRescale
 
 @torch.no_grad()
 def deploy(model: PreparedModel) -> Deployment:
-    """The chip that computes what `model` computes in eval mode.
+    """Deployment of a trained model: the targets of a chip that computes what `model` computes in eval mode.
 
     Args:
-        model: what `hrat.prepare` returned, trained.
+        model: a trained model from `hrat.prepare`.
 
     Returns:
         Target conductances in siemens, feedback resistances, DAC codes and the graph of operations.

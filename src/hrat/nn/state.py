@@ -41,7 +41,7 @@ def set_noise_strength(model: nn.Module, strength: float) -> None:
 
 @contextmanager
 def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator[None]:
-    """Give the model the programming errors of one chip, so that in eval mode it computes what that chip does.
+    """Give the model the programming errors of one chip, so that in eval mode it computes what that chip computes.
 
     That holds for the weights that the chip was deployed from: a model that was trained further needs a new deployment.
 

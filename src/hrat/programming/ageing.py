@@ -17,11 +17,11 @@ __all__ = ["age"]
 
 @torch.no_grad()
 def age(chip: ProgrammedChip, t_s: float, *, temperature_K: float | None = None) -> ProgrammedChip:
-    """The chips `t_s` after they were programmed: relaxed, decayed and drifted as `[retention]` says.
+    """Age chips to `t_s` after programming: relaxation, decay and drift by the spec's `[retention]`.
 
-    Chips that were programmed pulse by pulse with `limit_retention` on are `age_s` old already. Of statistical chips
-    the error is taken as that of the first moment: where its figures hold for a later time (`wan2022`: a day), ageing
-    adds to what they have.
+    Chips that were programmed pulse by pulse with `limit_retention` on are `age_s` old already. The error of
+    statistical chips is assumed to hold right after programming: where its figures are of a later time (`wan2022`: a
+    day), ageing adds to them.
 
     Args:
         chip: one or several chips.

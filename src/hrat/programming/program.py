@@ -39,9 +39,9 @@ def program(
     Args:
         deployment: the targets.
         seed: seed of the first chip; the others follow it, `seed + 1`, `seed + 2`, ...
-        chips: how many chips.
+        chips: number of chips.
         seeds: the seed of each chip, in place of `seed` and `chips`.
-        scheme: how to program, in place of the spec's `programming.scheme`; see `hrat.programming.schemes`.
+        scheme: programming scheme, in place of the spec's `programming.scheme`; see `hrat.programming.schemes`.
         max_pulses: most pulses for one device, in place of the spec's.
         memory_bytes: most memory that the chips may take; the free memory of the machine unless given.
 

@@ -30,12 +30,12 @@ EXACT_BITS = 8
 def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGES) -> Estimate:
     """Energy, time and area of a chip for one input.
 
-    Devices take `v^2 G t` at the voltages that the inputs cause, their drivers what is lost of the supply, amplifiers
-    their power at rest for as long as a matrix-vector product lasts; converters a share for each code. The figures are
-    those of the spec's section `costs`, and `assumptions` of the result names each, with its source.
+    Energy of devices: `v^2 G t` at the voltages that the inputs cause; of their drivers: the loss between supply and
+    signal; of amplifiers: power at rest times the time of a matrix-vector product; of converters: a share per code.
+    The figures are those of the spec's section `costs`; `assumptions` of the result names each, with its source.
 
-    Limits: digital operations, buffers, control, programming and wires take nothing here; a convolution uses its arrays
-    for one position after another; layers that could run side by side are taken one after another.
+    Limits: digital operations, buffers, control, programming and wires are not counted; a convolution uses its arrays
+    for one position after another; layers that could run side by side are counted one after another.
 
     Args:
         chip: one chip; of several the first is taken.

@@ -50,8 +50,8 @@ def simulate(
     """Run inputs through one or several chips.
 
     Args:
-        chip: the chips; all of them see all inputs. Or several chunks of chips of the same deployment, which are taken
-            one after another: what `hrat.programming.program_in_chunks` returns, or a generator that loads files.
+        chip: the chips; all of them see all inputs. Or several chunks of chips of the same deployment, simulated one
+            after another: the result of `hrat.programming.program_in_chunks`, or a generator that loads files.
         data: a tensor of inputs `(images, ...)`; a tuple or dict of the network's arguments; or a loader, or Dataset,
             of `(input, label)`. It is read once for each chunk and has to be the same each time.
         solver: how the layers are solved: one of `SOLVERS` by name, a `Nodal` or `Spice` with settings of its own, or
@@ -63,8 +63,8 @@ def simulate(
         memory_bytes: most memory for gains, signals, batches that are read ahead, and results, beside chips and data.
             To keep it, chips and then images are split into parts, down to one chip and one image; results that take
             more than half of it are refused.
-        throw: False to get what fails as values: the outputs and the accuracy of a chip that cannot be solved are not
-            numbers, and `failures` of the result says why.
+        throw: False to get failures as values: outputs and accuracy of a chip that cannot be solved are not a number,
+            and `failures` of the result says why.
         progress: called with (images done, images in all or None) after each batch; every chunk counts them anew.
 
     Returns:

@@ -59,12 +59,12 @@ def fit(
     """Train `model` in place.
 
     Args:
-        model: what `hrat.prepare` returned, or any other module (then there is no noise and nothing to freeze).
+        model: a model from `hrat.prepare`, or any other module (then there is no noise and nothing to freeze).
         train: loader of `(input, label)` with a length.
         val: loader for validation; after each epoch the accuracy over a few random chips is measured on it.
         options: see `FitOptions`; its fields can be given as keywords too, `fit(model, loader, epochs=5)`.
         folder: where `last.pt`, `best.pt` and `metrics.csv` go; nothing is written without one.
-        resume: go on from `folder/last.pt` if it is there; the result is bit for bit that of a run that was not
+        resume: resume from `folder/last.pt` if it exists; the result is bit for bit that of a run that was not
             interrupted, on the same machine with the same number of threads. A state of another network, hardware,
             data, options or `identity` is refused. False removes the files of an earlier run from the folder.
         loss: function of `(output, label)`; cross entropy where none is given.

@@ -43,20 +43,20 @@ def restriction_budget(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> RestrictionBudget:
-    """Measure what each restriction of the hardware costs a trained network, and which number's change would help most.
+    """Measure the cost of each restriction for a trained network, and find the number whose change would help most.
 
-    Each restriction is measured alone (against the ideal network) and by taking it away from the full set; both on the
-    same chips, whose errors are the same draws wherever there are any, so that differences are far more certain than
-    the accuracies themselves. Then every number of the spec that limits something is taken a step further
-    (`next_steps`; several steps of what costs most, where one is too short), and the best step is measured once more on
-    chips that had no part in the choice. The network stays as it was trained: training it anew for the changed
-    hardware may win more.
+    Each restriction is measured alone (against the ideal network) and by removing it from the full set; both on chips
+    of the same seeds, whose errors are the same draws, so that differences are far more certain than the accuracies
+    themselves. Then every number of the spec that limits something is taken a step further (`next_steps`; several
+    steps of the number that costs most, where one is too short), and the best step is measured once more on chips that
+    had no part in the choice. The network stays as it was trained: training it anew for the changed hardware may gain
+    more.
 
-    The relative error of the outputs, `rms(y - y_ideal) / std(y_ideal)`, stands beside the accuracy: it tells apart
-    what a few thousand images do not.
+    The relative error of the outputs, `rms(y - y_ideal) / std(y_ideal)`, stands beside the accuracy: it shows
+    differences that the accuracy on a few thousand images does not.
 
     Args:
-        model: what `hrat.prepare` returned, trained.
+        model: a trained model from `hrat.prepare`.
         loader: batches of `(input, label)`. A choice is made by them: not the test images of a published accuracy.
         spec: other hardware of the same conductance window, in place of the model's.
         chips: number of chips, for the error bars.

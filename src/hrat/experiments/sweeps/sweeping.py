@@ -56,9 +56,9 @@ def sweep(
     search_seed: int = 0,
     progress: bool = True,
 ) -> SweepTable:
-    """Train and test the recipe's network at many points, and write the table and a picture of what came out.
+    """Train and test the recipe's network at many points, and write a table and a picture of the results.
 
-    Whatever is known already, from this sweep or another one in the same folder, is not done again.
+    Results that the folder holds already, from this sweep or another one, are not computed again.
 
     Args:
         recipe: a recipe, its name, or a TOML file.
@@ -66,11 +66,12 @@ def sweep(
         folder: `trials.json`, `trials.csv`, `trials.parquet`, `sweep.png`, and what `run_trials` keeps.
         spec: the hardware, in place of the recipe's.
         method: the training method, unless it is varied.
-        search: `grid`, every combination; `random`, points drawn evenly; `bayes`, points that earlier ones speak for.
+        search: `grid`, every combination; `random`, points drawn evenly; `bayes`, points proposed
+            by earlier results.
         trials: points of a search.
-        seeds: seeds of training; each point is done with each of them, and a Bayesian search looks at their mean.
+        seeds: seeds of training; each point is run with each of them, and a Bayesian search looks at their mean.
         chips: chips to test on, in place of the recipe's number.
-        held_out: training images that are kept for choosing; of a search a tenth, up to 5,000, unless given.
+        held_out: training images held out for choices; for a search a tenth, up to 5,000, unless given.
         workers: processes.
         ray: address of a Ray cluster, in place of processes.
         search_seed: seed of the points.
@@ -80,7 +81,7 @@ def sweep(
         The table, a row for each trial in the order of the points.
 
     Raises:
-        HratError: an axis that cannot be read, a point that cannot be (before anything is trained), or nothing to do.
+        HratError: an axis that cannot be read, invalid values (before anything is trained), or nothing to do.
     """
     recipe = load_recipe(recipe)
     chosen = load_spec(recipe.spec if spec is None else spec)

@@ -48,7 +48,7 @@ def fit_device(
             not shrink, a table where the exponential is clearly off, else the exponential.
         name: name of the spec; that of the first file unless given.
         accept_poor: turn the reasons for which a fit is refused into warnings.
-        progress: called with what is being done, and how much of it is done, 0 to 1.
+        progress: called with the current task and the part of it that is done, 0 to 1.
 
     Raises:
         DataError: a file that cannot be understood, or a device fit that is not to be trusted, each with its reason.
