@@ -61,7 +61,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a run came to: shares of the held-out images, one for each chip ("float": one, in software)."""
+    """What a run came to: shares of the held-out images, one for each chip ("float": one, in floating point)."""
 
     accuracies: list[float]
     seconds: float
@@ -101,7 +101,7 @@ def measure(work: Work, runs: Path) -> Figures:
     data = images(recipe.data)
     method = "plain" if work.form == "float" else "hrat"
     run = train(recipe, folder, method=method, seed=work.seed, data=data, progress=False)
-    accuracies = [run.software]
+    accuracies = [run.accuracy_without_error]
     if work.form != "float":
         chips = hrat.program(hrat.deploy(run.model), chips=CHIPS)
         accuracies = list(hrat.simulate(chips, make_loader(data.test, 500)).accuracies or ())

@@ -189,7 +189,7 @@ class Last(torch.autograd.Function):
         hardware: Hardware,
     ) -> Tensor:
         norm = torch.linalg.vector_norm(weight)
-        window = norm * log_range.exp().mul_(weight.numel() ** -0.5)  # in normal scale
+        window = norm * log_range.exp().mul_(weight.numel() ** -0.5)  # in digital units
         range_ = alpha_out / alpha_in * window
         disturbed = hardware.disturbed(weight, 1 / window)
         out = F.linear(v, disturbed * range_, hardware.dac(alpha_out * bias))

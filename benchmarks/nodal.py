@@ -171,9 +171,9 @@ def inference(file: Path, data: str, turns: int, kind: str) -> None:
     wired = chip.with_array(limit_wires=True, r_word_ohm=WIRE_OHM, r_bit_ohm=WIRE_OHM)
     images = torch.stack([image for image, _ in load_data(data).test]).split(500)
     solvers = {}
-    for name, one, method in (("behavioural", chip, Behavioural()), ("nodal", wired, Nodal())):
+    for name, one, solver in (("behavioural", chip, Behavioural()), ("nodal", wired, Nodal())):
         start = clock(kind)
-        solvers[name] = ChipSolver(one, methods=dict.fromkeys(one.layers, method))
+        solvers[name] = ChipSolver(one, solvers=dict.fromkeys(one.layers, solver))
         print(f"{name}: set up in {clock(kind) - start:.2f} s")
     input_name = next(node.args[0] for node in chip.deployment.graph if node.op == "input")
 

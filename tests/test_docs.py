@@ -76,7 +76,7 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(names["cost"]) == set(RESTRICTIONS)
     assert min(names["cost"].values()) > 0.8
     report = names["model"].report
-    assert not report.islands
+    assert not report.digital_operations
     first, second = report.layers[0], report.layers[1]
     assert first.scale_out == second.scale_out  # "both convolutions have the same outgoing scale"
 
@@ -99,10 +99,10 @@ def test_the_how_to_pages_run_as_they_stand(name: str, tmp_path: Path, monkeypat
     names = run(DOCS / "howto" / f"{name}.md", tmp_path, monkeypatch)
     if name == "own-network":
         assert names["result"].mean > 0.9
-        assert len(names["model"].report.islands) > 0
+        assert len(names["model"].report.digital_operations) > 0
         assert (tmp_path / "page" / "report.html").is_file()
     elif name == "own-layer":
-        assert any("spike" in str(island) for island in names["spiking"].report.islands)
+        assert any("spike" in str(row) for row in names["spiking"].report.digital_operations)
     elif name == "check":
         assert names["report"].ok
     elif name == "choose-bits":
@@ -288,7 +288,7 @@ def test_the_concepts_page_has_every_restriction_and_method() -> None:
     assert [cells[:3] for cells in page] == [[f"`{r.name}`", r.model, f"`{r.path}`"] for r in RESTRICTIONS.values()]
     for cells, restriction in zip(page, RESTRICTIONS.values(), strict=True):
         assert tuple(re.findall(r"`([^`]+)`", cells[3])) == restriction.fields
-    methods = [cells[0].strip("`") for cells in rows(DOCS / "concepts.md", "## Methods compared")[1:]]
+    methods = [cells[0].strip("`") for cells in rows(DOCS / "concepts.md", "## Training methods compared")[1:]]
     assert methods == list(METHODS)
 
 

@@ -21,7 +21,7 @@ from hrat.experiments import compare, reproduce, restriction_budget, train
 from hrat.mapping import choose_redundancy
 from hrat.measurements.synthetic import retention_csv, sweep_csv, write_verify_csv
 from hrat.nn import sampled_chip
-from hrat.programming import find_faults, program_lots
+from hrat.programming import find_faults, program_in_chunks
 from hrat.seeds import check_seed
 from hrat.training import load_data, make_loader
 
@@ -55,7 +55,7 @@ def test_what_is_no_seed_is_refused_everywhere(
     doors: list[Callable[[], Any]] = [
         lambda: hrat.program(deployment, seed=seed),
         lambda: hrat.program(deployment, seeds=[0, seed]),
-        lambda: program_lots(deployment, seed=seed),
+        lambda: program_in_chunks(deployment, seed=seed),
         lambda: find_faults(deployment, seed),
         lambda: hrat.characterise(spec, scheme="write_verify", devices=100, seed=seed),
         lambda: sampled_chip(model, seed).__enter__(),

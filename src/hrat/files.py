@@ -23,7 +23,7 @@ __all__ = ["atomic_path", "path_within", "paths_within", "write_atomic"]
 
 WINDOWS = os.name == "nt"
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[<>:\"|?*].*|.*[. ]", re.IGNORECASE)
-"""What Windows takes for a device, or cannot have as the name of a file."""
+"""Names that Windows takes for a device, or cannot have for a file."""
 MOST_BYTES = 255
 """Of the name of a file, on all common file systems."""
 MOST_BYTES_KEPT = 180
@@ -125,14 +125,18 @@ def paths_within(root: str | os.PathLike[str], names: Iterable[str], suffix: str
 def _file_name(name: str, suffix: str) -> str:
     check_name(name, "the name of a file", limit=MOST_BYTES, error=HratError)
     whole = f"{name}{suffix}"
-    shown = one_line(whole, 80)
+    printable_name = one_line(whole, 80)
     if {"/", "\\", os.sep} & set(name) or name in (os.curdir, os.pardir):
-        raise HratError(f"'{shown}' cannot be the name of a file: expected a name without / and \\, and not . or ..")
+        raise HratError(
+            f"'{printable_name}' cannot be the name of a file: expected a name without / and \\, and not . or .."
+        )
     if WINDOWS and RESERVED.fullmatch(whole):
-        raise HratError(f"'{shown}' cannot be the name of a file on Windows; expected another name")
+        raise HratError(f"'{printable_name}' cannot be the name of a file on Windows; expected another name")
     size = len(os.fsencode(whole))
     if size > MOST_BYTES:
-        raise HratError(f"'{shown}' cannot be the name of a file: expected {MOST_BYTES} bytes or less, got {size}")
+        raise HratError(
+            f"'{printable_name}' cannot be the name of a file: expected {MOST_BYTES} bytes or less, got {size}"
+        )
     return whole
 
 
@@ -204,8 +208,8 @@ def _remove_left_over(folder: Path, prefix: str) -> None:
     mine = re.compile(rf"{re.escape(prefix + _machine())}-(\d+)-\w+\.part")
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            found = mine.fullmatch(entry.name)
-            if found and not _lives(int(found[1])):
+            match = mine.fullmatch(entry.name)
+            if match and not _lives(int(match[1])):
                 with suppress(OSError):
                     os.unlink(entry)
 

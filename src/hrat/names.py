@@ -30,7 +30,7 @@ def one_line(text: str, limit: int | None = MOST_NAME_CHARACTERS) -> str:
     r"""Any text as one printable line: what is not printable as an escape such as `\x0a` or `\u2028`.
 
     Args:
-        text: of anybody.
+        text: any text.
         limit: most characters of the line; a longer one ends in `...`. None for any number.
     """
     line = text if limit is None else text[: limit + 1]  # no escape is shorter than what it stands for
@@ -86,11 +86,11 @@ def check_text(
         Exception: of class `error`, with what was expected and what was got.
     """
     expected = f"{what}: expected up to {limit:,} printable characters and line breaks"
-    found = _checked(text, expected, limit, error)
-    bad = next((char for char in found if not (printable(char) or char in "\n\r\t")), None)
+    checked = _checked(text, expected, limit, error)
+    bad = next((char for char in checked if not (printable(char) or char in "\n\r\t")), None)
     if bad is not None:
-        raise error(f"{expected}, got the character {_escape(bad)} in '{one_line(found, SHOWN_CHARACTERS)}'")
-    return found
+        raise error(f"{expected}, got the character {_escape(bad)} in '{one_line(checked, SHOWN_CHARACTERS)}'")
+    return checked
 
 
 def _checked(text: object, expected: str, limit: int, error: type[Exception]) -> str:

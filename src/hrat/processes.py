@@ -49,7 +49,7 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """As shells have it."""
+        """Exit code of a program that a signal ended: 128 plus its number."""
         return 128 + self.number
 
 
@@ -63,13 +63,13 @@ def orderly_end() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    taken = [number for number in ASKING if signal.getsignal(number) == signal.SIG_DFL]
+    handled = [number for number in ASKING if signal.getsignal(number) == signal.SIG_DFL]
     try:
-        for number in taken:
+        for number in handled:
             signal.signal(number, _stop)
         yield
     finally:
-        for number in taken:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 
@@ -105,7 +105,7 @@ class StopRequest:
         return self.number is not None
 
     def error(self) -> KeyboardInterrupt:
-        """What to raise when the work in hand is done and saved."""
+        """Exception to raise when the current work is done and saved."""
         if self.number is None or self.number == signal.SIGINT:
             return KeyboardInterrupt()
         return Stopped(self.number)
@@ -117,17 +117,17 @@ def stop_requests() -> Iterator[StopRequest]:
 
     A second Ctrl-C stops at once.
     """
-    asked = StopRequest()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield request
         return
 
     def ask(number: int, frame: Any) -> None:
         del frame
-        if asked.is_set() and number == signal.SIGINT:
+        if request.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not asked.is_set():
-            asked.number = number
+        if not request.is_set():
+            request.number = number
             _let_go_of_terminal(number)
 
     before = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
@@ -135,7 +135,7 @@ def stop_requests() -> Iterator[StopRequest]:
     try:
         for number in before:
             signal.signal(number, ask)
-        yield asked
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -187,14 +187,14 @@ def _is_in_use(folder: Path) -> bool:
 # ---- waiting for other programs
 
 Waiting = Callable[[int, int], None]
-"""Called about once a second with the parts that are done, and how many there are."""
+"""Called about once a second with the parts done, and the parts in all."""
 
 _listener: ContextVar[Waiting | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
 def while_waiting(listener: Waiting) -> Iterator[None]:
-    """Let a function know whenever this thread waits for another program."""
+    """Call `listener` whenever this thread waits for another program."""
     token = _listener.set(listener)
     try:
         yield
@@ -203,7 +203,7 @@ def while_waiting(listener: Waiting) -> Iterator[None]:
 
 
 def tell_waiting(done: int, total: int) -> None:
-    """Tell whoever listens that this thread still waits."""
+    """Call the listener: this thread still waits."""
     listener = _listener.get()
     if listener is not None:
         listener(done, total)

@@ -10,7 +10,7 @@ from hrat.errors import SeedError
 __all__ = ["MOST_SEED", "check_seed"]
 
 MOST_SEED = 2**63 - 1
-"""What every generator in use takes, but those of numpy that ask for less."""
+"""Largest seed that every generator in use takes, but those of numpy that take less."""
 
 
 def check_seed(seed: Any, what: str = "seed", *, most: int = MOST_SEED) -> int:

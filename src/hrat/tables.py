@@ -78,7 +78,7 @@ def csv_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def csv_records(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Where each line below the header stands, for messages, and its cells of some columns, in their order.
+    """Place of each line below the header, for messages, and its cells of some columns, in their order.
 
     Raises:
         FileNotFoundError: nothing stands at `path`.

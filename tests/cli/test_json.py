@@ -30,7 +30,7 @@ def told(shell: Shell, *words: object) -> dict[str, Any]:
 
 def test_every_verb_that_has_figures_tells_them(shell: Shell, folder: Path, tmp_path: Path) -> None:
     trained = told(shell, "train", "fc4-mnist5k", "-o", folder / "run", "--epochs", "1")
-    assert 0.5 < trained["software_accuracy"] < 1
+    assert 0.5 < trained["accuracy_without_error"] < 1
     assert trained["next"] == f"hrat deploy '{folder / 'run'}'"
     deployed = told(shell, "deploy", folder / "run", "-o", tmp_path / "net.deployment")
     assert deployed["devices"] == sum(layer["devices"] for layer in deployed["layers"]) == 484_608

@@ -24,7 +24,14 @@ COMPARISON = Comparison(
     n_chips=2,
     seed=0,
     rows=(
-        ComparisonRow(method="hrat", label="HRAT", accuracies=(0.95, 0.93), software=0.96, train_seconds=3.0, epochs=1),
+        ComparisonRow(
+            method="hrat",
+            label="HRAT",
+            accuracies=(0.95, 0.93),
+            accuracy_without_error=0.96,
+            train_seconds=3.0,
+            epochs=1,
+        ),
     ),
 )
 
@@ -73,7 +80,7 @@ def test_recipes_are_listed(shell: Shell) -> None:
 
 def test_train_hands_its_options_on(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Run:
-        folder, software, seconds = tmp_path, 0.9, 75.0
+        folder, accuracy_without_error, seconds = tmp_path, 0.9, 75.0
 
     train = Calls(Run)
     monkeypatch.setattr(hrat.experiments, "train", train)
@@ -115,7 +122,7 @@ def test_train_hands_its_options_on(shell: Shell, monkeypatch: pytest.MonkeyPatc
 
 def test_train_keeps_what_is_not_given(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Run:
-        folder, software, seconds = tmp_path, 0.9, 75.0
+        folder, accuracy_without_error, seconds = tmp_path, 0.9, 75.0
 
     train = Calls(Run)
     monkeypatch.setattr(hrat.experiments, "train", train)

@@ -37,7 +37,7 @@ def chip_of(case: str) -> tuple[hrat.ProgrammedChip, Any]:
     name, spec = {
         "conv": ("residual", "harsh"),
         "adc": ("fc4", "tile ADCs"),
-        "digital": ("islands", "wan2022 two-stage"),
+        "digital": ("digital operations", "wan2022 two-stage"),
     }[case]
     model, x = network(name)
     return hrat.program(hrat.deploy(hrat.prepare(model, SPECS[spec], x)), seed=2, chips=2), x

@@ -59,7 +59,8 @@ def originals() -> Path:
     hrat.export_csv(chips, folder / "tables")
     hrat.load_spec("yao2020").save(folder / "spec.toml")
     rows = [
-        ComparisonRow(method=m, label=m, accuracies=(0.9, 0.8), software=0.9, train_seconds=1.0, epochs=2) for m in "ab"
+        ComparisonRow(method=m, label=m, accuracies=(0.9, 0.8), accuracy_without_error=0.9, train_seconds=1.0, epochs=2)
+        for m in "ab"
     ]
     Comparison(
         network="n",

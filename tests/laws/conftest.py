@@ -11,7 +11,7 @@ from laws.networks import NETWORKS
 
 REPRESENTATIVE = frozenset(
     {
-        *("fc4", "residual", "islands", "pre-activation", "shared conv, two norms", "tied functional"),
+        *("fc4", "residual", "digital operations", "pre-activation", "shared conv, two norms", "tied functional"),
         *("two inputs", "tuple output", "tokens", "volumes"),
         *("resnet18", "mobilenet v2", "convnext", "densenet", "u-net"),
         *("lstm deep", "gru with state", "rnn", "own loop, parameters"),

@@ -107,7 +107,7 @@ class Residual(nn.Module):
         return self.head(F.adaptive_avg_pool2d(out, 1).flatten(1))
 
 
-class Islands(nn.Module):
+class DigitalOperations(nn.Module):
     """GELU, layer norm, softmax and a product of signals: attention over few tokens."""
 
     def __init__(self) -> None:
@@ -282,7 +282,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "fc4": fc4,
     "lenet5": lenet5,
     "residual": lambda: (Residual(), _rand(3, 2, 8, 8)),
-    "islands": lambda: (Islands(), _rand(3, 5, 6)),
+    "digital operations": lambda: (DigitalOperations(), _rand(3, 5, 6)),
     "pre-activation": lambda: (PreActivation(), _rand(4, 3, 6, 6)),
     "nested": lambda: (Nested(), _rand(3, 4, 9)),
     "shared conv": lambda: (SharedConv(), _rand(3, 3, 5, 5)),

@@ -271,25 +271,25 @@ def test_only_outputs_are_expected_to_grow_to_logits() -> None:
 # -- what the report says
 
 
-def test_islands_are_named_with_reason_and_converters() -> None:
+def test_digital_operations_are_named_with_reason_and_converters() -> None:
     model, x = architecture("lstm")
     report = hrat.prepare(model, "generic-4bit", x).report
-    gates = next(row for row in report.islands if row.operation == "lstm gates")
+    gates = next(row for row in report.digital_operations if row.operation == "lstm gates")
     assert "rnn.state_l0" in gates.node
     assert "at every step" in gates.why
     assert (gates.adc_bits, gates.dac_bits) == (8, 8)
-    table = next(row for row in report.islands if row.operation == "embedding")
+    table = next(row for row in report.digital_operations if row.operation == "embedding")
     assert "table look-up" in table.why
     assert (table.adc_bits, table.dac_bits) == (None, 8)
     assert (report.adcs, report.dacs) == (2, 3)  # input's and state's products; embedding, state and head
-    assert "2 operations in digital islands, 2 signals through ADCs, 3 through DACs" in str(report)
+    assert "2 digital operations, 2 signals through ADCs, 3 through DACs" in str(report)
     assert [row.name for row in report.layers] == ["rnn.input_l0", "rnn.state_l0.product", "head"]
 
 
-def test_attention_is_an_island_between_converters() -> None:
+def test_attention_is_digital_between_converters() -> None:
     model, x = architecture("gpt")
     report = hrat.prepare(model, "generic-4bit", x).report
-    rows = {row.node: row for row in report.islands}
+    rows = {row.node: row for row in report.digital_operations}
     first, second = rows["blocks.0/matmul"], rows["blocks.0/matmul_1"]
     assert (first.adc_bits, first.dac_bits) == (8, None)  # queries and keys come from a crossbar
     assert (second.adc_bits, second.dac_bits) == (8, 8)  # values too; its result drives the projection
@@ -311,16 +311,16 @@ def test_which_batch_norms_of_a_densenet_fuse() -> None:
         "block1.1.conv1": "block1.1.norm2",
         "block2.0.conv1": "block2.0.norm2",
     }
-    islands = [row for row in report.islands if row.operation == "batch_norm"]
-    assert len(islands) == 5
-    assert {row.why for row in islands} == {"stands between cat and relu, beside no crossbar"}
+    norms = [row for row in report.digital_operations if row.operation == "batch_norm"]
+    assert len(norms) == 5
+    assert {row.why for row in norms} == {"stands between cat and relu, beside no crossbar"}
 
 
 def test_a_residual_sum_has_one_scale_with_its_branches() -> None:
     model, x = architecture("resnet18")
     report = hrat.prepare(model, "generic-4bit", x).report
     rows = {row.name: row for row in report.layers}
-    assert not report.islands
+    assert not report.digital_operations
     down = [name for name in rows if name.endswith("shortcut.0")]
     assert len(down) == 3
     for name in down:
@@ -358,7 +358,7 @@ def test_stochastic_depth_is_kept_in_training_and_gone_on_the_chip() -> None:
     torch.manual_seed(1)
     model, x = Skips().double().eval(), torch.randn(64, 4, dtype=torch.float64)
     prepared = assert_laws(model, x, SPECS["harsh"])
-    assert not prepared.report.islands
+    assert not prepared.report.digital_operations
     with hrat.nn.restrictions(prepared, prepared.spec.ideal()):
         whole = prepared.eval()(x)
         moved = (prepared.train()(x) - whole).abs().amax(1) > 1e-6

@@ -75,15 +75,15 @@ def test_word_lines_times_conductances_is_the_operation(case: Case) -> None:
     ],
 )
 @pytest.mark.parametrize("spec", ["generic-3bit-harsh", "wan2022"])
-def test_batch_norm_in_front_folds_where_that_is_exact_and_else_is_an_island(
+def test_batch_norm_in_front_folds_where_that_is_exact_and_else_is_digital(
     convolution: nn.Module, folds: bool, spec: str
 ) -> None:
     model = as_trained(nn.Sequential(nn.BatchNorm2d(3), convolution))
     prepared = assert_laws(model, torch.randn(3, 3, 5, 5, dtype=torch.float64), spec)
     (layer,) = hrat.nn.crossbar_layers(prepared).values()
     assert (layer.batch_norm_before is not None) == folds
-    islands = [m for m in prepared.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert len(islands) == 1
+    digital = [m for m in prepared.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(digital) == 1
     assert ("(in front)" in prepared.report.layers[0].batch_norm) == folds
     assert any("zero padding" in note for note in prepared.report.notes) != folds
 

@@ -17,7 +17,7 @@ from hrat.encoding import Geometry, Readout
 from hrat.nn import signals
 from hrat.nn.fusing import BatchNormTerms
 from hrat.simulation import behavioural
-from hrat.simulation.methods import gains
+from hrat.simulation.solvers import gains
 from laws.checks import (
     assert_law1,
     assert_law2,
@@ -118,7 +118,7 @@ def test_law_3_notices_a_scale_that_does_not_vanish(kind: str, mistake: str, mon
 def test_law_3_notices_a_reader_that_does_not_undo_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = case("linear")
     prepared = hrat.prepare(model, SPEC, x)
-    monkeypatch.setattr(signals.Reader, "forward", lambda self, voltage, alpha: voltage)
+    monkeypatch.setattr(signals.OutputRescale, "forward", lambda self, voltage, alpha: voltage)
     with pytest.raises(AssertionError, match="law 3"):
         assert_law3(prepared, x, SPEC)
 

@@ -20,7 +20,7 @@ def test_laws_hold_for_the_network(name: str, spec: str, scales: str) -> None:
     assert_laws(model, x, SPECS[spec], scales=scales)
 
 
-@pytest.mark.parametrize("name", ["residual", "shared conv, two norms", "islands"])
+@pytest.mark.parametrize("name", ["residual", "shared conv, two norms", "digital operations"])
 def test_law_1_holds_with_other_scales_windows_and_batch_sizes(name: str) -> None:
     model, x = network(name)
     prepared = hrat.prepare(model, SPECS["harsh"], x, scales="channel")

@@ -88,7 +88,7 @@ def test_frozen_and_without_noise_training_is_evaluation(name: str, form: str) -
         assert not torch.allclose(prepared.train()(x), evaluated)
 
 
-def test_freezing_reaches_batch_norms_in_digital_islands() -> None:
+def test_freezing_reaches_batch_norms_that_are_digital_operations() -> None:
     model, x = network("pre-activation")
     prepared = hrat.prepare(model, SPECS["harsh"], x)
     freeze_batch_norm(prepared)

@@ -318,4 +318,4 @@ def test_a_scale_that_drives_every_output_into_the_swing_stops_the_gradient_of_t
     scales["graph.scales.3"].set(1e6)
     prepared(x).sum().backward()
     assert not bool(last.weight.grad.any())
-    assert bool(scales["graph.scales.3"].log_alpha.grad.any())  # the reader still pulls the scale back
+    assert bool(scales["graph.scales.3"].log_alpha.grad.any())  # output rescaling still pulls the scale back

@@ -63,12 +63,12 @@ def network(step: Any) -> nn.Module:
     return Net().double()
 
 
-@pytest.mark.parametrize(("step", "islands"), [(spike, 1), (rectified_average, 0), (sinc, 1)])
-def test_the_laws_hold_around_it(step: Any, islands: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("step", "n_digital"), [(spike, 1), (rectified_average, 0), (sinc, 1)])
+def test_the_laws_hold_around_it(step: Any, n_digital: int, tmp_path: Path) -> None:
     x = torch.randn(16, 6, dtype=torch.float64)
     plain = network(step).eval()
     model = hrat.prepare(plain, hrat.load_spec("generic-4bit").ideal(), x).eval()
-    assert len(model.report.islands) == islands
+    assert len(model.report.digital_operations) == n_digital
     assert torch.allclose(model(x), plain(x), rtol=1e-12, atol=1e-12)  # nothing is lost
     model = hrat.prepare(network(step), "generic-4bit", x)
     before = model(x).square().sum()

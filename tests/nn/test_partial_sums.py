@@ -165,7 +165,7 @@ def test_the_report_names_the_adcs() -> None:
     assert "4, ADCs of 6 bits" in text
     assert "digital" in text
     assert model.report.adcs == 2
-    assert [row.operation for row in model.report.islands] == ["relu"]
+    assert [row.operation for row in model.report.digital_operations] == ["relu"]
     assert "partial_sums" not in text
 
 

@@ -131,7 +131,7 @@ def test_stuck_devices_do_not_age() -> None:
 
 
 def test_ageing_refuses_what_it_cannot_know() -> None:
-    with pytest.raises(hrat.HratError, match="says nothing of what time does"):
+    with pytest.raises(hrat.HratError, match="has no retention figures"):
         hrat.age(chip_of(load_spec("generic-4bit")), 10.0)
     old = chip_of(load_spec("wan2022", limit_retention=True), scheme="write_verify")
     with pytest.raises(hrat.HratError, match="after the 86400 s that the chips are old already"):

@@ -12,7 +12,7 @@ import torch
 import hrat
 from hrat.artifacts import DeployedLayer
 from hrat.encoding import Geometry
-from hrat.programming import memory, program_lots
+from hrat.programming import memory, program_in_chunks
 from laws.networks import SPECS, network, small_network
 
 module = sys.modules["hrat.programming.program"]  # the name `hrat.programming.program` is the function's
@@ -136,7 +136,7 @@ def test_more_chips_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     target = deployment()
     each = 8 * target.n_devices
     assert hrat.program(target, chips=3, memory_bytes=3 * each).n_chips == 3
-    with pytest.raises(hrat.HratError, match=r"expected at most .* GiB, memory_bytes\. .*program_lots"):
+    with pytest.raises(hrat.HratError, match=r"expected at most .* GiB, memory_bytes\. .*program_in_chunks"):
         hrat.program(target, chips=3, memory_bytes=3 * each - 1)
     monkeypatch.setattr(module, "available_bytes", lambda: 3 * each)
     assert hrat.program(target, chips=3).n_chips == 3
@@ -149,18 +149,18 @@ def test_more_chips_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
         hrat.program(target, chips=10**12 // each)
 
 
-def test_lots() -> None:
+def test_chunks() -> None:
     target = deployment()
-    lots = program_lots(target, seeds=[5, 1, 9], memory_bytes=2 * 8 * target.n_devices)
-    assert (lots.n_chips, len(lots), lots.lot_size) == (3, 2, 2)
+    chunks = program_in_chunks(target, seeds=[5, 1, 9], memory_bytes=2 * 8 * target.n_devices)
+    assert (chunks.n_chips, len(chunks), chunks.chunk_size) == (3, 2, 2)
     together = hrat.program(target, seeds=[5, 1, 9])
-    first, second = lots
+    first, second = chunks
     assert same(first, together[:2])
     assert same(second, together[2])
     with pytest.raises(hrat.HratError, match="at least one chip"):
-        program_lots(target, chips=0)
+        program_in_chunks(target, chips=0)
     with pytest.raises(hrat.HratError, match="unknown programming scheme"):
-        program_lots(target, scheme="magic")
+        program_in_chunks(target, scheme="magic")
 
 
 def test_memory_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,10 +310,12 @@ def test_without_the_error_restriction_pulses_have_nothing_to_do() -> None:
         assert torch.equal(layer.g_pos_S[0], chip.deployment.layers[name].g_pos_S)
 
 
-def test_chips_in_lots_are_programmed_the_same_way() -> None:
+def test_chips_in_chunks_are_programmed_the_same_way() -> None:
     deployment = small_deployment()
-    lots = hrat.programming.program_lots(deployment, chips=3, scheme="write-verify", max_pulses=10, memory_bytes=1)
+    chunks = hrat.programming.program_in_chunks(
+        deployment, chips=3, scheme="write-verify", max_pulses=10, memory_bytes=1
+    )
     together = hrat.program(deployment, chips=3, scheme="write_verify", max_pulses=10)
-    for index, lot in enumerate(lots):
-        assert torch.equal(lot.layers["out"].g_neg_S[0], together.layers["out"].g_neg_S[index])
-        assert lot.pulse_totals() == together[index].pulse_totals()
+    for index, chunk in enumerate(chunks):
+        assert torch.equal(chunk.layers["out"].g_neg_S[0], together.layers["out"].g_neg_S[index])
+        assert chunk.pulse_totals() == together[index].pulse_totals()

@@ -26,7 +26,7 @@ def make_comparison() -> Callable[..., Comparison]:
                 accuracies=(mean,)
                 if method == "float"
                 else tuple(round(stream.gauss(mean, 0.004), 3) for _ in range(n_chips)),
-                software=0.972,
+                accuracy_without_error=0.972,
                 train_seconds=75.0,
                 epochs=15,
             )

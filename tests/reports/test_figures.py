@@ -43,7 +43,7 @@ def test_words_of_the_comparison_figure(make_comparison: Callable[..., Compariso
     text = path.read_text(encoding="utf-8")  # matplotlib draws letters as paths, and says in comments which
     row = comparison.row("hrat")
     for words in (
-        f"label of hrat: {100 * row.mean:.1f} % right on 5 simulated chips, 97.2 % in software",
+        f"label of hrat: {100 * row.mean:.1f} % right on 5 simulated chips, 97.2 % in floating point",
         "Hardware my-chip: 8 states, 10 % error [per device]",
         f"worst {100 * row.worst:.2f} %",
         "test accuracy (share of images classified right; the axis widens towards 100 %)",

@@ -117,7 +117,7 @@ def test_a_report_of_everything(tmp_path: Path) -> None:
         budget_chips=2,
         verify_images=4,
         spice=False,
-        software=0.4,
+        accuracy_without_error=0.4,
         training=[{"epoch": 1.0, "loss": 0.7, "accuracy": 0.3}, {"epoch": 2.0, "loss": 0.5, "accuracy": 0.5}],
         title="everything",
         progress=lambda what, done, total: heard.append(what),
@@ -169,7 +169,7 @@ def test_chips_that_failed_are_named_and_no_figure_is_made_of_them(chips: hrat.P
         result = SimulationResult(
             value=None, solver="spice", seeds=(5, 6, 7), n_images=9, accuracies=accuracies, failures=failures
         )
-        files = write_report(ReportParts(title="x", chip=chips, result=result, software=0.9), tmp_path)
+        files = write_report(ReportParts(title="x", chip=chips, result=result, accuracy_without_error=0.9), tmp_path)
         json.loads((tmp_path / "report.json").read_text(), parse_constant=lambda word: pytest.fail(word))
         return re.sub(r"<script.*?</script>", "", files[0].read_text(), flags=re.DOTALL)
 

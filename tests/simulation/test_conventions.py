@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import hrat
 from hrat.artifacts import DeployedLayer, ProgrammedLayer
-from hrat.circuit import Crossbar, Dac, Input, Output, Reader, Ref, TensorKey
+from hrat.circuit import Crossbar, Dac, Input, Output, OutputRescale, Ref, TensorKey
 from hrat.encoding import Geometry
 from hrat.spec import HardwareSpec
 
@@ -41,7 +41,7 @@ def crossbar(
         Input("x", "x"),
         Dac("v", Ref("x"), TensorKey("one")),
         Crossbar("out", Ref("v"), "fc"),
-        Reader("read", Ref("out"), TensorKey("one")),
+        OutputRescale("read", Ref("out"), TensorKey("one")),
         Output("output", Ref("read")),
     )
     deployment = hrat.Deployment(spec=spec, layers={"fc": layer}, graph=graph, tensors={"one": tensor(1.0)})

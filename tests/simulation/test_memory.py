@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, TensorDataset
 
 import hrat
-from hrat.programming import program_lots
+from hrat.programming import program_in_chunks
 from hrat.simulation import ChipSolver, simulate
 from hrat.simulation.batches import Batch, batches, read_ahead
 from hrat.simulation.memory import Footprint, check_results, in_words, share_for
@@ -165,7 +165,7 @@ def test_results_beyond_half_of_the_memory_are_refused_before_any_chip_is_simula
     results = CHIPS * IMAGES * CLASSES * 4
     assert simulate(chips, data, memory_bytes=2 * results).value.shape == (CHIPS, IMAGES, CLASSES)
     monkeypatch.setattr(ChipSolver, "compute", lambda *_, **__: pytest.fail("it was simulated"))
-    for how in ({"chip": chips}, {"chip": program_lots(deployment, chips=CHIPS, memory_bytes=1)}):
+    for how in ({"chip": chips}, {"chip": program_in_chunks(deployment, chips=CHIPS, memory_bytes=1)}):
         with pytest.raises(hrat.HratError, match=r"take 8\.44 KiB; expected at most .*keep_outputs=False"):
             simulate(**how, data=data, memory_bytes=2 * results - 2)
     monkeypatch.undo()
@@ -175,41 +175,41 @@ def test_results_beyond_half_of_the_memory_are_refused_before_any_chip_is_simula
         simulate(chips, unknown, memory_bytes=4 * results)
 
 
-# ---- lots of chips
+# ---- chunks of chips
 
 
-def test_lots_are_the_chips_at_once() -> None:
+def test_chunks_are_the_chips_at_once() -> None:
     deployment, data = deployed()
     want = simulate(hrat.program(deployment, seed=3, chips=7), data, voltages_of=["0"])
     each = deployment.n_devices * 4
-    lots = program_lots(deployment, seed=3, chips=7, memory_bytes=3 * each)
-    assert [lot.seeds for lot in lots] == [(3, 4, 5), (6, 7, 8), (9,)]
+    chunks = program_in_chunks(deployment, seed=3, chips=7, memory_bytes=3 * each)
+    assert [chunk.seeds for chunk in chunks] == [(3, 4, 5), (6, 7, 8), (9,)]
     for _ in range(2):  # they can be gone through again
-        got = simulate(lots, data, voltages_of=["0"])
+        got = simulate(chunks, data, voltages_of=["0"])
         assert (got.seeds, got.accuracies, got.n_images) == (want.seeds, want.accuracies, IMAGES)
         torch.testing.assert_close(got.value, want.value)
         torch.testing.assert_close(got.voltages["0"], want.voltages["0"])
 
 
-def test_one_lot_lives_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_chunk_lives_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     deployment, data = deployed()
     module = sys.modules["hrat.programming.program"]
     made: list[weakref.ref[Tensor]] = []
 
     def programmed(*args: Any) -> hrat.ProgrammedChip:
-        assert not [1 for ref in made if ref() is not None], "the lot before is still there"
-        lot = make(*args)
-        made.extend(weakref.ref(g_S) for g_S in conductances(lot))
-        return lot
+        assert not [1 for ref in made if ref() is not None], "the chunk before is still there"
+        chunk = make(*args)
+        made.extend(weakref.ref(g_S) for g_S in conductances(chunk))
+        return chunk
 
     make = module._programmed
     monkeypatch.setattr(module, "_programmed", programmed)
-    result = simulate(program_lots(deployment, chips=6, memory_bytes=1), data)
+    result = simulate(program_in_chunks(deployment, chips=6, memory_bytes=1), data)
     assert result.seeds == (0, 1, 2, 3, 4, 5)
     assert len(made) == 6 * 4
 
 
-def test_lots_from_files(tmp_path: Path) -> None:
+def test_chunks_from_files(tmp_path: Path) -> None:
     deployment, data = deployed()
     paths = [hrat.program(deployment, seed=seed).save(tmp_path / f"{seed}.chip") for seed in (4, 2)]
     result = simulate((hrat.ProgrammedChip.load(path) for path in paths), data)
@@ -217,24 +217,24 @@ def test_lots_from_files(tmp_path: Path) -> None:
     assert result.accuracies == simulate(hrat.program(deployment, seeds=[4, 2]), data).accuracies
 
 
-def test_progress_of_lots() -> None:
+def test_progress_of_chunks() -> None:
     deployment, data = deployed()
     told: list[tuple[int, int | None]] = []
-    lots = program_lots(deployment, chips=2, memory_bytes=1)
-    simulate(lots, DataLoader(data, batch_size=40), progress=lambda *how_far: told.append(how_far))
+    chunks = program_in_chunks(deployment, chips=2, memory_bytes=1)
+    simulate(chunks, DataLoader(data, batch_size=40), progress=lambda *how_far: told.append(how_far))
     assert told == [(40, 60), (60, 60)] * 2
 
 
-def test_lots_need_data_that_stays_the_same() -> None:
+def test_chunks_need_data_that_stays_the_same() -> None:
     deployment, data = deployed()
-    lots = program_lots(deployment, chips=2, memory_bytes=1)
+    chunks = program_in_chunks(deployment, chips=2, memory_bytes=1)
     with pytest.raises(hrat.HratError, match="does the loader shuffle"):
-        simulate(lots, DataLoader(data, batch_size=30, shuffle=True))
+        simulate(chunks, DataLoader(data, batch_size=30, shuffle=True))
     with pytest.raises(hrat.HratError, match="an iterator can be read only once"):
-        simulate(lots, iter([(data.tensors[0], data.tensors[1])]))
+        simulate(chunks, iter([(data.tensors[0], data.tensors[1])]))
 
 
-def test_lots_of_different_deployments_are_refused() -> None:
+def test_chunks_of_different_deployments_are_refused() -> None:
     deployment, data = deployed()
     other, _ = deployed(spec="generic-3bit-harsh")
     with pytest.raises(hrat.HratError, match="different deployments"):

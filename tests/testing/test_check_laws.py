@@ -16,7 +16,7 @@ import hrat
 from hrat.errors import ConversionError, HratError, LawError
 from hrat.nn import signals
 from hrat.simulation import behavioural
-from hrat.simulation.nodal import method
+from hrat.simulation.nodal import solver
 from hrat.testing import LAWS, check_laws
 from hrat.testing import circuit as circuit_check
 from hrat.testing.laws import nothing_is_lost, scale_is_a_gauge
@@ -171,19 +171,19 @@ def test_laws_2_and_3_are_found_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.status == "broken"
     assert found.error is not None
     assert 1e-12 < found.error < 1e-9
-    monkeypatch.setattr(signals.Reader, "forward", lambda self, voltage, alpha: voltage)
+    monkeypatch.setattr(signals.OutputRescale, "forward", lambda self, voltage, alpha: voltage)
     with pytest.raises(AssertionError, match="law 3 does not hold"):
         scale_is_a_gauge(prepared, x).require()
 
 
 def test_law_4_is_found_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    conductances = method.layer_conductances
+    conductances = solver.layer_conductances
 
     def leaky(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         g_pos_S, g_neg_S = conductances(*args, **kwargs)
         return g_pos_S * (1 + 1e-6), g_neg_S
 
-    monkeypatch.setattr(method, "layer_conductances", leaky)
+    monkeypatch.setattr(solver, "layer_conductances", leaky)
     report = check_laws(plain(), "generic-4bit", images(), throw=False)
     assert [one.name for one in report.findings if not one.ok] == ["law 4, nodal"]
 

@@ -1,4 +1,4 @@
-"""`check_solver`: the methods of hrat keep their contract, and one that breaks each clause is found."""
+"""`check_solver`: the solvers of hrat keep their contract, and one that breaks each clause is found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 import hrat
 from hrat.errors import HratError, LawError
-from hrat.simulation import Behavioural, Metered, Method, Nodal, SolverError
+from hrat.simulation import Behavioural, Metered, Nodal, Solver, SolverError
 from hrat.testing import check_solver
 from hrat.testing.circuit import IDEAL_SPICE
 from laws.networks import SPECS
@@ -74,9 +74,9 @@ class Own:
 
 
 @pytest.mark.parametrize("spec", ["harsh", "harsh two-stage", "tile ADCs"])
-@pytest.mark.parametrize("method", [Behavioural(), Metered(), Nodal()])
-def test_the_methods_of_hrat(method: Method, spec: str) -> None:
-    report = check_solver(method, spec=SPECS[spec])
+@pytest.mark.parametrize("solver", [Behavioural(), Metered(), Nodal()])
+def test_the_methods_of_hrat(solver: Solver, spec: str) -> None:
+    report = check_solver(solver, spec=SPECS[spec])
     assert all(one.status == "holds" for one in report.findings if one.name != "linear")
     assert report["linear"].status == ("not checked" if spec == "tile ADCs" else "holds")
 
@@ -126,6 +126,6 @@ def test_each_clause_can_be_broken(fault: str, clause: str, message: str) -> Non
 
 def test_what_is_no_method_is_refused() -> None:
     for wrong in ("nodall", Nodal, 3):
-        with pytest.raises(HratError, match="expected a method, or one of behavioural, nodal, spice"):
+        with pytest.raises(HratError, match="expected a solver, or one of behavioural, nodal, spice"):
             check_solver(wrong)  # type: ignore[arg-type]
     assert check_solver("nodal").ok

@@ -23,13 +23,13 @@ class Net(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)
         self.before, self.hidden = nn.BatchNorm1d(16), nn.Linear(16, 6)
-        self.island = nn.BatchNorm1d(6)
+        self.digital = nn.BatchNorm1d(6)
         self.out = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.norm(self.conv(x))).flatten(1)
         x = torch.sigmoid(self.hidden(self.before(x)))
-        return self.out(torch.tanh(self.island(x)))  # type: ignore[no-any-return]
+        return self.out(torch.tanh(self.digital(x)))  # type: ignore[no-any-return]
 
 
 class Dies(TensorDataset):

@@ -1,4 +1,4 @@
-"""What each restriction costs a trained network: plain data, with the one number whose change would help most."""
+"""Restriction budget: the cost of each restriction for a trained network, and the change that would help most."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class BudgetRow:
     alone_error: Positive
     """Standard error of `alone`, over chips."""
     removed: float
-    """What is won when it alone is taken away from the full set."""
+    """Accuracy gained when it alone is removed from the full set."""
     removed_error: Positive
     rms_alone: Positive
     """Error of the outputs under it alone, relative to the outputs' own standard deviation."""
     rms_removed: float
-    """By how much that error of the full set falls when it is taken away."""
+    """Fall of that error of the full set when it alone is removed."""
     so_far: Part
     """Accuracy with this restriction and all those above it."""
 
@@ -51,10 +51,10 @@ class BudgetStep:
     before: float
     after: float
     gain: float
-    """Accuracy won, as a part of 1."""
+    """Accuracy gained, as a part of 1."""
     gain_error: Positive
     rms_gain: float
-    """By how much the relative error of the outputs falls."""
+    """Fall of the relative error of the outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class BudgetLayer:
     snr_dB: dict[str, Annotated[float, Field(allow_inf_nan=True)]]
     """Signal-to-error ratio of its outputs under each restriction alone, and under `all`, dB."""
     states_used: Count
-    """Conductance states that some device is to have."""
+    """Number of conductance states that are the target of some device."""
     states_bits: Positive
     """Entropy of the states over the devices, bits."""
     weights_at_edge: Part
@@ -103,9 +103,9 @@ class RestrictionBudget:
     rms: Positive
     """Relative error of the outputs under all restrictions."""
     rows: tuple[BudgetRow, ...]
-    """In the order of what their removal wins."""
+    """Restrictions, ordered by the gain of their removal."""
     steps: tuple[BudgetStep, ...]
-    """In the order of what they win."""
+    """Steps, ordered by their gain."""
     verified: BudgetStep | None
     """The best step once more, on other chips than those that it was chosen by."""
     layers: tuple[BudgetLayer, ...]
@@ -118,36 +118,38 @@ class RestrictionBudget:
 
     @property
     def interaction(self) -> float:
-        """What they cost together beyond the sum of what each costs alone."""
+        """Cost of all restrictions together beyond the sum of their costs alone."""
         return self.cost - sum(row.alone for row in self.rows)
 
     def sentences(self) -> list[str]:
-        """What it comes to, in words."""
-        said = [
+        """The result in words."""
+        sentences = [
             f"All restrictions together cost {_points(self.cost)} ({100 * self.ideal:.2f} % to {100 * self.full:.2f} % "
             f"on {self.n_chips} chips); each alone, they add up to {_points(self.cost - self.interaction)}."
         ]
         if self.rows:
-            said.append(_of_the_dearest(self.rows[0]))
+            sentences.append(_of_the_dearest(self.rows[0]))
         step = self.verified
         if step is None:
-            said.append("No number of the spec acts on this network.")
+            sentences.append("No number of the spec acts on this network.")
         elif step.gain > 2 * step.gain_error:
-            said.append(
+            sentences.append(
                 f"The one number to change is {step.field}, {step.before:g} -> {step.after:g}: "
                 f"{_points(step.gain)} +- {_points(step.gain_error)} on other chips, and "
                 f"{step.rms_gain:.1%} less error of the outputs; without training anew."
             )
         elif step.rms_gain > 0:
-            said.append(
+            sentences.append(
                 "No single step of a number changes the accuracy by more than these chips can tell; the error of the "
                 f"outputs falls most by {step.field}, {step.before:g} -> {step.after:g}: by {step.rms_gain:.1%} of "
                 f"their spread, on other chips ({_points(step.gain)} +- {_points(step.gain_error)} of accuracy), "
                 "without training anew."
             )
         else:
-            said.append("No single step of a number helps: the network is at its limit on this hardware, as trained.")
-        return said
+            sentences.append(
+                "No single step of a number helps: the network is at its limit on this hardware, as trained."
+            )
+        return sentences
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write as JSON, whole or not at all."""
@@ -176,7 +178,7 @@ class RestrictionBudget:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RestrictionBudget:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             ArtifactError: the file is damaged or foreign.

@@ -1,4 +1,4 @@
-"""Characterisation: what a programming scheme makes of each target, on many virtual devices."""
+"""Characterisation: distribution of achieved conductances for each target of a programming scheme."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Characterisation:
     """The hardware with this table in place of its sigma: for `hrat.prepare`, and to be saved as a preset."""
     states: tuple[StateFigures, ...]
     devices: int
-    """How many were programmed to each state."""
+    """Number of devices programmed to each state."""
     seed: int
 
     @property

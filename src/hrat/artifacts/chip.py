@@ -31,7 +31,7 @@ class ProgrammedLayer:
     g_pos_S: Tensor
     g_neg_S: Tensor
     pos_pulses: PulseColumns | None = None
-    """What it took, device by device; None where no pulses were applied."""
+    """Log of the pulses, device by device; None where none were applied."""
     neg_pulses: PulseColumns | None = None
 
     def __getitem__(self, some: slice) -> ProgrammedLayer:
@@ -54,13 +54,13 @@ class ProgrammedChip:
     seeds: tuple[int, ...]
     """The seed of each chip: the same seed makes the same chip, alone or among others."""
     scheme: str
-    """How they were programmed."""
+    """Programming scheme of the chips."""
 
     KIND = "chip"
 
     @property
     def n_chips(self) -> int:
-        """How many chips there are."""
+        """Number of chips."""
         return len(self.seeds)
 
     def __getitem__(self, index: int | slice) -> ProgrammedChip:
@@ -75,13 +75,13 @@ class ProgrammedChip:
         return ProgrammedChip(deployment=self.deployment, layers=layers, seeds=self.seeds[some], scheme=self.scheme)
 
     def with_array(self, **fields: Any) -> ProgrammedChip:
-        """The same devices on other arrays: `chip.with_array(limit_wires=True, r_word_ohm=0.5)`.
+        """The chip's devices behind other arrays: `chip.with_array(limit_wires=True, r_word_ohm=0.5)`.
 
         Targets, resistors and DAC codes stay what they are: this shows what wires do to a network that was not trained
         for them. The switch stays as it is too: resistances without `limit_wires=True` do nothing where it is off.
 
         Args:
-            fields: of `hrat.Array`, by name.
+            fields: fields of `hrat.Array`, by name.
 
         Raises:
             SpecError: an unknown field, or a value out of range.
@@ -131,7 +131,7 @@ class ProgrammedChip:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ProgrammedChip:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             FileNotFoundError: nothing stands at `path`.
@@ -151,14 +151,14 @@ class ProgrammedChip:
             name: _layer(tensors, name, target, len(data.seeds), deployment.spec)
             for name, target in deployment.layers.items()
         }
-        known = {f"chip/{name}/{key}" for name in layers for key in _KEYS}
-        stray = sorted(key for key in tensors if key.startswith("chip/") and key not in known)
+        expected_keys = {f"chip/{name}/{key}" for name in layers for key in _KEYS}
+        stray = sorted(key for key in tensors if key.startswith("chip/") and key not in expected_keys)
         if stray:
             raise ArtifactError(f"the file holds {stray[0]!r:.200}, which belongs to no layer of it")
         return cls(deployment=deployment, layers=layers, seeds=data.seeds, scheme=data.scheme)
 
     def __str__(self) -> str:
-        """How far the devices ended from their targets."""
+        """Table of the programming errors by layer."""
         lines = [f"{self.n_chips} chip(s), {_seed_text(self.seeds)}, programmed by '{self.scheme}'"]
         lines.append(f"  {'layer':<16} {'devices':>10} {'rms error':>12} {'of the window':>13}")
         for name in self.layers:

@@ -1,4 +1,4 @@
-"""Several ways to train the same network, on the same chips: the figures of a comparison."""
+"""Comparison of training methods for one network on the same chips."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from hrat.files import write_atomic
 
 __all__ = ["Comparison", "ComparisonRow"]
 
+_STORED_NAME = "software"
+"""Name of `accuracy_without_error` in files."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
-    """One way to train."""
+    """One training method."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     method: str
     """Key, such as `hrat`."""
     label: str
-    """What a person reads, such as `HRAT without fusing`."""
+    """Its name for people, such as `HRAT without fusing`."""
     accuracies: Annotated[tuple[Part, ...], Field(min_length=1)]
     """Test accuracy of each chip; of the network itself for `float`, which runs on no chip."""
-    software: Part
-    """Test accuracy without programming error: in floating point, or, of HRAT, under the other restrictions."""
+    accuracy_without_error: Annotated[Part, Field(validation_alias=_STORED_NAME)]
+    """Test accuracy without programming error: in floating point, or for HRAT under the other restrictions."""
     train_seconds: Positive
     epochs: Count
 
@@ -46,7 +49,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All ways, and what they have in common."""
+    """All training methods compared, and what they have in common."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -69,12 +72,15 @@ class Comparison:
         raise KeyError(method)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
+        """The comparison as JSON data."""
+        data = asdict(self)
+        for row in data["rows"]:
+            row[_STORED_NAME] = row.pop("accuracy_without_error")
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Comparison:
-        """The inverse of `to_dict`.
+        """Make one from plain data: the inverse of `to_dict`.
 
         Raises:
             ArtifactError: something is missing.
@@ -87,7 +93,7 @@ class Comparison:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Comparison:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             ArtifactError: the file is damaged or foreign.

@@ -17,7 +17,7 @@ __all__ = ["STRICT", "Count", "Part", "Positive", "decoded", "load_json", "parse
 T = TypeVar("T")
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-"""What a dataclass that is read from files has as its `__pydantic_config__`: no unknown fields, no NaN, no infinity."""
+"""The `__pydantic_config__` of dataclasses that are read from files: no unknown fields, no NaN, no infinity."""
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 """A number of things, from 0."""
@@ -77,8 +77,8 @@ def decoded(cls: type[T], data: Any, refusal: str) -> T:
     """
     try:
         adapter: TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # classes are hashable
-        made = adapter.validate_json(json.dumps(data), strict=True)
-        return made
+        instance = adapter.validate_json(json.dumps(data), strict=True)
+        return instance
     except ValidationError as error:
         places = [
             f"{'.'.join(map(str, part['loc'])) or 'the whole'}: {part['msg']}"

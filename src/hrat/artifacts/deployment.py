@@ -31,7 +31,7 @@ __all__ = ["DeployedLayer", "Deployment"]
 
 @dataclass(frozen=True, kw_only=True)
 class DeployedLayer:
-    """What one layer asks of the hardware."""
+    """Targets of one layer for the hardware."""
 
     name: str
     geometry: Geometry
@@ -43,7 +43,7 @@ class DeployedLayer:
     r_f_ohm: float
     """Feedback resistance of the layer's transimpedance amplifiers."""
     bias_V: Tensor | None
-    """What is added to each output, `(out,)`, V, as the DAC yields it; None where nothing is."""
+    """Bias of each output, `(out,)`, V, as the DAC yields it; None without bias."""
     bias_codes: Tensor | None
     """Codes of the bias DAC, `(out,)`, int32; None without a bias, with that restriction off, or of a digital bias."""
     row_inputs: Tensor | None = None
@@ -117,7 +117,7 @@ class Deployment:
     layers: dict[str, DeployedLayer]
     graph: tuple[Node, ...]
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    """Scales of converters and readers, and the numbers of digital islands, by the keys that the graph names."""
+    """Scales of converters and of output rescaling, and constants of digital operations, by the graph's keys."""
 
     KIND = "deployment"
 
@@ -136,10 +136,10 @@ class Deployment:
         return sum(len(self.tiles(name)) for name in self.layers)
 
     def with_array(self, **fields: Any) -> Deployment:
-        """The same targets for other arrays, such as `with_array(limit_wires=True, r_word_ohm=0.5)`.
+        """The deployment's targets for other arrays, such as `with_array(limit_wires=True, r_word_ohm=0.5)`.
 
         Args:
-            fields: of `hrat.Array`, by name. A switch that is not among them stays as it is.
+            fields: fields of `hrat.Array`, by name. A switch that is not among them stays as it is.
 
         Raises:
             SpecError: an unknown field, or a value out of range.
@@ -172,7 +172,7 @@ class Deployment:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Deployment:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             FileNotFoundError: nothing stands at `path`.

@@ -101,8 +101,8 @@ def check_keys(tensors: Mapping[str, Tensor], layers: Collection[str]) -> None:
     Raises:
         ArtifactError: there is one.
     """
-    known = {f"layer/{name}/{key}" for name in layers for key in LAYER_ARRAYS}
-    stray = sorted(key for key in tensors if not key.startswith("graph/") and key not in known)
+    expected_keys = {f"layer/{name}/{key}" for name in layers for key in LAYER_ARRAYS}
+    stray = sorted(key for key in tensors if not key.startswith("graph/") and key not in expected_keys)
     if stray:
         raise ArtifactError(f"the file holds {stray[0]!r:.200}, which belongs to no layer of it")
 
@@ -210,11 +210,11 @@ def check_tile_adcs(layer: DeployedLayer, spec: HardwareSpec) -> None:
         ArtifactError: another number of full scales, or some that are not positive and finite.
     """
     row_tiles = LayerReadout.of(layer.geometry, spec).tiles
-    got = None if layer.tile_adc_V is None else tuple(layer.tile_adc_V.shape)
+    shape = None if layer.tile_adc_V is None else tuple(layer.tile_adc_V.shape)
     expected = None if row_tiles is None else (row_tiles.count,)
-    if got != expected:
+    if shape != expected:
         raise ArtifactError(
-            f"layer '{layer.name}': tile_adc_V has shape {got}, expected {expected} with partial_sums = "
+            f"layer '{layer.name}': tile_adc_V has shape {shape}, expected {expected} with partial_sums = "
             f"'{spec.periphery.partial_sums}' on tiles of {spec.array.rows} rows"
         )
     full_scale_V = layer.tile_adc_V

@@ -1,4 +1,4 @@
-"""What a chip would take: energy, time and area, with every assumption that the figures rest on."""
+"""Estimate of energy, time and area of a chip, with the assumptions behind the figures."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class LayerEstimate:
     products: Positive
     """Matrix-vector products, one after another."""
     mvm_s: Positive
-    """Time of each."""
+    """Time of each matrix-vector product, s."""
     macs: Positive
-    """Multiplications of a weight."""
+    """Multiplications by a weight, for one input."""
     devices_J: Positive
-    """`v^2 G t` of the devices."""
+    """Energy of the devices, `v^2 G t`, J."""
     drive_J: Positive
-    """What the output stages of the drivers lose of the supply, `|v| (V_s - |v|) G t`."""
+    """Energy lost in the output stages of the drivers, `|v| (V_s - |v|) G t`, J."""
     amplifiers_J: Positive
-    """Amplifiers at rest, and the inverters of a dual-rail read-out."""
+    """Energy of amplifiers at rest, and of the inverters of a dual-rail read-out, J."""
     dac_J: Positive
     adc_J: Positive
     n_devices: Count
     n_amplifiers: Count
     n_dacs: Count
-    """Of inputs and biases."""
+    """Number of DACs, of inputs and biases."""
     n_adcs: Count
     area_m2: Positive
 
@@ -83,22 +83,22 @@ class Estimate:
 
     @property
     def energy_J(self) -> float:
-        """For one input, all layers and converters."""
+        """Energy of one input, all layers and converters, J."""
         return sum(layer.energy_J for layer in self.layers)
 
     @property
     def latency_s(self) -> float:
-        """Of one input, the layers one after another."""
+        """Latency of one input, the layers one after another, s."""
         return sum(layer.latency_s for layer in self.layers)
 
     @property
     def interval_s(self) -> float:
-        """Between two inputs where all layers work at the same time: the slowest layer's time."""
+        """Time between two inputs where all layers work at the same time: that of the slowest layer, s."""
         return max((layer.latency_s for layer in self.layers), default=0.0)
 
     @property
     def area_m2(self) -> float:
-        """Devices, amplifiers and converters."""
+        """Area of devices, amplifiers and converters, m^2."""
         return sum(layer.area_m2 for layer in self.layers)
 
     @property
@@ -107,7 +107,7 @@ class Estimate:
         return 2 * sum(layer.macs for layer in self.layers) / self.energy_J if self.energy_J else float("inf")
 
     def parts_J(self) -> dict[str, float]:
-        """Energy of one input by what takes it."""
+        """Energy of one input by the kind of part, J."""
         parts = ("devices", "drive", "amplifiers", "dac", "adc")
         return {part: sum(getattr(layer, f"{part}_J") for layer in self.layers) for part in parts}
 
@@ -127,7 +127,7 @@ class Estimate:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Estimate:
-        """The inverse of `to_dict`.
+        """Make one from plain data: the inverse of `to_dict`.
 
         Raises:
             ArtifactError: something is missing.

@@ -30,11 +30,11 @@ class LayerFaults:
     pos: Tensor
     """True where the positive partner is stuck."""
     pos_S: Tensor
-    """Where it is stuck, S; 0 elsewhere."""
+    """Conductance at which it is stuck, S; 0 elsewhere."""
     neg: Tensor
     """True where the negative partner is stuck."""
     neg_S: Tensor
-    """Where it is stuck, S; 0 elsewhere."""
+    """Conductance at which it is stuck, S; 0 elsewhere."""
 
     @property
     def count(self) -> int:
@@ -90,7 +90,7 @@ class FaultMap:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FaultMap:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             FileNotFoundError: nothing stands at `path`.
@@ -141,13 +141,13 @@ class FaultMap:
         places = {
             name: {(tile.group, _name(tile)): tile for tile in deployment.tiles(name)} for name in deployment.layers
         }
-        shown = {text_cell(name): name for name in layers}  # as tables have the names
+        name_by_cell = {text_cell(name): name for name in layers}  # as tables have the names
         for where, (name, *cells) in csv_records(path, COLUMNS):
-            _read(shown.get(name, name), dict(zip(COLUMNS[1:], cells, strict=True)), layers, places, where)
+            _read(name_by_cell.get(name, name), dict(zip(COLUMNS[1:], cells, strict=True)), layers, places, where)
         return cls(layers=layers)
 
     def __str__(self) -> str:
-        """How many devices of each layer are stuck."""
+        """Number of stuck devices by layer."""
         lines = [f"{self.count:,} stuck devices"]
         for name, layer in self.layers.items():
             both = int((layer.pos & layer.neg).count_nonzero())

@@ -24,29 +24,29 @@ COLUMNS = ("chip", "group", "tile", "row", "col", "g_pos_S", "g_neg_S")
 
 
 def import_csv(deployment: Deployment, folder: str | os.PathLike[str]) -> ProgrammedChip:
-    """Read what the devices of real chips hold, from tables like those that `export_csv` writes.
+    """Read the measured conductances of real chips from tables like those that `export_csv` writes.
 
     Each layer has `conductances/<layer>.csv` with the columns chip, group, tile, row, col, g_pos_S, g_neg_S; others are
     passed over. `chip` is a whole number, the same in all tables; it becomes the chip's seed. Every device of every
     chip has one line, in any order.
 
     Args:
-        deployment: what was to be programmed; says how its layers lie on tiles.
-        folder: that holds the folder `conductances`.
+        deployment: the targets that were to be programmed, with the layout of layers on tiles.
+        folder: the folder that holds the folder `conductances`.
 
     Raises:
         FileNotFoundError: a layer has no table.
         HratError: the name of a layer cannot be that of a file.
-        ArtifactError: a file that is no CSV in UTF-8; a column that is missing; a line that is no reading of a device
-            there is; a device that is missing or is there twice; conductances that are negative, not finite, or a
+        ArtifactError: a file that is no CSV in UTF-8; a column that is missing; a line that is no reading of an
+            existing device; a device that is missing or occurs twice; conductances that are negative, not finite, or a
             thousand times off, as with a wrong unit.
     """
     root = Path(folder)
     paths = {name: path_within(root, "conductances", name, suffix=".csv") for name in deployment.layers}
-    found = {name: _read(deployment, name, path) for name, path in paths.items()}
-    first = next(iter(found))
-    chips = sorted(found[first])
-    for name, of_layer in found.items():
+    chips_by_layer = {name: _read(deployment, name, path) for name, path in paths.items()}
+    first = next(iter(chips_by_layer))
+    chips = sorted(chips_by_layer[first])
+    for name, of_layer in chips_by_layer.items():
         if sorted(of_layer) != chips:
             raise ArtifactError(
                 f"layer '{name}' has the chips {_list(sorted(of_layer))}, layer '{first}' {_list(chips)}; expected the "
@@ -57,7 +57,7 @@ def import_csv(deployment: Deployment, folder: str | os.PathLike[str]) -> Progra
             g_pos_S=torch.stack([of_layer[chip][0] for chip in chips]),
             g_neg_S=_negatives(deployment, name, torch.stack([of_layer[chip][1] for chip in chips])),
         )
-        for name, of_layer in found.items()
+        for name, of_layer in chips_by_layer.items()
     }
     return ProgrammedChip(deployment=deployment, layers=layers, seeds=tuple(chips), scheme=SCHEME)
 
@@ -80,7 +80,7 @@ def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tens
         raise FileNotFoundError(f"no table at {path}; expected one for each layer: {', '.join(deployment.layers)}")
     like = deployment.layers[name].g_pos_S
     places = {(tile.group, f"tile{tile.grid_row}_{tile.grid_col}"): tile for tile in deployment.tiles(name)}
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    pairs_by_chip: dict[int, tuple[Tensor, Tensor]] = {}
     lists: dict[int, tuple[list[int], list[float], list[float]]] = {}
     for where, (chip, group, tile, row, col, pos_S, neg_S) in csv_records(path, COLUMNS):
         try:
@@ -98,8 +98,8 @@ def _read(deployment: Deployment, name: str, path: Path) -> dict[int, tuple[Tens
     if not lists:
         raise ArtifactError(f"{path} has no readings")
     for number, (at_list, pos_list, neg_list) in lists.items():
-        found[number] = _arrays(at_list, pos_list, neg_list, like, f"{path}, chip {number}")
-    return found
+        pairs_by_chip[number] = _arrays(at_list, pos_list, neg_list, like, f"{path}, chip {number}")
+    return pairs_by_chip
 
 
 def _place(places: dict[tuple[int, str], Tile], at: tuple[int, str, int, int], like: Tensor, where: str) -> int:
@@ -138,11 +138,11 @@ def _arrays(at: list[int], pos: list[float], neg: list[float], like: Tensor, whe
 
 def _check_unit(read_S: Tensor, like: Tensor, where: str) -> None:
     """Refuse microsiemens and kilohms: readings that lie a hundred times from what was asked for."""
-    read, wanted = float(read_S.double().median()), float(like.double().median())
-    if read > 0 and wanted > 0 and abs(math.log10(read / wanted)) > 2:
+    median_read_S, median_target_S = float(read_S.double().median()), float(like.double().median())
+    if median_read_S > 0 and median_target_S > 0 and abs(math.log10(median_read_S / median_target_S)) > 2:
         raise ArtifactError(
-            f"{where}: half of the readings are below {read:.3g} S, half of the targets below {wanted:.3g} S; expected "
-            "conductances in siemens (200 uS are 200e-6)"
+            f"{where}: half of the readings are below {median_read_S:.3g} S, half of the targets below "
+            f"{median_target_S:.3g} S; expected conductances in siemens (200 uS are 200e-6)"
         )
 
 

@@ -1,4 +1,4 @@
-"""What it took to program a chip: pulses, energy and outcome of each device, in columns."""
+"""Log of the programming of a chip: pulses, energy and outcome of each device, in columns."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["PulseColumns", "PulseTotals", "Status"]
 
 
 class Status(IntEnum):
-    """How a device's programming ended."""
+    """Outcome of a device's programming."""
 
     ACCEPTED = 0
     """The last reading lay within the tolerance."""
     BUDGET_SPENT = 1
-    """It did not, and all pulses were spent."""
+    """The last reading lay outside the tolerance, and the pulse budget was spent."""
     STUCK = 2
     """The device answers no pulse."""
     NOT_READ = 3
-    """Nobody looked: open loop."""
+    """No reading was made: open loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class PulseColumns:
     """One value for each device, all of the shape of its conductances."""
 
     set_pulses: Tensor
-    """int16, or int32 where the budget needs it; so are `reset_pulses`."""
+    """int16, or int32 where the pulse budget needs it; likewise `reset_pulses`."""
     reset_pulses: Tensor
     energy_J: Tensor
     """Energy of all pulses, `sum V^2 G t`, float32, J."""
@@ -42,18 +42,18 @@ class PulseColumns:
     NAMES = ("set_pulses", "reset_pulses", "energy_J", "status")
 
     def __getitem__(self, some: slice) -> PulseColumns:
-        """Some of the chips."""
+        """The columns of some of the chips."""
         return PulseColumns(**{name: getattr(self, name)[some] for name in self.NAMES})
 
     def of(self, chip: int) -> PulseColumns:
-        """Of one index of the first dimension, such as a chip; shares the memory."""
+        """Columns at one index of the first dimension, such as a chip; shares the memory."""
         return PulseColumns(**{name: getattr(self, name)[chip] for name in self.NAMES})
 
     def check(self, shape: tuple[int, ...], what: str) -> None:
         """Refuse columns that no programming wrote.
 
         Args:
-            shape: of the conductances.
+            shape: shape of the conductances.
             what: how the message begins.
 
         Raises:
@@ -67,11 +67,11 @@ class PulseColumns:
                 raise ArtifactError(f"{what}: {name} has numbers of type {column.dtype}; expected {_TYPES[name][0]}")
             top = len(Status) - 1 if name == "status" else math.inf
             if not bool(((column >= 0) & (column <= top) & column.isfinite()).all()):
-                raise ArtifactError(f"{what}: {name} has values that are negative, not finite or of no meaning")
+                raise ArtifactError(f"{what}: {name} has values that are negative, not finite or no valid outcome")
 
     @property
     def pulses(self) -> Tensor:
-        """Pulses of both kinds, int32."""
+        """Pulses of both kinds, of the shape of the conductances, int32."""
         return self.set_pulses.to(torch.int32) + self.reset_pulses
 
     @classmethod
@@ -108,24 +108,24 @@ class PulseTotals:
     set_pulses: int
     reset_pulses: int
     most_pulses: int
-    """Of one device."""
+    """Most pulses on one device."""
     readings: int
     energy_J: float
-    """Of all pulses; readings and drivers are not counted."""
+    """Energy of all pulses, J; readings and drivers are not counted."""
     time_s: float
-    """Of pulses and readings, one device after another."""
+    """Time of pulses and readings, one device after another, s."""
     accepted: int
     budget_spent: int
     stuck: int
 
     @property
     def mean_pulses(self) -> float:
-        """For each device."""
+        """Mean number of pulses for each device."""
         return (self.set_pulses + self.reset_pulses) / max(self.devices, 1)
 
     def __str__(self) -> str:
-        """Three sentences."""
-        failed = f"{self.budget_spent:,} spent their budget, {self.stuck:,} are stuck"
+        """Pulses, energy and time as text."""
+        failed = f"{self.budget_spent:,} spent their pulse budget, {self.stuck:,} are stuck"
         return (
             f"{self.devices:,} devices took {self.mean_pulses:.1f} pulses each, at most {self.most_pulses:,}; "
             f"{self.accepted:,} were accepted, {failed}; pulses took {self.energy_J:.3g} J, pulses and readings "

@@ -1,4 +1,4 @@
-"""Results of a simulation: outputs, accuracy of each chip, what it took, and what failed."""
+"""Results of a simulation: outputs, accuracy of each chip, statistics, and failures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ResultFigures:
     seeds: tuple[Count, ...]
     n_images: Count
     accuracies: tuple[Part | None, ...] | None
-    """Of each chip; None for one that failed, or for all where there were no labels."""
+    """Accuracy of each chip; None for one that failed, or for all where there were no labels."""
     mean: Part | None
     worst: Part | None
     seconds: Positive
@@ -38,10 +38,10 @@ class ResultFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationResult:
-    """What one or several chips did with the inputs."""
+    """Outputs and accuracies of one or several chips."""
 
     value: Any
-    """The network's outputs in normal scale; a tensor `(chips, images, ...)`, or the nest of them that it returns."""
+    """The network's outputs in digital units; a tensor `(chips, images, ...)`, or the nest of them that it returns."""
     solver: str
     seeds: tuple[int, ...]
     n_images: int
@@ -49,17 +49,17 @@ class SimulationResult:
     """Share of images classified right, for each chip; None where no labels were given."""
     seconds: float = 0.0
     voltages: dict[str, Tensor] = field(default_factory=dict)
-    """Amplifier outputs of the layers that were asked for, `(chips, images, ...)`, V."""
+    """Amplifier outputs of the requested layers, `(chips, images, ...)`, V."""
     failures: dict[int, str] = field(default_factory=dict)
     """Why a chip has no result, by its seed. Its outputs and its accuracy are not numbers."""
     statistics: dict[str, dict[str, float]] = field(default_factory=dict)
-    """What the solution of each layer took: amounts, summed over chips and batches."""
+    """Statistics of each layer's solution, summed over chips and batches."""
 
     @property
     def mean(self) -> float:
         """Mean accuracy over the chips that have one; NaN without labels."""
-        found = self._found()
-        return sum(found) / len(found) if found else float("nan")
+        shares = self._found()
+        return sum(shares) / len(shares) if shares else float("nan")
 
     @property
     def worst(self) -> float:

@@ -1,12 +1,12 @@
-"""What `run.json` says of a trained run, for whoever looks at it without training code."""
+"""Facts of a trained run from `run.json`, read without training code."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from hrat.artifacts.decode import STRICT, Count, Part, Positive, load_json
 from hrat.spec import HardwareSpec
@@ -43,8 +43,8 @@ class RunFacts:
     spec: dict[str, Any]
     method: str
     seed: Count
-    software: Part | None = None
-    """Test accuracy without programming error; None while the run is not finished."""
+    accuracy_without_error: Annotated[Part | None, Field(validation_alias="software")] = None
+    """Test accuracy without programming error, `software` in the file; None while the run is not finished."""
     seconds: Positive | None = None
     """Time that training took; None while the run is not finished."""
 

@@ -31,12 +31,12 @@ from hrat.names import one_line
 __all__ = ["SCHEMA_VERSION", "digest_of", "kind_of", "read_artifact", "read_json", "write_artifact"]
 
 SCHEMA_VERSION = 1
-"""Raised when files of an older version can no longer be read as they are."""
+"""Version of files; raised when older ones can no longer be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Header:
-    """What stands in the metadata of a file."""
+    """Metadata of a file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 

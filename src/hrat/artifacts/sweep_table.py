@@ -1,4 +1,4 @@
-"""The results of a sweep: one row for each trial, with what was varied and what came of it."""
+"""The results of a parameter sweep: one row for each trial, with its settings and its outcome."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEXT_OUTCOMES = ("status", "error", "key")
 
 @dataclass(frozen=True, kw_only=True)
 class SweepTable:
-    """All trials of a sweep."""
+    """All trials of a parameter sweep."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 

@@ -63,8 +63,8 @@ def export_csv(artifact: Deployment | ProgrammedChip, folder: str | os.PathLike[
     deployment = artifact.deployment if isinstance(artifact, ProgrammedChip) else artifact
     own = path_within(root, "conductances")
     paths = paths_within(own, deployment.layers, ".csv")
-    known = {path.name for path in paths.values()}
-    stale = sorted(path.name for path in own.glob("*.csv") if path.name not in known)
+    expected_names = {path.name for path in paths.values()}
+    stale = sorted(path.name for path in own.glob("*.csv") if path.name not in expected_names)
     if stale:
         raise ArtifactError(
             f"{own} holds tables of another chip ({stale[0]}); expected an empty folder, so that "

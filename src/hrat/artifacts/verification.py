@@ -1,4 +1,4 @@
-"""Verification: one chip through several depths of simulation, and where they part."""
+"""Verification: one chip at several depths of simulation, and the differences between them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Depth", "LayerDifference", "Verification", "volts"]
 
 @dataclass(frozen=True, kw_only=True)
 class LayerDifference:
-    """How far a layer's amplifier outputs lie from those at another depth, over all images and outputs."""
+    """Difference of a layer's amplifier outputs from those at other depths, over all images and outputs."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -41,13 +41,13 @@ class LayerDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """What one depth of simulation gave."""
+    """Result of one depth of simulation."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
     adds: str
-    """What it has that the depth before has not, which is what the difference between them comes from."""
+    """The effect that it adds to the depth before, the cause of the difference between them."""
     accuracy: Part | None
     """Share of images classified right; None without labels."""
     agreement: Part | None
@@ -60,7 +60,7 @@ class Depth:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """The same images through one chip, at one depth after another."""
+    """Results of one chip for the same images, at one depth after another."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -85,7 +85,7 @@ class Verification:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Verification:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             ArtifactError: the file is damaged or foreign.
@@ -93,20 +93,20 @@ class Verification:
         return load_json(cls, path, "verification")
 
     def sentences(self) -> list[str]:
-        """What the differences come from, in words: one sentence for each step, and for each kind of failure."""
-        said = []
+        """Causes of the differences, in words: one sentence for each step, and for each kind of failure."""
+        sentences = []
         before = self.depths[0]
         for depth in self.depths[1:]:
             if depth.failure is not None:
                 continue
             worst = max(depth.layers, key=lambda layer: layer.step_largest_V, default=None)
             if worst is not None:
-                said.append(_step(before, depth, worst))
+                sentences.append(_step(before, depth, worst))
             before = depth
         for why in dict.fromkeys(self.failures.values()):
             named = [name for name, failure in self.failures.items() if failure == why]
-            said.append(f"{' / '.join(named)} failed: {why}")
-        return said
+            sentences.append(f"{' / '.join(named)} failed: {why}")
+        return sentences
 
     def __str__(self) -> str:
         """A line for each depth."""
@@ -117,8 +117,8 @@ class Verification:
                 for what, share in (("accuracy", depth.accuracy), ("same class", depth.agreement))
                 if share is not None
             ]
-            told = [depth.failure] if depth.failure else [*shares, f"{depth.seconds:.1f} s"]
-            lines.append(f"  {depth.name:<26} {', '.join(told)}")
+            words = [depth.failure] if depth.failure else [*shares, f"{depth.seconds:.1f} s"]
+            lines.append(f"  {depth.name:<26} {', '.join(words)}")
         return "\n".join(lines)
 
     __repr__ = __str__

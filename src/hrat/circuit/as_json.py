@@ -8,7 +8,7 @@ operation      arguments
 =============  ==================================
 `input`        name of the argument, default if it has one
 `constant`     tensor
-`dac`          value, tensor alpha; so have `adc` and `reader`
+`dac`          value, tensor alpha; likewise `adc`, and `reader` (output rescaling)
 `crossbar`     value, layer name
 `clamp_swing`  value
 `recurrence`   value, states, layer name, tensors alpha of the DAC and the ADC; kind, time_dim, reverse
@@ -35,7 +35,7 @@ from hrat.circuit.nodes import (
     Node,
     OpNode,
     Output,
-    Reader,
+    OutputRescale,
     Recurrence,
     Ref,
     TensorKey,
@@ -65,7 +65,7 @@ def _arguments(node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
             return (node.argument, *node.default), {}
         case Constant():
             return (node.tensor,), {}
-        case Dac() | Adc() | Reader():
+        case Dac() | Adc() | OutputRescale():
             return (node.source, node.alpha), {}
         case Crossbar():
             return (node.source, node.layer), {}
@@ -81,10 +81,10 @@ def _arguments(node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def decode_node(name: str, op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Node:
-    """The inverse of `encode_node`, from the values of its four keys.
+    """Node from JSON data: the inverse of `encode_node`, from the values of its four keys.
 
     Raises:
-        ArtifactError: the operation is not one that this version knows, or its arguments are not what it has.
+        ArtifactError: this version does not know the operation, or the arguments do not fit it.
     """
     border = _BORDERS.get(op)
     if border is None and op not in OPS:
@@ -106,7 +106,7 @@ def decode_node(name: str, op: str, args: Sequence[Any], kwargs: Mapping[str, An
 
 
 def wrong(name: str, op: str, expected: str, got: str) -> ArtifactError:
-    """The error about a node's arguments."""
+    """The error for arguments that do not fit a node."""
     shown = got if len(got) <= 200 else f"{got[:200]} ..."
     return ArtifactError(f"node '{name}' ({op}) of the graph: expected {expected}, got {shown}")
 
@@ -116,7 +116,7 @@ class _NotThatError(Exception):
 
 
 def _these(values: Sequence[Any], *types: Any) -> tuple[Any, ...]:
-    """The values, if they are of the types."""
+    """The values, checked to have the given types."""
     if len(values) != len(types) or not all(isinstance(v, kind) for v, kind in zip(values, types, strict=True)):
         raise _NotThatError
     return tuple(values)
@@ -159,7 +159,7 @@ _BORDERS: dict[str, tuple[str, Callable[[str, tuple[Any, ...], dict[str, Any]], 
     Constant.OP: ("one tensor", _plain(Constant, TensorKey)),
     Dac.OP: ("a value and a scale", _plain(Dac, *_SCALED)),
     Adc.OP: ("a value and a scale", _plain(Adc, *_SCALED)),
-    Reader.OP: ("a value and a scale", _plain(Reader, *_SCALED)),
+    OutputRescale.OP: ("a value and a scale", _plain(OutputRescale, *_SCALED)),
     Crossbar.OP: ("a voltage and a layer", _plain(Crossbar, Ref, str)),
     ClampSwing.OP: ("one voltage", _plain(ClampSwing, Ref)),
     Recurrence.OP: (

@@ -1,4 +1,4 @@
-"""What must hold of a graph that was read from a file, before anything of it is run.
+"""Checks of a graph that was read from a file, before anything of it is run.
 
 Each node reads only nodes in front of it, so that no graph has a cycle; layers and tensors are there, scales are
 positive; and numbers, texts and nests are of a size that a network can mean. That each node has the arguments of its
@@ -25,39 +25,39 @@ from hrat.names import check_name
 __all__ = ["check_graph"]
 
 DEEPEST = 16
-"""Nests within nests of the arguments of one node."""
+"""Most levels of nesting in the arguments of one node."""
 LONGEST_TEXT = 1_000
-"""Characters of a text among the arguments, such as an `einsum` equation."""
+"""Most characters of a text among the arguments, such as an `einsum` equation."""
 
 Tensors = Mapping[str, Tensor]
 
 
 def check_graph(graph: Sequence[Node], layers: Collection[str], tensors: Tensors) -> None:
-    """Refuse a graph that is none.
+    """Refuse an invalid graph.
 
     Args:
         graph: the nodes in their order.
-        layers: names of the layers that there are.
-        tensors: by the keys that the graph names.
+        layers: names of the existing layers.
+        tensors: the existing tensors by their keys in the graph.
 
     Raises:
-        ArtifactError: it is no graph of a network, with the node and what was expected of it.
+        ArtifactError: the graph is invalid; names the node and what was expected of it.
     """
     _check_tensors(tensors)
-    known: set[str] = set()
+    names_before: set[str] = set()
     arguments: set[str] = set()
     for node in graph:
         check_name(node.name, "a node of the graph", error=ArtifactError)
-        if node.name in known:
+        if node.name in names_before:
             raise ArtifactError(f"two nodes of the graph are named '{node.name}'; expected each name once")
-        _check_values(node, known, tensors)
+        _check_values(node, names_before, tensors)
         _check_parts(node, layers, tensors)
         if isinstance(node, Input):
             check_name(node.argument, "an argument of the network", error=ArtifactError)
             if node.argument in arguments:
                 raise _wrong(node, f"the argument '{node.argument}' once", "it twice")
             arguments.add(node.argument)
-        known.add(node.name)
+        names_before.add(node.name)
     outputs = [node for node in graph if isinstance(node, Output)]
     if len(outputs) != 1 or outputs[0] is not graph[-1]:
         raise ArtifactError(f"the graph has {len(outputs)} output(s); expected one, and that as its last node")
@@ -81,12 +81,12 @@ _NUMBERS = (
 _NUMBER_WORDS = ", ".join(str(dtype).removeprefix("torch.") for dtype in _NUMBERS)
 
 
-def _check_values(node: Node, known: set[str], tensors: Tensors) -> None:
+def _check_values(node: Node, names_before: set[str], tensors: Tensors) -> None:
     values = tuple(getattr(node, part.name) for part in fields(node) if part.name != "name")
     for count, (value, depth) in enumerate(_leaves(values, 0), start=1):
         if depth > DEEPEST or count > MOST_VALUES:
             raise _wrong(node, f"at most {MOST_VALUES:,} values, nested {DEEPEST} deep", "more")
-        if isinstance(value, Ref) and value.name not in known:
+        if isinstance(value, Ref) and value.name not in names_before:
             raise _wrong(node, "the names of nodes in front of it", repr(value.name))
         if isinstance(value, TensorKey) and value.key not in tensors:
             raise _wrong(node, "tensors that the file holds", repr(value.key))
@@ -120,7 +120,7 @@ def _leaves(value: Any, depth: int) -> Iterator[tuple[Any, int]]:
 
 
 def _check_parts(node: Node, layers: Collection[str], tensors: Tensors) -> None:
-    """Layers and scales."""
+    """Check that the node's layers and scales exist."""
     layer = layer_of(node)
     if layer is not None and layer not in layers:
         raise _wrong(node, f"one of the layers {', '.join(sorted(layers)) or '(there is none)'}", repr(layer))
@@ -137,7 +137,7 @@ def _check_parts(node: Node, layers: Collection[str], tensors: Tensors) -> None:
 
 
 def _check_scale(node: Node, key: TensorKey, tensors: Tensors) -> None:
-    """A scale is a positive number, or one for each channel."""
+    """Check that a scale is a positive number, or one for each channel."""
     alpha_V = tensors[key.key]
     if not alpha_V.is_floating_point() or not alpha_V.numel():
         raise _wrong(node, "a scale of at least one real number", f"{alpha_V.dtype} of shape {tuple(alpha_V.shape)}")

@@ -26,7 +26,7 @@ from hrat.circuit.nodes import (
     Node,
     OpNode,
     Output,
-    Reader,
+    OutputRescale,
     Recurrence,
     Ref,
     Within,
@@ -41,13 +41,13 @@ __all__ = ["Plan", "PlannedNode", "make_plan"]
 
 @dataclass(frozen=True)
 class PlannedNode:
-    """One node, and what may happen to values at it."""
+    """One node, and which values it may overwrite or free."""
 
     node: Node
     overwrites: bool
     """Whether it may write its result over its first argument."""
     ends: tuple[str, ...]
-    """Values that nothing reads after it."""
+    """Values that no later node reads."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,19 @@ class Plan:
     """All nodes, each behind those that it reads."""
 
     for_all: tuple[PlannedNode, ...]
-    """What no device has a part in: the same for all chips."""
+    """Nodes whose results depend on no device: computed once for all chips."""
     for_each: tuple[PlannedNode, ...]
-    """What differs from chip to chip; the last node yields what the network returns."""
+    """Nodes computed for each chip; the last one yields what the network returns."""
 
 
 def make_plan(graph: Sequence[Node], spec: HardwareSpec, *, merge: bool = True, summed: Container[str] = ()) -> Plan:
     """Plan a chip's graph.
 
     Args:
-        graph: of the deployment.
+        graph: the nodes of the deployment.
         spec: the hardware, whose restrictions become clamps.
         summed: layers that yield digital sums, on which no swing acts.
-        merge: False to have the outputs of all amplifiers as they are, under the names of their crossbar nodes.
+        merge: False to keep the outputs of all amplifiers unchanged, under the names of their crossbar nodes.
 
     Raises:
         ArtifactError: the graph has no output.
@@ -122,13 +122,13 @@ def _within(name: str, value: object, low: float, high: float) -> Node:
 
 
 def _merged(nodes: list[Node]) -> list[Node]:
-    """The same with each clamp done by the one in front of it, where nothing reads what lies between."""
+    """Nodes with each clamp merged into the one in front of it, where nothing reads the value in between."""
     place = {node.name: k for k, node in enumerate(nodes)}
     readers = _readers(nodes)
     merged = list(nodes)
 
     def alone(name: str | None) -> Node | None:
-        """The node of a value that is read once."""
+        """The node that yields a value, if the value is read once."""
         return merged[place[name]] if name is not None and readers[name] == 1 else None
 
     for k, node in enumerate(nodes):
@@ -162,7 +162,7 @@ def _source(node: Node) -> str | None:
 
 
 def _readers(nodes: Iterable[Node]) -> Counter[str]:
-    """How often each value is read."""
+    """Number of reads of each value."""
     return Counter(name for node in nodes if _reads_values(node) for name in node.inputs())
 
 
@@ -172,33 +172,33 @@ def _reads_values(node: Node) -> bool:
 
 def _of_devices(nodes: Iterable[Node]) -> set[str]:
     """Values that a crossbar has a part in, and the output."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in nodes:
-        if isinstance(node, Amplifier | Recurrence | Output) or not found.isdisjoint(node.inputs()):
-            found.add(node.name)
-    return found
+        if isinstance(node, Amplifier | Recurrence | Output) or not names.isdisjoint(node.inputs()):
+            names.add(node.name)
+    return names
 
 
 def _fresh(nodes: Iterable[Node]) -> set[str]:
     """Values in memory of their own that one node reads and no more."""
     nodes = list(nodes)
     readers = _readers(nodes)
-    found: set[str] = set()
+    names: set[str] = set()
     for node in nodes:
-        if readers[node.name] == 1 and (_makes_new(node) or (_picks_values(node) and _source(node) in found)):
-            found.add(node.name)
-    return found
+        if readers[node.name] == 1 and (_makes_new(node) or (_picks_values(node) and _source(node) in names)):
+            names.add(node.name)
+    return names
 
 
 def _makes_new(node: Node) -> bool:
     """Whether a node's result has memory of its own."""
     if isinstance(node, OpNode):
         return OPS[node.operation].makes_new
-    return isinstance(node, Amplifier | Within | Dac | Adc | Reader)
+    return isinstance(node, Amplifier | Within | Dac | Adc | OutputRescale)
 
 
 def _ends(nodes: list[Node]) -> list[tuple[str, ...]]:
-    """For each node the values that no later one reads."""
+    """Values that no later node reads, for each node."""
     last: dict[str, int] = {}
     for step, node in enumerate(nodes):
         last.setdefault(node.name, step)

@@ -22,7 +22,7 @@ __all__ = [
     "Node",
     "OpNode",
     "Output",
-    "Reader",
+    "OutputRescale",
     "Recurrence",
     "Ref",
     "TensorKey",
@@ -55,15 +55,15 @@ class Node:
     name: str
 
     OP: ClassVar[str]
-    """What files call it."""
+    """Its name in files."""
 
     @property
     def op(self) -> str:
-        """What files call it."""
+        """Its name in files."""
         return self.OP
 
     def inputs(self) -> list[str]:
-        """Names of the nodes whose results it takes, in order; one that it takes twice, twice."""
+        """Names of the nodes whose results it takes, in order, with repetitions."""
         names: list[str] = []
 
         def note(value: Any) -> Any:
@@ -81,7 +81,7 @@ class Input(Node):
 
     argument: str
     default: tuple[Any, ...] = ()
-    """Empty, or the one value that it has where it is not given."""
+    """Empty, or the default value alone."""
 
     OP = "input"
 
@@ -97,7 +97,7 @@ class Constant(Node):
 
 @dataclass(frozen=True)
 class Converter(Node):
-    """What stands between volts and digital numbers: `Dac`, `Adc` or `Reader`."""
+    """A conversion between volts and digital numbers: `Dac`, `Adc` or `OutputRescale`."""
 
     source: Ref
     alpha: TensorKey
@@ -119,8 +119,8 @@ class Adc(Converter):
 
 
 @dataclass(frozen=True)
-class Reader(Converter):
-    """V -> digital units, by whoever reads the outputs: no circuit does it."""
+class OutputRescale(Converter):
+    """V -> digital units, `x = v / alpha`, of a value that leaves the chip: no circuit does it."""
 
     OP = "reader"
 
@@ -153,14 +153,14 @@ class Recurrence(Node):
 
     source: Ref
     states: tuple[Ref | None, ...]
-    """At the start; None for zeros."""
+    """States before the first time step; None for zeros."""
     layer: str
     alpha_state: TensorKey
-    """Of the DAC in front of the layer."""
+    """Scale of the DAC in front of the layer, V per digital unit."""
     alpha_product: TensorKey
-    """Of the ADC behind it."""
+    """Scale of the ADC behind the layer, V per digital unit."""
     kind: str
-    """Of `hrat.circuit.recurrence.CELLS`."""
+    """A key of `hrat.circuit.recurrence.CELLS`."""
     time_dim: int
     reverse: bool
 
@@ -169,7 +169,7 @@ class Recurrence(Node):
 
 @dataclass(frozen=True)
 class Output(Node):
-    """What the network returns: a value, or a nest of values."""
+    """Outputs of the network: a value, or a nest of values."""
 
     value: Any
 
@@ -181,7 +181,7 @@ class OpNode(Node):
     """An operation of the table."""
 
     operation: str
-    """Its name there."""
+    """Its name in the table."""
     args: tuple[Any, ...] = ()
     kwargs: tuple[tuple[str, Any], ...] = ()
 
@@ -228,7 +228,7 @@ def input_names(graph: tuple[Node, ...]) -> list[str]:
 
 
 def converters(graph: tuple[Node, ...]) -> Iterator[tuple[str, str, TensorKey]]:
-    """(name, `dac`, `adc` or `reader`, scale) of each converter, those that a recurrence's state passes included."""
+    """(name, name of its kind in files, scale) of each converter, those inside recurrences included."""
     for node in graph:
         if isinstance(node, Recurrence):
             yield f"{node.name}.state", Dac.OP, node.alpha_state

@@ -1,7 +1,7 @@
 """The operations that a graph may hold between crossbars: one table for conversion, mapping and simulation.
 
 `analog` operations commute with a positive scale, so a circuit can do them on voltages: rectifiers, pooling, layout,
-sums. All others run in a **digital island**, between an ADC and a DAC, for the reason that the table gives. Some only
+sums. All others are **digital operations**, between an ADC and a DAC, for the reason that the table gives. Some only
 ask for sizes and look at no value. A graph that is read from a file may name these operations and no others: a file can
 never call what is not in this table.
 
@@ -26,9 +26,9 @@ from hrat.errors import HratError
 __all__ = ["MOST_BITS", "MOST_VALUES", "OPS", "Op", "op_of", "register", "ways_to_call"]
 
 MOST_BITS = 64
-"""Of a whole number that is worked out beside the tensors, such as a size."""
+"""Most bits of a whole number that is computed beside the tensors, such as a size."""
 MOST_VALUES = 10_000
-"""Of a list or tuple that is worked out beside the tensors."""
+"""Most values of a list or tuple that is computed beside the tensors."""
 
 Signals = Literal["first", "two", "list"]
 
@@ -39,7 +39,7 @@ class Op:
 
     name: str
     function: Callable[..., Any]
-    """What is called on the arguments; the same for all the ways to write the operation."""
+    """Function of the arguments; one for all ways to write the operation."""
     analog: bool
     """Whether it commutes with a positive scale."""
     signals: Signals = "first"
@@ -55,17 +55,17 @@ class Op:
     rectifies: bool = False
     """Whether it is a clamp to `[0, infinity)`, which an amplifier with a single supply does by itself."""
     factory: bool = False
-    """Whether it makes a tensor of which no argument says on which device it is."""
+    """Whether it makes a tensor without taking one, so that no argument tells on which device to make it."""
     selects: bool = False
-    """Whether each value of its result is one of its signal's, so that a clamp may as well be in front of it."""
+    """Whether each value of its result is a value of its signal, so that it commutes with a clamp."""
     indices_at: int | None = None
-    """Place of the argument that asks for the places of the values too, which a clamp in front would change."""
+    """Position of the argument that also asks for indices, which a clamp in front would change."""
     makes_new: bool = False
     """Whether its result has memory of its own; else it may be a view of its signal."""
     keeps_order: bool = False
     """Whether all values of its signal stay, in their order."""
-    averages: bool = False
-    """Whether it is arithmetic on its signal, not layout alone: what counts where it has to be digital."""
+    is_arithmetic: bool = False
+    """Whether it computes new values from its signal, not layout alone: what counts where it has to be digital."""
 
     def picks(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether a call of it selects values, and yields nothing that depends on the others."""
@@ -394,7 +394,7 @@ _BY_TARGET: dict[Any, Op] = {}
 
 
 def register(op: Op, targets: list[Any]) -> None:
-    """Put an operation into the table, under its name and for all that may be called in its place."""
+    """Put an operation into the table, under its name and for all functions and methods that stand for it."""
     OPS[op.name] = op
     _BY_TARGET.update(dict.fromkeys([*targets, op.function], op))
 
@@ -404,15 +404,17 @@ def _register(lines: list[_Line], **known: Any) -> None:
         register(Op(name, function, **known), targets)
 
 
-_register(_RELU, analog=True, per_channel=True, averages=True, makes_new=True, rectifies=True)
-_register(_LEAKY_RELU, analog=True, per_channel=True, averages=True, makes_new=True)
-_register(_MAX_POOLS, analog=True, per_channel=True, averages=True, makes_new=True, selects=True, indices_at=6)
-_register(_ADAPTIVE_MAX_POOLS, analog=True, per_channel=True, averages=True, makes_new=True, selects=True, indices_at=2)
-_register(_MEAN_POOLS, analog=True, per_channel=True, averages=True, makes_new=True)
+_register(_RELU, analog=True, per_channel=True, is_arithmetic=True, makes_new=True, rectifies=True)
+_register(_LEAKY_RELU, analog=True, per_channel=True, is_arithmetic=True, makes_new=True)
+_register(_MAX_POOLS, analog=True, per_channel=True, is_arithmetic=True, makes_new=True, selects=True, indices_at=6)
+_register(
+    _ADAPTIVE_MAX_POOLS, analog=True, per_channel=True, is_arithmetic=True, makes_new=True, selects=True, indices_at=2
+)
+_register(_MEAN_POOLS, analog=True, per_channel=True, is_arithmetic=True, makes_new=True)
 _register(_AS_THEY_ARE, analog=True, per_channel=True, selects=True, keeps_order=True)
 _register(_IN_ORDER, analog=True, selects=True, keeps_order=True)
 _register(_TURNED, analog=True, selects=True)
-_register(_REDUCTIONS, analog=True, averages=True)
+_register(_REDUCTIONS, analog=True, is_arithmetic=True)
 _register(_LAYOUT, analog=True)
 for _why, _ops in _DIGITAL:
     _register(_ops, analog=False, why=_why)
@@ -433,7 +435,7 @@ register(Op("stack", torch.stack, analog=True, signals="list"), [torch.stack])
 
 
 def op_of(target: Any) -> Op | None:
-    """The operation that a function, or the name of a Tensor method, stands for; None if the table has none."""
+    """The operation of a function or of a Tensor method's name; None if the table has none."""
     try:
         return _BY_TARGET.get(target)
     except TypeError:  # not hashable

@@ -1,4 +1,4 @@
-"""Operations of a user's own, beside those of the table."""
+"""Operations that users register beside those of the table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def operation(
     name: str | None = None,
     per_channel: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let networks use a function that hrat does not know, as one step of their graph.
+    """Register a function that hrat does not know, so that networks can use it as one step of their graph.
 
     For example::
 
@@ -34,23 +34,23 @@ def operation(
         def companded(x):
             return torch.sign(x) * torch.log1p(255 * x.abs()) / 5.545
 
-    What it does inside is not followed, so that it may hold branches, loops and autograd functions; its first argument
+    The function is not traced, so that it may hold branches, loops and autograd functions; its first argument
     carries the signal, and it must take batches. A function of torch's own is given as `operation(...)(torch.sinc)`.
-    A file of a deployment names the operation and does not hold it: whoever loads the file registers it before.
+    A file of a deployment names the operation and does not hold its code: register it before loading the file.
 
     Args:
-        analog: whether a circuit does it on voltages, which needs `f(c x) = c f(x)` for every positive c; `prepare`
-            refuses a network for which that does not hold. Otherwise it runs in a digital island, between an ADC and a
+        analog: whether a circuit computes it on voltages, which needs `f(c x) = c f(x)` for every positive c; `prepare`
+            refuses a network for which that does not hold. Otherwise it is computed digitally, between an ADC and a
             DAC.
         why: why it is digital, for the report.
-        name: what files call it; the function's own name unless given. Letters, digits and underscores.
-        per_channel: of an analog one: whether it treats channels (dimension 1) apart.
+        name: its name in files; the function's own name unless given. Letters, digits and underscores.
+        per_channel: for an analog one: whether it treats channels (dimension 1) apart.
 
     Returns:
         A decorator that returns the function to be used in networks.
 
     Raises:
-        HratError: a name that hrat has already, or that is none.
+        HratError: a name that is taken, or that is no name.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

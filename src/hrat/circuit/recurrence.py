@@ -1,4 +1,4 @@
-"""Recurrent cells: what a digital island does, step by step, with the products of two crossbars.
+"""Recurrent cells: what is computed digitally, step by step, with the products of two crossbars.
 
     from_input = W_x x + b_x        of all time steps, from one crossbar
     from_state = W_h h + b_h        of this time step, from another one: a DAC in front of h, an ADC behind the product
@@ -28,9 +28,9 @@ class Cell:
     step: Step
     """`(from_input, from_state, states) -> states`; the first of the states is the output."""
     gates: int
-    """How many times the hidden size the products have."""
+    """Size of the products, in multiples of the hidden size."""
     states: int
-    """How many tensors it remembers."""
+    """Number of state tensors."""
 
 
 def _lstm(from_input: Tensor, from_state: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -75,9 +75,9 @@ def through_time(
     """Work through a sequence.
 
     Args:
-        kind: of `CELLS`.
+        kind: a key of `CELLS`.
         from_input: `(time, batch, gates * hidden)`, or `(batch, time, ...)` with `time_dim=1`.
-        states: at the start, each `(batch, hidden)`; None for zeros.
+        states: before the first step, each `(batch, hidden)`; None for zeros.
         product: `(batch, hidden) -> (batch, gates * hidden)`: what the crossbar of the state and its converters yield.
         time_dim: which dimension is time.
         reverse: from the last step to the first.

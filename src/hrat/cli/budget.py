@@ -26,7 +26,7 @@ def budget(
     settings: SetOption = None,
     images: Annotated[int, typer.Option(min=1, help="Training images to measure on.")] = 2000,
     chips: Annotated[int, typer.Option(min=1, help="Chips, for the error bars.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the first chip.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the first chip.")] = 0,
     test: Annotated[
         bool, typer.Option("--test", help="Measure on test images: to report, and not to choose by.")
     ] = False,
@@ -58,12 +58,12 @@ def budget(
             display.expect(total)
             display.step(done, what)
 
-        found = restriction_budget(loaded.model, loader, spec=spec, chips=chips, seed=seed, progress=progress)
-    tell(**dataclasses.asdict(found), sentences=found.sentences())
-    show(budget_table(found))
+        measured = restriction_budget(loaded.model, loader, spec=spec, chips=chips, seed=seed, progress=progress)
+    tell(**dataclasses.asdict(measured), sentences=measured.sentences())
+    show(budget_table(measured))
     if output is not None:
-        wrote([found.save(output)])
+        wrote([measured.save(output)])
     if csv is not None:
-        wrote([found.save_csv(csv)])
+        wrote([measured.save_csv(csv)])
     if picture is not None:
-        wrote([budget_figure(found, picture)])
+        wrote([budget_figure(measured, picture)])

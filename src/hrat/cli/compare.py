@@ -1,4 +1,4 @@
-"""`hrat compare`: several ways to train, on the same chips."""
+"""`hrat compare`: several training methods, on the same chips."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Ways to train, out of float, plain, variation-aware, hrat-unfused, hrat-fixed-scales, hrat.",
+            help="Training methods, out of float, plain, variation-aware, hrat-unfused, hrat-fixed-scales, hrat.",
             show_default="all",
             autocompletion=completion.methods,
         ),

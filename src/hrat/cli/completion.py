@@ -1,4 +1,4 @@
-"""What a shell offers on Tab: names of recipes, presets, fields of specs, methods, data sets, solvers.
+"""Shell completion: names of recipes, presets, fields of specs, methods, data sets, solvers.
 
 Nothing here imports torch, for which nobody waits with a finger on Tab; names that live beside it stand here once more,
 and a test holds the two together.
@@ -51,14 +51,14 @@ def fields(incomplete: str) -> Offered:
     """Fields of a spec as `section.field=`, and by the field's own name where one section alone has it."""
     from hrat.spec.sections import SECTIONS
 
-    found: Offered = []
+    offered: Offered = []
     owners = Counter(name for part in SECTIONS.values() for name in part.model_fields)
     for section, part in SECTIONS.items():
         for name, info in part.model_fields.items():
             meaning = (info.description or "").partition("\n")[0]
             short = [f"{name}="] if incomplete and owners[name] == 1 else []
-            found += [(word, meaning) for word in (f"{section}.{name}=", *short) if word.startswith(incomplete)]
-    return found
+            offered += [(word, meaning) for word in (f"{section}.{name}=", *short) if word.startswith(incomplete)]
+    return offered
 
 
 def methods(incomplete: str) -> list[str]:

@@ -22,7 +22,7 @@ def demo(
         bool, typer.Option("--quick", help="Train for two epochs only: shows that all works, not what it can do.")
     ] = False,
 ) -> None:
-    """Train a small network in several ways for a poor device, put each on 20 chips, and compare them."""
+    """Train a small network by several methods for a poor device, put each on 20 chips, and compare them."""
     from hrat.experiments import demo as run_demo
     from hrat.reports import comparison_table
 

@@ -1,4 +1,4 @@
-"""`hrat deploy`: from a trained network to what the chip has to be."""
+"""`hrat deploy`: from a trained network to the targets of its chip."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def deploy(
         show(str(report))
     if faults is not None:
         table = faults.suffix == ".csv"
-        known = FaultMap.from_csv(faults, deployment) if table else FaultMap.load(faults)
-        deployment, report = remap(deployment, known, assign=not fixed_lines)
+        fault_map = FaultMap.from_csv(faults, deployment) if table else FaultMap.load(faults)
+        deployment, report = remap(deployment, fault_map, assign=not fixed_lines)
         show(str(report))
     path = deployment.save(output or run / "network.deployment")
     tell(**figures(deployment))

@@ -32,7 +32,7 @@ PictureOption = Annotated[
 
 
 class ModelName(StrEnum):
-    """What a pulse does."""
+    """Pulse model."""
 
     auto = "auto"
     soft_bounds = "soft_bounds"
@@ -61,12 +61,13 @@ def fit_csv(
     base: Annotated[
         str, typer.Option("--base", metavar="NAME|FILE", help="Spec for all that is not measured.")
     ] = "generic-4bit",
-    model: Annotated[ModelName, typer.Option(help="What a pulse does; auto finds out.")] = ModelName.auto,
+    model: Annotated[ModelName, typer.Option(help="Pulse model; auto chooses it by the data.")] = ModelName.auto,
     name: Annotated[
-        str | None, typer.Option(help="Of the spec; that of the output or first CSV file otherwise.")
+        str | None, typer.Option(help="Name of the spec; that of the output or first CSV file otherwise.")
     ] = None,
     accept_poor: Annotated[
-        bool, typer.Option("--accept-poor", help="Take a fit that would be refused; its faults become warnings.")
+        bool,
+        typer.Option("--accept-poor", help="Accept a device fit that is refused; its faults become warnings."),
     ] = False,
     example: Annotated[
         bool, typer.Option("--example", help="Fit the example files that come with hrat, which are synthetic.")
@@ -112,7 +113,7 @@ def show_device(
     settings: SetOption = None,
     picture: PictureOption = None,
 ) -> None:
-    """Say what a device does: its window, its pulses, its retention, its errors."""
+    """Describe a device: its window, its pulses, its retention, its errors."""
     from hrat.reports import figure_format
 
     if picture is not None:
@@ -142,7 +143,7 @@ def _report(fit: DeviceFit) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar for each thing that is done, on a terminal only; gone when all is done."""
+    """A progress bar for each task, on a terminal only; removed at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -182,7 +183,7 @@ def characterise_device(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="TOML file to write: the spec with the table in it."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the spec; that of the output file otherwise.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the spec; that of the output file otherwise.")] = None,
     scheme: Annotated[
         str | None,
         typer.Option(
@@ -193,10 +194,10 @@ def characterise_device(
         ),
     ] = None,
     max_pulses: Annotated[
-        int | None, typer.Option(min=0, help="Pulses for one device at most.", show_default="the spec's")
+        int | None, typer.Option(min=0, help="Most pulses for one device.", show_default="the spec's")
     ] = None,
     devices: Annotated[int, typer.Option(min=100, help="Virtual devices for each state.")] = 20_000,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of their differences and of the pulses.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of their differences and of the pulses.")] = 0,
     picture: PictureOption = None,
     settings: SetOption = None,
 ) -> None:

@@ -40,10 +40,10 @@ def diff(
 
     if output is not None and output.suffix != ".html":
         raise HratError(f"--output: expected a file that ends in .html, got {output}")
-    found = side_by_side(things)
-    tell(**found.to_dict())
-    show(sides_table(found))
+    compared = side_by_side(things)
+    tell(**compared.to_dict())
+    show(sides_table(compared))
     if output is not None:
-        wrote([sides_page(found, output)])
+        wrote([sides_page(compared, output)])
     if csv is not None:
-        wrote([found.save_csv(csv)])
+        wrote([compared.save_csv(csv)])

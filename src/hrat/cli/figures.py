@@ -1,4 +1,4 @@
-"""What a deployment or chips hold, as plain figures for `--json`."""
+"""Figures of a deployment or of chips for `--json`."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def figures(artifact: Deployment | ProgrammedChip | Comparison) -> dict[str, Any
             mean = sum(float(square.sum()) for square in squares) / sum(square.numel() for square in squares)
             of_layer["rms_error_S"] = mean**0.5
         layers.append(of_layer)
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "spec": deployment.spec.name,
         "devices": deployment.n_devices,
         "tiles": deployment.n_tiles,
         "layers": layers,
     }
     if isinstance(artifact, ProgrammedChip):
-        found["seeds"] = list(artifact.seeds)
-    return found
+        values["seeds"] = list(artifact.seeds)
+    return values

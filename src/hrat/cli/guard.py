@@ -1,4 +1,4 @@
-"""What a user sees when something goes wrong: one message, no traceback, and an exit code that scripts can rely on.
+"""Errors on the command line: one message, no traceback, and an exit code that scripts can rely on.
 
 2 stands for a mistake that the user can mend, 3 for circuits that could not be solved, 130 for Ctrl-C, 143 for SIGTERM
 and 129 for SIGHUP (as shells have it), 1 for a fault of hrat itself.
@@ -35,7 +35,7 @@ GROUP_OF = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
 ORDER = tuple(GROUP_OF)
 
 REFUSAL: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""What is raised for a command that cannot be understood; older versions of typer take it from click."""
+"""Exception for a command that cannot be understood; older versions of typer take it from click."""
 
 # Verbs whose runs are in a folder, where the same command finds them again.
 RESUMED = ("train", "compare", "sweep", "reproduce", "demo")
@@ -49,7 +49,7 @@ class Verbs(TyperGroup):
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `--debug` and `--json` wherever they stand: they are thought of at a command's end."""
+        """Accept `--debug` and `--json` anywhere in the command."""
         for option in ("--debug", "--json"):
             if option in args:
                 args = [option, *(arg for arg in args if arg != option)]
@@ -66,9 +66,9 @@ class Verbs(TyperGroup):
         start(bool(ctx.params.get("as_json")))
         try:
             with orderly_end(), while_waiting(Patience()):
-                found = super().invoke(ctx)
+                outcome = super().invoke(ctx)
             finish()
-            return found
+            return outcome
         except REFUSAL as error:  # typer writes it to stderr, with the usage
             _tell_refusal(error)
             raise
@@ -95,7 +95,7 @@ class Verbs(TyperGroup):
 
 
 def _tell_refusal(error: Exception) -> None:
-    """Tell a command that cannot be understood as JSON too, where that is wanted."""
+    """Report a command that cannot be understood as JSON, if JSON is wanted."""
     tell(error=getattr(error, "format_message", error.__str__)())
     finish()
 

@@ -1,4 +1,4 @@
-"""`hrat inspect`: what a file or folder of hrat's holds."""
+"""`hrat inspect`: the content of a file or folder that hrat wrote."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hrat.cli.contents import contents_of
 from hrat.cli.figures import figures
-from hrat.cli.found import found
 from hrat.cli.options import CsvOption
 from hrat.cli.output import examples, say, show, tell, wrote
 from hrat.errors import HratError
@@ -35,16 +35,16 @@ def inspect(
         typer.Option(metavar="FILE", help="Draw chips or a comparison, as .png, .svg or .pdf."),
     ] = None,
 ) -> None:
-    """Say what a file or folder is, and show it as a table."""
-    thing = found(path)
-    say(f"{path}: {thing.what}")
-    if thing.artifact is not None:
-        tell(**figures(thing.artifact))
-    show(thing.table)
+    """Recognise a file or folder, and show it as a table."""
+    contents = contents_of(path)
+    say(f"{path}: {contents.what}")
+    if contents.artifact is not None:
+        tell(**figures(contents.artifact))
+    show(contents.table)
     if csv is not None:
-        wrote(_export(path, thing.artifact, csv))
+        wrote(_export(path, contents.artifact, csv))
     if picture is not None:
-        wrote([_draw(path, thing.artifact, picture)])
+        wrote([_draw(path, contents.artifact, picture)])
 
 
 def _export(path: Path, artifact: Deployment | ProgrammedChip | Comparison | None, folder: Path) -> list[Path]:

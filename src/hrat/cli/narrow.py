@@ -14,7 +14,7 @@ __all__ = ["fitted"]
 
 
 def fitted(shown: RenderableType, console: Console) -> Iterator[RenderableType]:
-    """What to print in its place: itself, or its tables as lists where their words are wider than the terminal."""
+    """Output that fits the terminal: unchanged, or its tables as lists where their words are too wide."""
     from rich.console import Group
     from rich.table import Table
 

@@ -30,7 +30,7 @@ MOST_STEM = 200
 
 
 class DialectName(StrEnum):
-    """For which SPICE."""
+    """Dialect of SPICE."""
 
     ngspice = "ngspice"
     ltspice = "ltspice"
@@ -42,16 +42,16 @@ def netlist(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the netlists go.")] = Path(
         "netlists"
     ),
-    index: Annotated[int, typer.Option("--chip", min=0, help="Which chip of the file, counted from 0.")] = 0,
+    index: Annotated[int, typer.Option("--chip", min=0, help="Index of the chip in the file, from 0.")] = 0,
     layer: Annotated[
         list[str] | None,
         typer.Option("--layer", metavar="NAME", help="This layer only; repeatable. All of them otherwise."),
     ] = None,
-    dialect: Annotated[DialectName, typer.Option(help="For which SPICE.")] = DialectName.ngspice,
+    dialect: Annotated[DialectName, typer.Option(help="Dialect of SPICE.")] = DialectName.ngspice,
     inputs: Annotated[
-        int, typer.Option(min=1, help="How many random inputs, within the read threshold, the sweep goes through.")
+        int, typer.Option(min=1, help="Number of random inputs, within the read threshold, in the netlist's sweep.")
     ] = 1,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the random inputs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the random inputs.")] = 0,
     wires: WiresOption = None,
     opamp_gain: OpampGainOption = 1e5,
     offset: OffsetOption = 0.0,

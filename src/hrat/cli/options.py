@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what becomes of them."""
+"""Options that several verbs share, and their evaluation."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ EpochsOption = Annotated[
 ]
 LrOption = Annotated[float | None, typer.Option("--lr", help="Peak learning rate, in place of the recipe's.")]
 TrainingSeedOption = Annotated[
-    int, typer.Option("--seed", min=0, max=MOST_SEED, help="Of first weights, order of images, and errors in training.")
+    int,
+    typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of weights, order of images, and errors in training."),
 ]
 WiresOption = Annotated[
     float | None,
@@ -82,10 +83,10 @@ WiresOption = Annotated[
         "--wires", min=0, metavar="OHM", help="Resistance of each wire segment, in place of what the hardware says."
     ),
 ]
-OpampGainOption = Annotated[float, typer.Option("--opamp-gain", min=1, help="Of spice: open-loop gain of amplifiers.")]
+OpampGainOption = Annotated[float, typer.Option("--opamp-gain", min=1, help="For spice: open-loop gain of amplifiers.")]
 OffsetOption = Annotated[
     float,
-    typer.Option("--offset", min=0, metavar="V", help="Of spice: standard deviation of the amplifiers' input offset."),
+    typer.Option("--offset", min=0, metavar="V", help="For spice: standard deviation of the amplifiers' input offset."),
 ]
 CsvOption = Annotated[
     Path | None,

@@ -1,4 +1,4 @@
-"""How the verbs talk: results on stdout, all else on stderr; with `--json` one JSON object on stdout and no more."""
+"""Output of the verbs: results on stdout, all else on stderr; with `--json` one JSON object on stdout and no more."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ __all__ = [
 
 
 class _Told:
-    """What a verb has told so far, where it is told as JSON; None where it is told as it comes."""
+    """Output of a verb so far, for JSON; None where it is printed at once."""
 
     data: dict[str, Any] | None = None
 
 
 def start(as_json: bool) -> None:
-    """A verb begins."""
+    """Begin the output of a verb."""
     _Told.data = {} if as_json else None
 
 
 def finish() -> None:
-    """A verb has ended: say as JSON what it had to tell."""
+    """End the output of a verb: print its JSON."""
     if _Told.data is not None:
         typer.echo(json.dumps(_Told.data, indent=1, default=str))
         _Told.data = None
@@ -88,7 +88,7 @@ def show(table: RenderableType) -> None:
 
 
 def wrote(paths: Iterable[Path]) -> None:
-    """Say which files were written."""
+    """Print the files that were written."""
     for path in paths:
         if _Told.data is None:
             typer.echo(plain_text(f"wrote {path}"))
@@ -97,13 +97,13 @@ def wrote(paths: Iterable[Path]) -> None:
 
 
 def picture(path: Path) -> None:
-    """Say where the picture is, unless it could not be drawn."""
+    """Print the path of the picture, unless it could not be drawn."""
     if path.is_file():
         say(f"picture: {path}")
 
 
 def next_step(*words: object) -> None:
-    """Say how to go on, in words that a shell takes as they are."""
+    """Print the next command, quoted for a shell."""
     command = shlex.join(str(word) for word in words)
     if _Told.data is None:
         typer.echo(plain_text(f"next: {command}"))
@@ -112,13 +112,13 @@ def next_step(*words: object) -> None:
 
 
 def note_warnings(spec: HardwareSpec) -> None:
-    """Say what is odd about a spec."""
+    """Print the warnings of a spec."""
     for warning in spec.warnings():
         warn(warning)
 
 
 def warn(text: str) -> None:
-    """Say what is not wrong, and probably not meant."""
+    """Print a warning."""
     if _Told.data is not None:
         _Told.data.setdefault("warnings", []).append(text)
     typer.secho("warning: ", fg=typer.colors.YELLOW, nl=False, err=True)
@@ -129,7 +129,7 @@ FIRST_WORD_S, NEXT_WORD_S = 5.0, 30.0
 
 
 class Patience:
-    """Says now and then that circuits are being solved, which is done by another program and in silence."""
+    """Progress messages while another program solves circuits."""
 
     def __init__(self) -> None:
         self._since: float | None = None

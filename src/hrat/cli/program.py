@@ -32,7 +32,7 @@ def program(
             "-o", "--output", metavar="FILE", help="File to write.", show_default="DEPLOYMENT's name with .chips"
         ),
     ] = None,
-    chips: Annotated[int, typer.Option(min=1, help="How many chips; they differ in their programming errors.")] = 20,
+    chips: Annotated[int, typer.Option(min=1, help="Number of chips; they differ in their programming errors.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the first chip; the others follow it.")] = 0,
     scheme: Annotated[
         str | None,
@@ -45,7 +45,7 @@ def program(
     ] = None,
     max_pulses: Annotated[
         int | None,
-        typer.Option(min=0, help="Pulses for one device at most.", show_default="the hardware's"),
+        typer.Option(min=0, help="Most pulses for one device.", show_default="the hardware's"),
     ] = None,
     measured: Annotated[
         Path | None,

@@ -22,10 +22,10 @@ def recipes() -> None:
         table.add_column(heading, no_wrap=True)
     table.add_column("epochs", justify="right")
     table.add_column("what it is")
-    told = []
+    recipe_dicts = []
     for name in recipe_names():
         recipe = load_recipe(name)
-        told.append(recipe.to_dict())
+        recipe_dicts.append(recipe.to_dict())
         table.add_row(name, recipe.network, recipe.data, recipe.spec, str(recipe.fit.epochs), recipe.description)
-    tell(recipes=told)
+    tell(recipes=recipe_dicts)
     show(table)

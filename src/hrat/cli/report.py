@@ -30,15 +30,17 @@ def report(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Where to.", show_default="RUN/report, or CHIPS.report"),
+        typer.Option(
+            "-o", "--output", metavar="FOLDER", help="Output folder.", show_default="RUN/report, or CHIPS.report"
+        ),
     ] = None,
     data: DataOption = None,
     run: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="The run that the chips come from, for the budget.")
     ] = None,
-    chips: Annotated[int, typer.Option(min=1, help="Of a run: how many chips to program.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of a run: seed of the first chip.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many test images only.")] = None,
+    chips: Annotated[int, typer.Option(min=1, help="For a run: number of chips to program.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="For a run: seed of the first chip.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first N test images only.")] = None,
     budget: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A restriction budget that hrat budget -o wrote.")
     ] = None,
@@ -67,7 +69,7 @@ def report(
             display.expect(max(total, 1))
             display.step(done, what)
 
-        made = source.write(
+        written = source.write(
             chips=chips,
             seed=seed,
             limit=limit,
@@ -77,20 +79,20 @@ def report(
             max_tiles=tiles,
             progress=progress,
         )
-    _say_what_came_out(made)
+    _say_what_came_out(written)
 
 
-def _say_what_came_out(made: WrittenReport) -> None:
-    parts = made.parts
-    result, found = parts.result, parts.estimate
+def _say_what_came_out(report: WrittenReport) -> None:
+    parts = report.parts
+    result, estimate = parts.result, parts.estimate
     tell(
-        page=str(made.files[0]),
+        page=str(report.files[0]),
         mean=None if result is None else result.mean,
         worst=None if result is None else result.worst,
-        software=parts.software,
-        energy_J=None if found is None else found.energy_J,
-        latency_s=None if found is None else found.latency_s,
-        area_m2=None if found is None else found.area_m2,
+        accuracy_without_error=parts.accuracy_without_error,
+        energy_J=None if estimate is None else estimate.energy_J,
+        latency_s=None if estimate is None else estimate.latency_s,
+        area_m2=None if estimate is None else estimate.area_m2,
         sentences=[] if parts.budget is None else parts.budget.sentences(),
         missing=dict(parts.missing),
     )
@@ -100,4 +102,4 @@ def _say_what_came_out(made: WrittenReport) -> None:
         say(sentence)
     for what, why in parts.missing.items():
         say(f"not in the report: {what}, since {why}")
-    wrote(made.files)
+    wrote(report.files)

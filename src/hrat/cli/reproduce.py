@@ -36,7 +36,7 @@ def reproduce(
     experiment: Annotated[ExperimentName, typer.Argument(help="Which network.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Where all goes.", show_default="experiments/EXPERIMENT"),
+        typer.Option("-o", "--output", metavar="FOLDER", help="Output folder.", show_default="experiments/EXPERIMENT"),
     ] = None,
     part: Annotated[
         list[str] | None,
@@ -48,7 +48,9 @@ def reproduce(
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="Ways to train.", show_default="all", autocompletion=completion.methods),
+        typer.Option(
+            metavar="A,B,...", help="Training methods.", show_default="all", autocompletion=completion.methods
+        ),
     ] = None,
     spec: SpecOption = None,
     short: Annotated[bool, typer.Option("--short", help="The form that takes minutes on a CPU.")] = False,
@@ -58,7 +60,7 @@ def reproduce(
     workers: Annotated[int, typer.Option("-j", "--workers", min=1, help="Processes.")] = 1,
     ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster in place of processes.")] = None,
 ) -> None:
-    """Every restriction alone and all together, over what hardware may differ in, for every way to train.
+    """Every restriction alone and all together, over what hardware may differ in, for every training method.
 
     Results that are there already are not made again: what was stopped goes on with the same command.
     """

@@ -1,4 +1,4 @@
-"""`hrat simulate`: what the chips do with test images."""
+"""`hrat simulate`: accuracy of chips on test images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hrat.cli.output import examples, say, show, tell, wrote
 from hrat.errors import HratError, NodeError
 
 if TYPE_CHECKING:
-    from hrat.simulation import Method, SolverChoice
+    from hrat.simulation import Solver, SolverChoice
 
 __all__ = ["EXAMPLES", "simulate"]
 
@@ -32,7 +32,7 @@ BATCH = 500
 def simulate(
     chip: Annotated[Path, typer.Argument(metavar="CHIPS", help="File that hrat program wrote.")],
     data: DataOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many test images only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first N test images only.")] = None,
     solver: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,7 +90,7 @@ def simulate(
 
 
 def _solvers(given: list[str], opamp_gain: float, offset_V: float) -> SolverChoice:
-    """What `hrat.simulate` takes, from `NAME` or several `LAYER=NAME`."""
+    """Argument `solver` of `hrat.simulate`, from `NAME` or several `LAYER=NAME`."""
     from hrat.simulation import SOLVERS, Amplifier, Spice
 
     spice = Spice(amplifier=Amplifier(gain=opamp_gain, offset_V=offset_V))
@@ -103,7 +103,7 @@ def _solvers(given: list[str], opamp_gain: float, offset_V: float) -> SolverChoi
     for _, name in pairs:
         if name not in SOLVERS:
             raise HratError(f"--solver: expected one of {', '.join(SOLVERS)}, got {name!r}")
-    chosen: dict[str, str | Method] = {layer: spice if name == "spice" else name for layer, name in pairs}
+    chosen: dict[str, str | Solver] = {layer: spice if name == "spice" else name for layer, name in pairs}
     return chosen.get("", chosen)
 
 

@@ -43,14 +43,14 @@ def list_specs() -> None:
     table.add_column("states", justify="right")
     table.add_column("window", no_wrap=True)
     table.add_column("what it is")
-    told = []
+    spec_dicts = []
     for name in preset_names():
         spec = load_spec(name)
-        told.append(spec.to_dict())
+        spec_dicts.append(spec.to_dict())
         device = spec.device
         window = f"{device.g_min_S * 1e6:.4g} to {device.g_max_S * 1e6:.4g} uS"
         table.add_row(name, str(device.n_states or "any"), window, spec.description)
-    tell(presets=told)
+    tell(presets=spec_dicts)
     show(table)
 
 
@@ -63,9 +63,9 @@ def list_specs() -> None:
 )
 def show_spec(spec: SpecArgument, settings: SetOption = None) -> None:
     """Print a spec as TOML, with the meaning of each field: a start for a spec of your own."""
-    shown = spec_with(spec, settings)
-    tell(spec=shown.to_dict())
-    say(commented(shown), nl=False)
+    hardware = spec_with(spec, settings)
+    tell(spec=hardware.to_dict())
+    say(commented(hardware), nl=False)
 
 
 @spec_app.command(
@@ -96,6 +96,6 @@ def commented(spec: HardwareSpec) -> str:
 
 def _meaning(spec: HardwareSpec, section: str, field: str) -> list[str]:
     part = getattr(spec, section, None) if section else spec
-    known = getattr(type(part), "model_fields", {})
-    description = known[field].description if field in known else None
+    fields = getattr(type(part), "model_fields", {})
+    description = fields[field].description if field in fields else None
     return [f"# {line}" for line in (description or "").splitlines()]

@@ -37,7 +37,7 @@ EXAMPLES = examples(
 
 
 class SearchName(StrEnum):
-    """How points are chosen."""
+    """Choice of points."""
 
     grid = "grid"
     random = "random"
@@ -69,7 +69,7 @@ def sweep(
     spec: SpecOption = None,
     settings: SetOption = None,
     method: Annotated[
-        str, typer.Option(help="Way to train, unless it is varied.", autocompletion=completion.methods)
+        str, typer.Option(help="Training method, unless it is varied.", autocompletion=completion.methods)
     ] = "hrat",
     seeds: Annotated[
         str, typer.Option(metavar="A,B,...", help="Seeds of training; each point is done with each.")
@@ -79,7 +79,7 @@ def sweep(
         int | None,
         typer.Option(
             min=0,
-            help="Training images kept to choose by, so that no choice is made on test images.",
+            help="Training images held out for choices, so that none is made on test images.",
             show_default="none in a grid, a tenth in a search",
         ),
     ] = None,
@@ -91,7 +91,7 @@ def sweep(
         str | None,
         typer.Option(metavar="ADDRESS", help="A Ray cluster in place of processes: HOST:PORT, auto, or local."),
     ] = None,
-    search_seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the points of a search.")] = 0,
+    search_seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the points of a search.")] = 0,
 ) -> None:
     """Train and test at many points, and draw what comes out.
 

@@ -48,7 +48,7 @@ def train(
     method: Annotated[
         str,
         typer.Option(
-            help="Way to train: hrat, plain, variation-aware, hrat-unfused, hrat-fixed-scales, float.",
+            help="Training method: hrat, plain, variation-aware, hrat-unfused, hrat-fixed-scales, float.",
             autocompletion=completion.methods,
         ),
     ] = "hrat",
@@ -96,25 +96,25 @@ def train(
         "progress": True,
     }
     if together:
-        told = launch(
+        outcome = launch(
             _train, chosen, folder, options, devices=devices, nodes=nodes, rendezvous=rendezvous, device=device
         )
     else:
         with join_ranks(device):  # those that torchrun has started, or none
-            told = _train(chosen, folder, options)
-    if told is None:  # on a machine whose ranks do not lead
+            outcome = _train(chosen, folder, options)
+    if outcome is None:  # on a machine whose ranks do not lead
         return
-    software, seconds, place = told
-    tell(software_accuracy=software, train_seconds=seconds, run=str(place))
-    say(f"{percent(software)} of the test images right in software; trained in {duration(seconds)}")
+    without_error, seconds, place = outcome
+    tell(accuracy_without_error=without_error, train_seconds=seconds, run=str(place))
+    say(f"{percent(without_error)} of the test images right without programming error; trained in {duration(seconds)}")
     say(f"the run is in {place}")
     next_step("hrat", "deploy", place)
 
 
 def _train(recipe: Recipe, folder: Path, options: dict[str, Any]) -> tuple[float, float, Path] | None:
-    """What each rank does; the leading one tells the accuracy in software, the seconds that it took, and the folder."""
+    """Work of each rank; the leading one returns accuracy without programming error, seconds, folder."""
     from hrat.experiments import train as train_recipe
     from hrat.training import the_ranks
 
     run = train_recipe(recipe, folder, **options)
-    return (run.software, run.seconds, run.folder) if the_ranks().leads else None
+    return (run.accuracy_without_error, run.seconds, run.folder) if the_ranks().leads else None

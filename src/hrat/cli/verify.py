@@ -26,7 +26,7 @@ def verify(
         Path, typer.Argument(metavar="CHIPS", help="File that hrat program wrote; its first chip is taken.")
     ],
     data: DataOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Take the first so many test images.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Use the first N test images only.")] = 20,
     spice: Annotated[
         bool, typer.Option("--spice/--without-spice", help="Go down to the circuit, which needs ngspice.")
     ] = True,
@@ -58,13 +58,18 @@ def verify(
         )
     loader = make_loader(load_data(data).test, limit)
     rungs = ladder(chips.deployment.spec, spice=spice, opamp_gain=opamp_gain, offset_V=offset, wires_added=wires_added)
-    found = verify_chip(
+    verification = verify_chip(
         chips, loader, rungs=rungs, limit=limit, progress=lambda name: typer.echo(f"{name} ...", err=True)
     )
-    tell(**found.to_dict(), sentences=found.sentences())
-    show(verification_table(found))
+    tell(**verification.to_dict(), sentences=verification.sentences())
+    show(verification_table(verification))
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        wrote([found.save(output / "verification.json"), verification_figure(found, output / "verification.png")])
-    if found.failures:
+        wrote(
+            [
+                verification.save(output / "verification.json"),
+                verification_figure(verification, output / "verification.png"),
+            ]
+        )
+    if verification.failures:
         raise typer.Exit(UNSOLVED)

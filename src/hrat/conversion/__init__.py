@@ -1,4 +1,4 @@
-"""From a PyTorch network to one that trains as the chip computes, in passes over its graph (`prepare`)."""
+"""Conversion of a PyTorch network to one that trains as the chip computes, in passes over its graph (`prepare`)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from hrat.conversion.blocks import Block, geometry_of
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES, Seen, describe
 from hrat.errors import ConversionError
-from hrat.nn.signals import IslandBatchNorm
+from hrat.nn.signals import DigitalBatchNorm
 
 __all__ = ["fuse_batch_norms", "wrap_digital_batch_norms"]
 
@@ -46,7 +46,7 @@ def wrap_digital_batch_norms(network: Network) -> None:
     for node in network.calls_of(_BatchNorm):
         module = network.module_at(node)
         assert isinstance(module, _BatchNorm)
-        network.module.add_submodule(str(node.target), IslandBatchNorm(module))
+        network.module.add_submodule(str(node.target), DigitalBatchNorm(module))
 
 
 def _fuses_behind(network: Network, node: fx.Node, module: nn.Module, source: fx.Node) -> bool:
@@ -57,7 +57,7 @@ def _fuses_behind(network: Network, node: fx.Node, module: nn.Module, source: fx
     if isinstance(module, nn.Linear) and len(seen.shape) != 2:
         network.notes.append(
             f"{describe(node)} normalises dimension 1 of a {len(seen.shape)}-dimensional output of a linear layer, "
-            "which is not its output channel: it stays a digital island"
+            "which is not its output channel: it stays a digital operation"
         )
         return False
     return True
@@ -73,7 +73,7 @@ def _fuses_in_front(network: Network, node: fx.Node, block: Block) -> bool:
     if geometry_of(block.module, block.node).pads_with_zeros:
         network.notes.append(
             f"{describe(node)} stands in front of '{block.node.target}', whose zero padding does not see its "
-            "shift: it cannot be folded exactly and stays a digital island"
+            "shift: it cannot be folded exactly and stays a digital operation"
         )
         return False
     return True

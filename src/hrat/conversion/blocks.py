@@ -1,4 +1,4 @@
-"""What conversion works on: linear operations with their batch norms, and the signals between them."""
+"""Blocks of conversion: linear operations with their batch norms, and the signals between them."""
 
 from __future__ import annotations
 

@@ -7,13 +7,13 @@ from torch import fx
 from hrat.conversion.domains import Domains
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
-from hrat.nn.signals import InputDac, IslandAdc, Reader, SwingClamp
+from hrat.nn.signals import InputDac, OutputAdc, OutputRescale, SwingClamp
 
 __all__ = ["insert_borders"]
 
 
 def insert_borders(network: Network, domains: Domains) -> None:
-    """DACs where a crossbar reads a digital value, ADCs in front of digital operations, readers at the outputs."""
+    """DACs where a crossbar reads a digital value, ADCs in front of digital operations, rescaling at the outputs."""
     borders = _Borders(network, domains)
     for node in list(network.graph.nodes):
         op = network.op(node)
@@ -33,7 +33,7 @@ class _Borders:
         self.domains = domains
         self.dacs: dict[fx.Node, fx.Node] = {}
         self.adcs: dict[fx.Node, fx.Node] = {}
-        self.readers: dict[fx.Node, fx.Node] = {}
+        self.rescaled: dict[fx.Node, fx.Node] = {}
 
     def in_front_of_crossbar(self, node: fx.Node) -> None:
         source = node.args[0]
@@ -41,7 +41,7 @@ class _Borders:
         if self.domains.is_voltage(source):
             return
         if source in self.domains.summed:
-            source = self._reader(source)
+            source = self._rescaled(source)
         if source not in self.dacs:
             name = f"{source.name}_dac"
             self.dacs[source] = self.network.insert_behind(source, name, InputDac(self.network.spec))
@@ -54,7 +54,7 @@ class _Borders:
             if source not in self.domains.analog or not (is_output or self.network.reads_values(node)):
                 continue
             needs_no_adc = is_output or source in self.domains.summed
-            node.replace_input_with(source, self._reader(source) if needs_no_adc else self._adc(source))
+            node.replace_input_with(source, self._rescaled(source) if needs_no_adc else self._adc(source))
 
     def behind_amplifier(self, node: fx.Node) -> None:
         users = list(node.users)
@@ -66,11 +66,11 @@ class _Borders:
     def _adc(self, source: fx.Node) -> fx.Node:
         if source not in self.adcs:
             name = f"{source.name}_adc"
-            self.adcs[source] = self.network.insert_behind(source, name, IslandAdc(self.network.spec))
+            self.adcs[source] = self.network.insert_behind(source, name, OutputAdc(self.network.spec))
         return self.adcs[source]
 
-    def _reader(self, source: fx.Node) -> fx.Node:
-        """The digital value of a signal that needs no ADC of its own."""
-        if source not in self.readers:
-            self.readers[source] = self.network.insert_behind(source, f"{source.name}_reader", Reader())
-        return self.readers[source]
+    def _rescaled(self, source: fx.Node) -> fx.Node:
+        """The digital value of a signal that passes no ADC here."""
+        if source not in self.rescaled:
+            self.rescaled[source] = self.network.insert_behind(source, f"{source.name}_reader", OutputRescale())
+        return self.rescaled[source]

@@ -18,7 +18,7 @@ from hrat.nn.device_errors import NoiseSource
 from hrat.nn.recurrent import CrossbarRecurrence, Recurrence
 from hrat.nn.report import LayerRow
 from hrat.nn.shared_error import SharedError
-from hrat.nn.signals import InputDac, IslandAdc, Reader, Scale
+from hrat.nn.signals import InputDac, OutputAdc, OutputRescale, Scale
 
 __all__ = ["LayerBuilder"]
 
@@ -33,12 +33,12 @@ class LayerBuilder:
     noise: NoiseSource
 
     def build(self, blocks: list[Block]) -> list[LayerRow]:
-        """Replace all, and give converters and readers their scales.
+        """Replace all linear operations, and give converters and output rescaling their scales.
 
         Returns:
             A row of the report for each layer, those of recurrences last.
         """
-        for node in self.network.calls_of(Reader, IslandAdc, InputDac):
+        for node in self.network.calls_of(OutputRescale, OutputAdc, InputDac):
             signal = node if isinstance(self.network.module_at(node), InputDac) else node.args[0]
             node.args = (*node.args, self.scales.node_of(cast(fx.Node, signal)))
         return self._linear_operations(blocks) + self._recurrences()
@@ -139,7 +139,7 @@ class LayerBuilder:
 
 
 def _free_name(wanted: str, built: dict[str, CrossbarLayer]) -> str:
-    """The same linear module with different batch norms needs several sets of devices, and names."""
+    """A name for a layer that is not taken: one linear module with several batch norms becomes several layers."""
     name, number = wanted, 2
     while name in built:
         name, number = f"{wanted}_copy{number}", number + 1

@@ -46,7 +46,7 @@ class BatchNorm(_BatchNorm):
     """A batch norm of any number of dimensions."""
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Whatever the function took is right."""
+        """Accept inputs of any number of dimensions."""
 
 
 def computes_its_weight(node: fx.Node) -> bool:
@@ -55,8 +55,8 @@ def computes_its_weight(node: fx.Node) -> bool:
 
 
 def calls_to_modules(module: fx.GraphModule) -> None:
-    """Replace all such calls of a traced model."""
-    made: dict[Any, str] = {}
+    """Replace all calls of functions with parameters of a traced model by calls of modules."""
+    module_names: dict[Any, str] = {}
     graph = module.graph
     for node in list(graph.nodes):
         build = _builder(node)
@@ -64,17 +64,17 @@ def calls_to_modules(module: fx.GraphModule) -> None:
             continue
         # The same parameters with the same options are the same module.
         key = (node.target, *_parameters_of(node), *(repr(v) for v in _options_of(node)))
-        found = build(module, node)
-        if found is None:
+        replacement = build(module, node)
+        if replacement is None:
             continue
-        new, source, name = found
-        if key not in made or isinstance(new, tuple(_DROPOUT.values())):
+        new, source, name = replacement
+        if key not in module_names or isinstance(new, tuple(_DROPOUT.values())):
             while hasattr(module, name):
                 name += "_"
             module.add_submodule(name, new.train(module.training))
-            made[key] = name
+            module_names[key] = name
         with graph.inserting_before(node):
-            node.replace_all_uses_with(graph.call_module(made[key], (source,)))
+            node.replace_all_uses_with(graph.call_module(module_names[key], (source,)))
         graph.erase_node(node)
     graph.eliminate_dead_code()
 
@@ -103,10 +103,10 @@ def _of_dropout(module: fx.GraphModule, node: fx.Node) -> _Made:
 def _of_matmul(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     given = _given(node, ("input", "other"))
     source, weight = given["input"], given.get("other")
-    found = _matrix(module, weight)
-    if found is None or not isinstance(source, fx.Node) or source.op == "get_attr":
+    matrix = _matrix(module, weight)
+    if matrix is None or not isinstance(source, fx.Node) or source.op == "get_attr":
         return None
-    return _linear(found, None), source, _name(_parameters_of(node)[0])
+    return _linear(matrix, None), source, _name(_parameters_of(node)[0])
 
 
 def _of_addmm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
@@ -128,18 +128,20 @@ def _of_linear(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     if kind is nn.Linear:
         turned = _matrix(module, weight)
         w = None if turned is None else turned.t()
-        found = _parameter(module, weight)
+        parameter = _parameter(module, weight)
         if w is None:
             return None
-        made: nn.Module = _linear(w, b) if found is None else _with_parameters(nn.Linear, found.shape[::-1], found, b)
-        return made, source, _name(_parameters_of(node)[0])
+        layer: nn.Module = (
+            _linear(w, b) if parameter is None else _with_parameters(nn.Linear, parameter.shape[::-1], parameter, b)
+        )
+        return layer, source, _name(_parameters_of(node)[0])
     w = _parameter(module, weight)
     if w is None:
         return None
     groups = cast(int, given.get("groups", 1))
     channels = (w.shape[0], w.shape[1] * groups) if transposed else (w.shape[1] * groups, w.shape[0])
-    made = _with_parameters(kind, (*channels, tuple(w.shape[2:])), w, b, **given)
-    return made, source, _name(_parameters_of(node)[0])
+    layer = _with_parameters(kind, (*channels, tuple(w.shape[2:])), w, b, **given)
+    return layer, source, _name(_parameters_of(node)[0])
 
 
 def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
@@ -153,13 +155,13 @@ def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
         or any(part is not None and found is None for part, found in zip(affine, (weight, bias), strict=True))
     ):
         return None
-    made = BatchNorm(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1) or None, affine=False)
-    made.running_mean, made.running_var = mean, var
-    made.weight, made.bias = weight, bias  # type: ignore[assignment]
-    made.affine = weight is not None
-    assert made.num_batches_tracked is not None
-    made.num_batches_tracked = made.num_batches_tracked.to(mean.device)
-    return made, given["input"], f"{_name(_parameters_of(node)[0]).removesuffix('_crossbar')}_norm"
+    norm = BatchNorm(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1) or None, affine=False)
+    norm.running_mean, norm.running_var = mean, var
+    norm.weight, norm.bias = weight, bias  # type: ignore[assignment]
+    norm.affine = weight is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked = norm.num_batches_tracked.to(mean.device)
+    return norm, given["input"], f"{_name(_parameters_of(node)[0]).removesuffix('_crossbar')}_norm"
 
 
 def _given(node: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:
@@ -187,17 +189,17 @@ def _is_turned(node: Any) -> bool:
 def _matrix(module: fx.GraphModule, source: Any) -> Tensor | None:
     """A parameter `(in, out)`, as it is or transposed, that a product has on its right."""
     if _is_turned(source):
-        found = _parameter(module, source.all_input_nodes[0])
+        parameter = _parameter(module, source.all_input_nodes[0])
         dims = [d for d in source.args[1:] if isinstance(d, int)] or [0, 1]
         plain = sorted(d % 2 for d in dims) == [0, 1] and (source.target not in ("permute",) or dims[0] % 2 == 1)
-        return found.t() if found is not None and found.ndim == 2 and plain else None
-    found = _parameter(module, source)
-    return found if found is not None and found.ndim == 2 else None
+        return parameter.t() if parameter is not None and parameter.ndim == 2 and plain else None
+    parameter = _parameter(module, source)
+    return parameter if parameter is not None and parameter.ndim == 2 else None
 
 
 def _parameter(module: fx.GraphModule, source: Any) -> nn.Parameter | None:
-    found = _tensor(module, source)
-    return found if isinstance(found, nn.Parameter) else None
+    tensor = _tensor(module, source)
+    return tensor if isinstance(tensor, nn.Parameter) else None
 
 
 def _tensor(module: fx.GraphModule, source: Any) -> Tensor | None:
@@ -216,20 +218,20 @@ def _linear(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
         own = base
     else:
         own = nn.Parameter(weight.detach().t().clone(memory_format=torch.contiguous_format), weight.requires_grad)
-    made = _with_parameters(nn.Linear, tuple(weight.shape), own, bias)
-    assert isinstance(made, nn.Linear)
-    return made
+    layer = _with_parameters(nn.Linear, tuple(weight.shape), own, bias)
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def _with_parameters(
     kind: type[nn.Module], sizes: Any, weight: nn.Parameter, bias: nn.Parameter | None, **options: Any
 ) -> nn.Module:
     with torch.device("meta"):
-        made = kind(*sizes, bias=bias is not None, **options)
-    made.weight = weight
+        layer = kind(*sizes, bias=bias is not None, **options)
+    layer.weight = weight
     if bias is not None:
-        made.bias = bias
-    return made
+        layer.bias = bias
+    return layer
 
 
 def _name(parameter: str) -> str:

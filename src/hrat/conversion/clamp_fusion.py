@@ -21,7 +21,7 @@ __all__ = ["fuse_clamps"]
 
 
 def fuse_clamps(module: fx.GraphModule) -> None:
-    """Tell each layer of the graph, by keywords of its call, which limits behind and in front of it are its own.
+    """Set keywords of each layer's call for the limits behind and in front of it that the layer applies itself.
 
     `rectifies`: the ReLU behind it, which leaves the graph. `drives_word_lines`: the read threshold of the crossbars
     that read its output. `within_read`: its input is held within the read threshold already. `digital`: what the DAC in

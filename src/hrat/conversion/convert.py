@@ -1,11 +1,11 @@
-"""`prepare`: an ordinary network becomes one that trains as the chip computes.
+"""`prepare`: convert an ordinary network to one that trains as the chip computes.
 
 The steps:
 
 1. trace the model to a graph in normal form (`trace`, helped by `tracer`, `calls` and `written_out`);
 2. pair each linear operation with the batch norm behind it, or in front of it where that is exact (`batch_norms`);
-3. decide for each value whether it is a voltage or a digital number (`domains`), and put DACs, ADCs and the reader in
-   between (`borders`);
+3. decide for each value whether it is a voltage or a digital number (`domains`), and put DACs, ADCs and output
+   rescaling in between (`borders`);
 4. unite the scales of signals that meet, and give each its `Scale` (`scales`);
 5. replace the linear operations by `CrossbarLayer`s (`build`), and fuse the clamps around them (`clamp_fusion`);
 6. check on the example that with all restrictions off nothing has changed.
@@ -33,8 +33,8 @@ from hrat.errors import ConversionError
 from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
 from hrat.nn.device_errors import NoiseSource
 from hrat.nn.prepared import PreparedModel, crossbar_layers, restrictions
-from hrat.nn.report import ConversionReport, IslandRow, LayerRow
-from hrat.nn.signals import InputDac, IslandAdc
+from hrat.nn.report import ConversionReport, DigitalOperationRow, LayerRow
+from hrat.nn.signals import InputDac, OutputAdc
 from hrat.spec import HardwareSpec, load_spec
 
 __all__ = ["prepare"]
@@ -53,7 +53,7 @@ def prepare(
     output_peak: float = OUTPUT_PEAK,
     generator: torch.Generator | None = None,
 ) -> PreparedModel:
-    """Convert `model` into one whose forward pass is that of a crossbar chip. The original is left as it is.
+    """Convert `model` into one whose forward pass is that of a crossbar chip. The original is not changed.
 
     Args:
         model: any `nn.Module` whose forward does not branch on the values of tensors.
@@ -61,14 +61,14 @@ def prepare(
         example_input: a tensor, a tuple of positional arguments, or a dict of keyword arguments, as the model takes
             them; a batch of two or more real inputs gives the scales a good start. The batch size stays free.
         scales: one learned scale per `"signal"`, or one for each `"channel"` where that can vanish into the weights.
-        batch_norm: how batch statistics are had in training, see `hrat.nn.BatchNormForm`.
-        output_peak: magnitude that the outputs shall at least be able to reach at the start, in normal scale. An
-            untrained classifier's outputs are far smaller than those that cross entropy will ask for. Give a smaller
+        batch_norm: where batch statistics come from in training, see `hrat.nn.BatchNormForm`.
+        output_peak: magnitude that the outputs must be able to reach at the start, in digital units. An
+            untrained classifier's outputs are far smaller than those that cross entropy drives it to. Give a smaller
             one for a regression whose outputs stay small, or call `hrat.calibrate` afterwards.
         generator: source of the programming errors in training; torch's default one where none is given.
 
     Returns:
-        A module of the same call, in the training/eval mode of `model`. `print(prepared.report)` tells what was done.
+        A module with the call of `model`, in its training/eval mode. `print(prepared.report)` shows the conversion.
 
     Raises:
         ConversionError: the model, or a part of it that the message names, cannot be mapped.
@@ -111,14 +111,14 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Options:
-    """What `prepare` was asked for, beside model and hardware."""
+    """Options of `prepare`, beside model and hardware."""
 
     scales: ScaleMode
     batch_norm: BatchNormForm
     output_peak: float
     noise: NoiseSource
     output_type: type[Any]
-    """What the original network returns."""
+    """Type of the original network's output."""
 
 
 def _converted(traced: Traced, spec: HardwareSpec, options: _Options) -> PreparedModel:
@@ -148,7 +148,12 @@ def _converted(traced: Traced, spec: HardwareSpec, options: _Options) -> Prepare
 
 
 def _report(
-    network: Network, domains: Domains, scales: Scales, rows: list[LayerRow], digital: list[IslandRow], loops: int
+    network: Network,
+    domains: Domains,
+    scales: Scales,
+    rows: list[LayerRow],
+    digital: list[DigitalOperationRow],
+    loops: int,
 ) -> ConversionReport:
     layers, spec = crossbar_layers(network.module), network.spec
     if spec.periphery.partial_sums == "adc" and not any(layer.readout.tiles for layer in layers.values()):
@@ -159,16 +164,16 @@ def _report(
     row_of = {row.name: row for row in rows}
     return ConversionReport(
         layers=[row_of[name] for name in layers],
-        islands=digital,
+        digital_operations=digital,
         scales={name: scale.log_alpha.numel() if scale.log_alpha.ndim else None for name, scale in scales.made.items()},
         notes=network.notes,
-        adcs=len(list(network.calls_of(IslandAdc))) + len(domains.summed) + loops,
+        adcs=len(list(network.calls_of(OutputAdc))) + len(domains.summed) + loops,
         dacs=len(list(network.calls_of(InputDac))) + loops,
     )
 
 
 def _outputs(copied: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
-    """What the original network yields on the example, or why it does not."""
+    """Outputs of the original network on the example; an error says why it cannot be run."""
     try:
         with torch.no_grad():
             return copied(*args, **kwargs), None
@@ -206,8 +211,8 @@ def _check_nothing_is_lost(
 ) -> None:
     """Law 2 on the example: whatever the conversion misunderstood shows here, and not in a trained chip."""
     with torch.no_grad(), restrictions(prepared, prepared.spec.ideal()):
-        got = prepared.eval()(*args, **kwargs)
-    for want, have in zip(_tensors(expected), _tensors(got), strict=True):
+        outputs = prepared.eval()(*args, **kwargs)
+    for want, have in zip(_tensors(expected), _tensors(outputs), strict=True):
         if not want.is_floating_point():
             continue
         tolerance = 1e3 * torch.finfo(want.dtype).eps * max(1.0, float(want.abs().max()))

@@ -12,22 +12,22 @@ from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
 from hrat.encoding import LayerReadout
 from hrat.nn.recurrent import Recurrence
-from hrat.nn.report import IslandRow
-from hrat.nn.signals import InputDac, IslandAdc
+from hrat.nn.report import DigitalOperationRow
+from hrat.nn.signals import InputDac, OutputAdc
 
 __all__ = ["Domains", "digital_rows", "mark_domains"]
 
 
 @dataclass
 class Domains:
-    """What each node yields; what is in none of these is a digital number that nothing is computed with."""
+    """Which nodes yield voltages and which compute digitally; all others yield digital data without arithmetic."""
 
     analog: set[fx.Node] = field(default_factory=set)
     """Values with a scale in volts."""
     summed: set[fx.Node] = field(default_factory=set)
     """Layers whose tiles have ADCs of their own: what leaves them has a scale in volts, but is a digital sum."""
     digital: dict[fx.Node, str] = field(default_factory=dict)
-    """Digital operations, and why they are."""
+    """Digital operations -> the reason."""
 
     def is_voltage(self, node: fx.Node) -> bool:
         """Whether a wire carries the value."""
@@ -57,7 +57,7 @@ def mark_domains(network: Network) -> Domains:
     return domains
 
 
-def digital_rows(network: Network, domains: Domains) -> list[IslandRow]:
+def digital_rows(network: Network, domains: Domains) -> list[DigitalOperationRow]:
     """The digital operations for the report, with the converters that stand beside them."""
     periphery = network.spec.periphery
     adc_bits = periphery.adc_bits if periphery.limit_adc else None
@@ -67,13 +67,15 @@ def digital_rows(network: Network, domains: Domains) -> list[IslandRow]:
         module, op = network.module_at(node), network.op(node)
         steps = isinstance(module, Recurrence)
         name = f"{module.kind} gates" if isinstance(module, Recurrence) else op.name if op else "batch_norm"
-        reads = any(isinstance(network.module_at(source), IslandAdc) for source in node.all_input_nodes)
+        reads = any(isinstance(network.module_at(source), OutputAdc) for source in node.all_input_nodes)
         readers = _readers_behind_layout(network, domains, node)
         drives = any(isinstance(network.module_at(user), InputDac) for user in readers)
         path = list(node.meta.get("nn_module_stack", {}).values())
         place = f"{path[-1][0]}/{node.name}" if path and path[-1][0] else node.name
         rows.append(
-            IslandRow(place, name, why, adc_bits if reads or steps else None, dac_bits if drives or steps else None)
+            DigitalOperationRow(
+                place, name, why, adc_bits if reads or steps else None, dac_bits if drives or steps else None
+            )
         )
     return rows
 
@@ -95,7 +97,7 @@ def _computes(network: Network, domains: Domains, node: fx.Node, op: Op | None) 
     if node.op not in ("call_function", "call_module") or not network.reads_values(node):
         return False
     sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
-    if op is not None and op.analog and op.signals == "first" and not op.averages:
+    if op is not None and op.analog and op.signals == "first" and not op.is_arithmetic:
         return any(domains.is_voltage(source) for source in sources)
     return bool(sources)
 
@@ -124,10 +126,10 @@ def _why_batch_norm_stays(network: Network, node: fx.Node) -> str:
 
 
 def _readers_behind_layout(network: Network, domains: Domains, node: fx.Node) -> list[fx.Node]:
-    """Who reads a digital value, changes of layout apart."""
-    found: list[fx.Node] = []
+    """Nodes that read a digital value, directly or through changes of layout."""
+    readers: list[fx.Node] = []
     for user in node.users:
         op = network.op(user)
         layout = op is not None and op.analog and op.signals == "first" and user not in domains.digital
-        found += _readers_behind_layout(network, domains, user) if layout else [user]
-    return found
+        readers += _readers_behind_layout(network, domains, user) if layout else [user]
+    return readers

@@ -25,7 +25,7 @@ class Network:
         self.fixed = traced.fixed
         self.spec = spec
         self.notes = list(traced.notes)
-        """What a person should know of the conversion, one sentence each."""
+        """Notes on the conversion for the user, one sentence each."""
 
     def module_at(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls, if it calls one."""
@@ -38,7 +38,7 @@ class Network:
         return OPS["identity"] if is_dropout(self.module_at(node)) else None
 
     def word(self, node: fx.Node) -> str:
-        """What a person calls a node."""
+        """Name of a node in messages."""
         op = self.op(node)
         return op.name if op is not None else f"'{node.target}'"
 
@@ -52,7 +52,7 @@ class Network:
         return [node.args[0] if node.args else node.kwargs.get("input")]
 
     def reads_values(self, node: fx.Node) -> bool:
-        """Whether a digital node has a use for the numbers of its arguments."""
+        """Whether a digital node uses the values of its arguments, not their sizes alone."""
         op = self.op(node)
         return bool(node.meta["seen"].is_tensor) and (op is None or op.reads_values)
 
@@ -67,7 +67,7 @@ class Network:
                 yield node
 
     def insert_behind(self, source: fx.Node, name: str, module: nn.Module) -> fx.Node:
-        """A call of a new module on what a node yields."""
+        """Insert a call of a new module on a node's result; returns the new node."""
         self.module.add_submodule(name, module)
         with self.graph.inserting_after(source):
             node = self.graph.call_module(name, (source,))
@@ -75,7 +75,7 @@ class Network:
         return node
 
     def drop_unused(self) -> None:
-        """Remove what no node names: fused batch norms and parameters of functions live in the layers alone."""
+        """Remove unused modules and parameters, such as fused batch norms, which live in the layers."""
         self.graph.eliminate_dead_code()
         used = [str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
 

@@ -13,7 +13,7 @@ from hrat.conversion.blocks import Block, Signals, geometry_of
 from hrat.conversion.domains import Domains
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
-from hrat.nn.signals import InputDac, Reader, Scale, SwingClamp
+from hrat.nn.signals import InputDac, OutputRescale, Scale, SwingClamp
 
 __all__ = ["ScaleMode", "Scales", "unite_signals"]
 
@@ -48,14 +48,14 @@ class Scales:
     def __init__(
         self, network: Network, signals: Signals, blocks: list[Block], *, mode: ScaleMode, output_peak: float
     ) -> None:
-        """Nothing is made yet.
+        """Prepare to make scales; none is made yet.
 
         Args:
-            network: whose module and graph get the scales.
-            signals: which values share one.
+            network: the network whose module and graph get the scales.
+            signals: which values share a scale.
             blocks: the linear operations.
             mode: one scale for a signal, or one for each channel where these can vanish into weights.
-            output_peak: magnitude that the network's outputs shall be able to reach, in digital units.
+            output_peak: magnitude that the network's outputs must be able to reach, in digital units.
         """
         self.network = network
         self.signals = signals
@@ -109,7 +109,7 @@ class Scales:
             return self.network.graph.call_function(torch.repeat_interleave, (scale, features // log_alpha.numel()))
 
     def _first_alpha(self, members: list[fx.Node]) -> float:
-        """A start: the peak of the signal, on the example or as batch norm makes it, at the limit of its voltage."""
+        """First value of a scale: the signal's peak, on the example or by batch norm, at the limit of its voltage."""
         module_at = self.network.module_at
         users = [user for node in members for user in node.users]
         drives_crossbar = any(isinstance(module_at(user), LINEAR_MODULES) for user in users) or any(
@@ -119,7 +119,7 @@ class Scales:
         limit_V = spec.device.v_read_V if drives_crossbar else spec.periphery.v_swing_V
         peaks = self._peaks(members)
         read = any(
-            isinstance(module_at(user), Reader) and any(reader.op == "output" for reader in user.users)
+            isinstance(module_at(user), OutputRescale) and any(behind.op == "output" for behind in user.users)
             for user in users
         )
         if read and not drives_crossbar:
@@ -141,7 +141,7 @@ class Scales:
         return peaks
 
     def _channels(self, members: list[fx.Node]) -> int | None:
-        """How many channels may have scales of their own in this group; None if they must share one."""
+        """Number of channels that may have scales of their own in this group; None if they must share one."""
         counts: set[int] = set()
         for node in members:
             if not self._is_per_channel(node) or not all(self._keeps_channels(node, user) for user in node.users):

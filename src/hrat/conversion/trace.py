@@ -1,4 +1,4 @@
-"""From an `nn.Module` to a graph in one normal form.
+"""Tracing of an `nn.Module` to a graph in one normal form.
 
 torch.fx is used rather than torch.export: its graph keeps modules, their names, the training/eval switch and a free
 batch size, all of which training needs and an exported program has lost. What it cannot follow is Python control flow
@@ -50,21 +50,21 @@ LINEAR_MODULES = (
     nn.ConvTranspose3d,
 )
 OWN_FOLDER = str(Path(__file__).parent)
-"""Lines of source in it are none of the model's."""
+"""Folder of this package, whose source lines are not the model's."""
 VALUES_LOOKED_AT = 1_000_000
-"""Of a signal with more values than that, some of them tell its peak as well."""
+"""Most values of a signal that are searched for its peak; of larger ones a sample is."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a node yielded on the example input."""
+    """Result of a node on the example input."""
 
     is_tensor: bool
     shape: tuple[int, ...] = ()
     peak: float = 0.0
-    """The 99.9 % quantile of the magnitude, in normal scale."""
+    """The 99.9 % quantile of the magnitude, in digital units."""
     is_real: bool = False
-    """Whether it holds real numbers, not whole ones or truth values."""
+    """Whether it holds floating-point numbers, not integers or booleans."""
 
 
 def example_args(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -82,7 +82,7 @@ class Traced:
 
     module: fx.GraphModule
     notes: list[str]
-    """For people."""
+    """Notes for the user."""
     fixed: dict[str, Any]
     """Arguments of the example that hold no numbers, such as switches: they are part of the network now."""
 
@@ -91,7 +91,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tr
     """The model's graph in normal form.
 
     Args:
-        model: in eval mode; it is not changed, but its parameters are shared with the result.
+        model: the model in eval mode; it is not changed, but its parameters are shared with the result.
         args: positional example arguments.
         kwargs: keyword example arguments.
 
@@ -132,16 +132,16 @@ def _arguments_by_name(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str
             f"the example input does not fit {type(model).__name__}.forward{signature}: {error}; expected a tensor, a "
             "tuple of positional arguments, or a dict of keyword arguments"
         ) from error
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for name, value in list(bound.arguments.items())[1:]:
         kind = signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
-            found.update({f"{name}_{index}": part for index, part in enumerate(value)})
+            by_name.update({f"{name}_{index}": part for index, part in enumerate(value)})
         elif kind is inspect.Parameter.VAR_KEYWORD:
-            found.update(value)
+            by_name.update(value)
         else:
-            found[name] = value
-    return found
+            by_name[name] = value
+    return by_name
 
 
 def _is_leaf(module: nn.Module, name: str) -> bool:
@@ -347,7 +347,7 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
             "the model, which devices can hold: compute it once and put the result into a convolution"
         )
     raise ConversionError(
-        f"{describe(node)} is not among the operations that a chip or its digital islands can do; replace it by one "
+        f"{describe(node)} is not among the operations that a chip can do, on voltages or digitally; replace it by one "
         "that hrat.circuit.operations lists, move it out of the model that is prepared, or add it to that table"
     )
 

@@ -34,11 +34,11 @@ __all__ = ["ModelTracer"]
 KNOWN_ATTRIBUTES = frozenset(
     ("dtype", "ndim", "layout", "requires_grad", "itemsize", "is_sparse", "is_nested", "is_quantized", "is_leaf")
 )
-"""Of a tensor: the same for every input of the example's kind."""
+"""Attributes of a tensor that are equal for every input of the example's kind."""
 KNOWN_METHODS = frozenset(("dim", "ndimension", "is_floating_point", "is_complex", "is_contiguous", "element_size"))
-"""The same, as methods and functions."""
+"""Methods and functions whose results are equal for every input of the example's kind."""
 PLACE = frozenset(("device", "is_cuda", "is_cpu", "is_mps", "is_meta", "is_xpu", "get_device"))
-"""Where a tensor lies: known while tracing, and free to change afterwards."""
+"""Attributes of a tensor's device: known while tracing, and free to change afterwards."""
 FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tril_indices", "triu_indices")
 """Functions that take sizes and no tensor, which torch.fx does not see."""
 
@@ -190,7 +190,7 @@ class ModelTracer(fx.Tracer):
     # -- what the example tells
 
     def example_of(self, node: fx.Node) -> Any:
-        """What a node yields on the example: tensors without numbers in them, and sizes."""
+        """Result of a node on the example: tensors without numbers in them, and sizes."""
         if node not in self._examples:
             for each in _behind(node, self._examples):
                 self._evaluates = True
@@ -202,7 +202,7 @@ class ModelTracer(fx.Tracer):
         return self._examples[node]
 
     def known(self, node: fx.Node, *, tell: bool = True) -> Any:
-        """The same for what Python has to know, with a check in the graph that it is so, and a note if `tell`.
+        """Value of a node on the example where Python needs a number; adds a check to the graph, a note if `tell`.
 
         Raises:
             TraceError: it is a tensor, whose numbers are not known.
@@ -266,13 +266,13 @@ class ModelTracer(fx.Tracer):
         return self._fake.from_tensor(value, static_shapes=True) if isinstance(value, Tensor) else value
 
     def _only_values(self, value: Any, name: str) -> Any:
-        """What the model returns, without objects that are no nests of tensors, such as a cache of keys and values."""
+        """Outputs of the model, without objects that are no nests of tensors, such as a cache of keys and values."""
         if isinstance(value, dict):
             return {key: self._only_values(part, f"{name} '{key}'") for key, part in value.items()}
         if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
             return type(value)(self._only_values(part, f"{name} [{index}]") for index, part in enumerate(value))
-        known = (fx.Proxy, Tensor, int, float, str, type(None), tuple)
-        if isinstance(value, known):
+        kinds = (fx.Proxy, Tensor, int, float, str, type(None), tuple)
+        if isinstance(value, kinds):
             return value
         self.notes.append(f"{name} ({type(value).__name__}) is no tensor and is left out")
         return None
@@ -283,7 +283,7 @@ def _name_of(target: Any) -> str:
 
 
 def _behind(node: fx.Node, known: dict[fx.Node, Any]) -> list[fx.Node]:
-    """What has to be worked out to know a node's value, each behind what it reads."""
+    """Nodes that must be computed for a node's value, each behind those that it reads."""
     needed, todo = {node}, [node]
     while todo:
         for source in todo.pop().all_input_nodes:

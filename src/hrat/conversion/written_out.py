@@ -1,8 +1,7 @@
 """PyTorch's large modules, written out as linear operations and what lies between them, with the same weights.
 
 `nn.LSTM`, `nn.MultiheadAttention` and their like compute in one fused call, in which no crossbar could be found. Each
-is replaced by a module that computes the same: its matrix products are `nn.Linear`s, all else is left to the digital
-islands.
+is replaced by a module that computes the same: its matrix products are `nn.Linear`s, all else are digital operations.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ __all__ = ["write_out"]
 
 
 def write_out(model: nn.Module) -> nn.Module:
-    """Replace all such modules of a model, and the model itself if it is one.
+    """Replace all fused modules of a model, and the model itself if it is one.
 
     Raises:
         ConversionError: one has an option that cannot be written out.
@@ -73,7 +72,7 @@ class Attention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """As `nn.MultiheadAttention`."""
+        """Output and attention weights, with the arguments and results of `nn.MultiheadAttention`."""
         if is_causal and attn_mask is None:
             raise ConversionError("nn.MultiheadAttention with is_causal=True needs its attn_mask as well")
         batched = query.dim() == 3
@@ -105,7 +104,7 @@ class Attention(nn.Module):
     def _mask(
         self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, dtype: torch.dtype, batched: bool
     ) -> Tensor | None:
-        """What is added to the scores, in a shape that broadcasts against them."""
+        """Mask that is added to the attention scores, in a shape that broadcasts against them."""
         mask = None
         if attn_mask is not None:
             mask = _additive(attn_mask, dtype)
@@ -148,7 +147,7 @@ class Recurrent(nn.Module):
                 )
 
     def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        """As `nn.LSTM` and `nn.GRU`, but for packed sequences."""
+        """Outputs and last states, with the arguments of `nn.LSTM` and `nn.GRU`; packed sequences are refused."""
         batched = x.dim() == 3
         starts = [] if hx is None else list(hx) if CELLS[self.kind].states == 2 else [hx]
         if not batched:
@@ -172,8 +171,8 @@ class Recurrent(nn.Module):
 
     def _one(self, suffix: str, x: Tensor, states: tuple[Tensor, ...]) -> list[Tensor]:
         """One direction of one layer: outputs and last states."""
-        found = self.get_submodule(f"state_{suffix}")(self.get_submodule(f"input_{suffix}")(x), *states)
-        return [found[index] for index in range(1 + CELLS[self.kind].states)]
+        results = self.get_submodule(f"state_{suffix}")(self.get_submodule(f"input_{suffix}")(x), *states)
+        return [results[index] for index in range(1 + CELLS[self.kind].states)]
 
 
 class RecurrentCell(nn.Module):
@@ -188,7 +187,7 @@ class RecurrentCell(nn.Module):
         self.state = _linear(cell.weight_hh, cell.bias_hh)
 
     def forward(self, x: Tensor, hx: Any = None) -> Any:
-        """As the cell."""
+        """Next state or states, with the arguments of the cell."""
         cell = CELLS[self.kind]
         from_input = self.input(x)
         if hx is None:
@@ -223,7 +222,7 @@ def _replacement(module: nn.Module) -> _Writer | None:
 
 
 def _of_transformers_conv1d(module: Any, name: str) -> nn.Module:
-    """What GPT-2 calls `Conv1D` is a linear layer whose weight is stored as `(in, out)`."""
+    """Linear layer for GPT-2's `Conv1D`, whose weight is stored as `(in, out)`."""
     del name
     return _linear(module.weight.t(), module.bias)
 
@@ -231,11 +230,11 @@ def _of_transformers_conv1d(module: Any, name: str) -> nn.Module:
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A linear layer with weights of its own, `(out, in)`."""
     with torch.device("meta"):
-        made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    made.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format), weight.requires_grad)
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format), weight.requires_grad)
     if bias is not None:
-        made.bias = nn.Parameter(bias.detach().clone(), bias.requires_grad)
-    return made
+        layer.bias = nn.Parameter(bias.detach().clone(), bias.requires_grad)
+    return layer
 
 
 def _separate_weights(attention: nn.MultiheadAttention) -> tuple[Tensor, ...]:

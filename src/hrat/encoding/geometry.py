@@ -42,7 +42,7 @@ class Geometry:
     """(before, after) for each spatial dimension."""
     dilation: tuple[int, ...] = ()
     output_padding: tuple[int, ...] = ()
-    """Of a transposed convolution only."""
+    """Output size added at one end of each spatial dimension; transposed convolutions only."""
     groups: int = 1
     padding_mode: str = "zeros"
 
@@ -66,7 +66,7 @@ class Geometry:
 
     @property
     def pads_with_zeros(self) -> bool:
-        """Whether outputs differ in which inputs they see, because zeros stand in for what is not there."""
+        """Whether zero padding makes outputs differ in which inputs they see."""
         if self.kind == "conv_transpose":
             return True  # zeros between the samples, and at the edges
         return self.padding_mode == "zeros" and any(map(any, self.padding))
@@ -76,7 +76,7 @@ class Geometry:
 
         Args:
             inputs: `(..., in)` for a linear layer, `(batch, in, *space)` for the others.
-            weight: of `weight_shape`.
+            weight: weight of the shape `weight_shape`.
             bias: `(out,)`.
 
         Returns:
@@ -102,10 +102,10 @@ class Geometry:
         return _CONV[self.dims](self._padded(inputs), weight, bias, self.stride, 0, self.dilation, self.groups)
 
     def patches(self, inputs: Tensor) -> Tensor:
-        """What the word lines carry: the input of each output position, as the crossbar's rows.
+        """Inputs of the word lines, one vector for each output position (im2col).
 
         Args:
-            inputs: as for `apply`; of a linear layer `(batch, ..., in)`.
+            inputs: inputs as for `apply`; of a linear layer `(batch, ..., in)`.
 
         Returns:
             `(batch, groups, rows, positions)`: `matrix.mT @ patches` of each group are its bit lines, and equal
@@ -127,11 +127,11 @@ class Geometry:
         return windows.reshape(batch, *self.matrix_shape[:2], math.prod(positions))
 
     def from_lines(self, lines: Tensor, inputs: Tensor) -> Tensor:
-        """What the bit lines yield, in the shape that `apply` has.
+        """Outputs of the bit lines in the shape that `apply` returns.
 
         Args:
             lines: `(batch, groups, cols, positions)`, such as `matrix.mT @ patches(inputs)`.
-            inputs: as for `apply`.
+            inputs: inputs as for `apply`.
 
         Returns:
             `(..., out)` or `(batch, out, *space)`.
@@ -204,14 +204,14 @@ class Geometry:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Geometry:
-        """The inverse of `to_dict`; lists become tuples again.
+        """Make one from plain data: the inverse of `to_dict`; lists become tuples again.
 
         Raises:
             ValueError: the data is no geometry of a layer: unknown fields, wrong types, sizes that do not fit together.
         """
         _check_fields(data)
         raw = cls(**data)
-        made = replace(
+        geometry = replace(
             raw,
             kernel=tuple(raw.kernel),
             stride=tuple(raw.stride),
@@ -219,8 +219,8 @@ class Geometry:
             output_padding=tuple(raw.output_padding),
             padding=tuple((before, after) for before, after in raw.padding),
         )
-        _check_geometry(made)
-        return made
+        _check_geometry(geometry)
+        return geometry
 
     def _padded(self, inputs: Tensor) -> Tensor:
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
@@ -242,7 +242,7 @@ class Geometry:
 
 
 def _check_fields(data: Any) -> None:
-    """Types alone."""
+    """Check the types of the fields."""
     names = {field.name for field in fields(Geometry)}
     needed = {"kind", "in_channels", "out_channels"}
     if not isinstance(data, dict) or not needed <= data.keys() <= names:
@@ -265,30 +265,36 @@ def _is_size(value: Any, *, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
 
 
-def _check_geometry(it: Geometry) -> None:
-    """What the sizes have to do with each other."""
+def _check_geometry(geometry: Geometry) -> None:
+    """Check that the sizes fit together."""
     kinds, modes = ("linear", "conv", "conv_transpose"), ("zeros", "reflect", "replicate", "circular")
-    if it.kind not in kinds or it.padding_mode not in modes:
+    if geometry.kind not in kinds or geometry.padding_mode not in modes:
         raise ValueError(
             f"a geometry's kind is one of {', '.join(kinds)} and its padding_mode one of {', '.join(modes)}, got "
-            f"{it.kind!r:.50} and {it.padding_mode!r:.50}"
+            f"{geometry.kind!r:.50} and {geometry.padding_mode!r:.50}"
         )
-    wanted = (0,) if it.kind == "linear" else (1, 2, 3)
-    transposed = it.kind == "conv_transpose"
-    lengths = {len(part) for part in (it.stride, it.padding, it.dilation)}
-    if it.dims not in wanted or lengths != {it.dims} or len(it.output_padding) != (it.dims if transposed else 0):
+    allowed_dims = (0,) if geometry.kind == "linear" else (1, 2, 3)
+    transposed = geometry.kind == "conv_transpose"
+    lengths = {len(part) for part in (geometry.stride, geometry.padding, geometry.dilation)}
+    if (
+        geometry.dims not in allowed_dims
+        or lengths != {geometry.dims}
+        or len(geometry.output_padding) != (geometry.dims if transposed else 0)
+    ):
         raise ValueError(
-            f"a layer of kind {it.kind} has kernel, stride, padding and dilation (transposed: and output_padding) for "
-            f"{' or '.join(map(str, wanted))} dimension(s) each, got {it.to_dict()!r:.300}"
+            f"a layer of kind {geometry.kind} has kernel, stride, padding and dilation "
+            f"(transposed: and output_padding) for {' or '.join(map(str, allowed_dims))} dimension(s) each, "
+            f"got {geometry.to_dict()!r:.300}"
         )
-    if it.in_channels % it.groups or it.out_channels % it.groups:
+    if geometry.in_channels % geometry.groups or geometry.out_channels % geometry.groups:
         raise ValueError(
-            f"{it.in_channels} inputs and {it.out_channels} outputs do not divide into {it.groups} group(s)"
+            f"{geometry.in_channels} inputs and {geometry.out_channels} outputs do not divide into "
+            f"{geometry.groups} group(s)"
         )
-    if transposed and any(before != after for before, after in it.padding):
+    if transposed and any(before != after for before, after in geometry.padding):
         raise ValueError("a transposed convolution has the same padding before and after")
 
 
 def _torch_order(pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """`F.pad` wants the last dimension first."""
+    """Padding in the order of `F.pad`, the last dimension first."""
     return [edge for pair in reversed(pairs) for edge in pair]

@@ -52,7 +52,7 @@ def quantise_fraction(fraction: Tensor, device: Device) -> Tensor:
 
 
 def quantise_fraction_(fraction: Tensor, device: Device) -> Tensor:
-    """`quantise_fraction` in place."""
+    """`quantise_fraction` in place, any shape."""
     if not device.limit_states:
         return fraction.clamp_(-1.0, 1.0)
     if device.levels_S is None and device.n_states is not None:
@@ -77,7 +77,7 @@ def encode_pair(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
 
 
 def _encode_centred(fraction: Tensor, device: Device) -> tuple[Tensor, Tensor]:
-    """As `encode_pair`. Half of a fraction's way from the nearest realisable one is taken by each partner."""
+    """`encode_pair` of centred pairs; each partner takes half of the distance to the nearest realisable fraction."""
     half_S = device.g_range_S / 2
     if device.n_states is None:
         middle_S = (device.states_S[0] + device.states_S[-1]) / 2

@@ -50,7 +50,7 @@ class Readout(ABC):
     periphery: Periphery
 
     name: ClassVar[str]
-    """In `periphery.readout`."""
+    """Value of `periphery.readout` that selects it."""
     inner_amplifiers: ClassVar[bool]
     """Whether a current passes an amplifier before it is subtracted: the outputs are then no linear function."""
     shares_negatives: ClassVar[bool] = False
@@ -155,7 +155,7 @@ class Readout(ABC):
 
         Args:
             g_pos: conductances, or gains `R_f G`, of the positive partners, any shape.
-            g_neg: of the negative partners.
+            g_neg: those of the negative partners.
         """
         return g_pos, g_neg
 

@@ -22,7 +22,7 @@ __all__ = ["RowTiles"]
 
 @dataclass(frozen=True)
 class RowTiles:
-    """How the rows of a layer's matrices (`Geometry.matrix_shape`) are shared out over tiles of `rows` word lines."""
+    """Division of the rows of a layer's matrices (`Geometry.matrix_shape`) into tiles of `rows` word lines."""
 
     geometry: Geometry
     rows: int
@@ -40,11 +40,11 @@ class RowTiles:
         return -(-self.geometry.matrix_shape[1] // self.rows)
 
     def apply(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        """What each tile yields: `Geometry.apply` of its rows alone.
+        """Partial sum of each tile: `Geometry.apply` of its rows alone.
 
         Args:
-            inputs: as for `Geometry.apply`.
-            weight: of `Geometry.weight_shape`.
+            inputs: inputs as for `Geometry.apply`.
+            weight: weight of the shape `Geometry.weight_shape`.
 
         Returns:
             `(tiles, *shape)`, where `shape` is that of `Geometry.apply`; the sum over tiles is what that yields.

@@ -29,7 +29,7 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """Such as `tile0_2`, or `group3.tile0_2` in a grouped layer's later groups."""
+        """Name of the tile, such as `tile0_2`, or `group3.tile0_2` in a grouped layer's later groups."""
         prefix = f"group{self.group}." if self.group else ""
         return f"{prefix}tile{self.grid_row}_{self.grid_col}"
 

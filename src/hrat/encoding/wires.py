@@ -1,4 +1,4 @@
-"""The wires of a layer: its pairs laid out on tiles as the chip has them, and what they show through the wires.
+"""The wires of a layer: its pairs laid out on tiles as on the chip, and their effective conductances.
 
 A tile of `array.rows x array.cols` pairs is a grid of wires with twice as many devices; which lies where, the read-out
 says (`hrat.encoding.readouts`). Tiles have drivers of their own. Where tiles stand above one another, their bit lines
@@ -26,13 +26,13 @@ Effective = Callable[[Tensor, Array], Tensor]
 def effective_pair(
     g_pos_S: Tensor, g_neg_S: Tensor, spec: HardwareSpec, effective: Effective = attenuated
 ) -> tuple[Tensor, Tensor]:
-    """What the devices of a layer show through the wires of its tiles, in siemens.
+    """Effective conductances of a layer's devices, as seen through the wires of its tiles, in siemens.
 
     Args:
         g_pos_S: conductances of the positive partners, `(..., groups, rows, cols)`, S.
         g_neg_S: of the negative partners, `(..., groups, rows, columns)` as `Readout.count_negatives` has them.
         spec: names the tiles, the wires and the read-out. With `array.limit_wires` off nothing is done.
-        effective: what solves a tile: the approximation that training has, or an exact one.
+        effective: solver of one tile: the approximation that training uses, or an exact one.
 
     Returns:
         Effective conductances of both partners, the shape of what was given, S: `I_j = sum_k (M+_kj - M-_kj) v_k`.

@@ -1,4 +1,4 @@
-"""Experiments: recipes as data, runs, comparisons, sweeps, the restriction budget and reports; all that runs things.
+"""Experiments: recipes as data, runs, comparisons, parameter sweeps, the restriction budget and reports.
 
 Other rooms import from here, not from the packages within.
 """

@@ -1,4 +1,4 @@
-"""Trained model -> Deployment, and what can be made better of it before a chip is programmed."""
+"""Trained model -> Deployment, and ways to improve it before a chip is programmed."""
 
 from __future__ import annotations
 

@@ -32,11 +32,11 @@ class _Envelope:
     breaks: Tensor
     """`w` at which one choice gives way to the next, ascending, `(choices - 1,)`."""
     value: Tensor
-    """Mean of each, S."""
+    """Mean of each choice, S."""
     variance: Tensor
-    """S^2."""
+    """Variance of each choice, S^2."""
     number: Tensor
-    """Its place among what was offered."""
+    """Index of each choice among those offered."""
 
     @classmethod
     def of(cls, value: Tensor, variance: Tensor) -> _Envelope:
@@ -82,16 +82,16 @@ class PairChoice:
         self._pairs: _Envelope | None = None
 
     def outcome(self, target_S: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of what targets end at, S and S^2."""
+        """Mean and variance of the conductance that each target ends at, any shape, S and S^2."""
         spread_S = torch.as_tensor(sigma_S(target_S, self.spec.device, self.spec.programming), dtype=torch.float64)
         return expected_S(target_S, self.spec.programming), spread_S.square().expand_as(target_S)
 
     def one(self, wanted_S: Tensor) -> Tensor:
-        """Target of a single device whose mean square distance from the wanted conductance is least, S."""
+        """Target of a single device with the least mean square distance from the wanted conductance, any shape, S."""
         return self.states_S[self.single.number[self.single.best(wanted_S)]]
 
     def both(self, wanted_S: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets of the two partners of a pair that come nearest to the wanted difference, S."""
+        """Targets of the two partners of a pair that come nearest to the wanted difference, any shape, S."""
         if self._pairs is None:
             mean, variance = self.outcome(self.states_S)
             self._pairs = _Envelope.of((mean[:, None] - mean).flatten(), (variance[:, None] + variance).flatten())

@@ -1,4 +1,4 @@
-"""Compensation of known wires: targets that come out right once the wires have taken their part.
+"""Compensation of known wires: targets chosen such that the effective conductances are those wanted.
 
 The wires turn the pair `(G+, G-)` of a weight into `(M+, M-)`. Wanted is `R_f' (M+ - M-) = R_f (G+ - G-)`. Two things
 can be changed after training:
@@ -43,14 +43,14 @@ FACTORS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCompensation:
-    """What compensation did to one layer. Errors are those of the layer's gains, without programming error."""
+    """Result of compensation for one layer. Errors are those of the layer's gains, without programming error."""
 
     error_before: float
     """RMS error of the gains through the wires, relative to the RMS of the wanted ones."""
     error_after: float
-    """The same with the new targets and feedback resistance."""
+    """RMS error with the new targets and feedback resistance, relative to the RMS of the wanted gains."""
     r_f_factor: float
-    """What the feedback resistance was multiplied by."""
+    """Factor on the feedback resistance."""
     saturated: float
     """Share of the weights that take the whole window and would need more."""
 
@@ -62,7 +62,7 @@ class LayerCompensation:
 
 @dataclass(frozen=True, kw_only=True)
 class CompensationReport:
-    """What compensation did, layer by layer."""
+    """Results of compensation, layer by layer."""
 
     layers: dict[str, LayerCompensation]
 
@@ -78,7 +78,7 @@ class CompensationReport:
 
 
 def compensate(deployment: Deployment, *, effective: Effective = attenuated) -> tuple[Deployment, CompensationReport]:
-    """The same deployment, its targets and feedback resistances chosen for the wires that its spec names.
+    """Choose targets and feedback resistances of a deployment that make up for the wires that its spec names.
 
     Args:
         deployment: trained without wires in mind. What was trained with `array.limit_wires` on expects their loss, and
@@ -133,7 +133,7 @@ def _compensate_layer(
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
-    """Targets, and what is seen of them; each tensor `(groups, rows, cols)`."""
+    """Targets and their effective values behind the wires; each tensor `(groups, rows, cols)`."""
 
     fraction: Tensor
     """Targets as a part of the window."""
@@ -163,7 +163,7 @@ class _Wires:
         return (m_pos_S - m_neg_S) / self.spec.device.g_range_S, (m_pos_S + m_neg_S) / (g_pos_S + g_neg_S)
 
     def candidate(self, fraction: Tensor, r_f_factor: float | None = None) -> _Candidate:
-        """Given targets, with the feedback resistance of the least squared error where none is given."""
+        """Candidate from given targets; its feedback resistance is that of the least squared error unless given."""
         seen, left = self.see(fraction)
         if r_f_factor is None:
             along, size = float((seen * self.wanted).sum()), float(seen.square().sum())
@@ -184,7 +184,7 @@ class _Wires:
         return _rms(candidate.r_f_factor * candidate.seen - self.wanted) / self.scale
 
     def expected_error(self, candidate: _Candidate) -> float:
-        """The same, squared, with the programming errors that `R_f` magnifies."""
+        """Squared relative error of the gains, including the programming errors that `R_f` magnifies."""
         variance: Tensor | float = 0.0
         for g_S in encode_pair(candidate.fraction, self.spec.device):
             variance = variance + (candidate.left * sigma_S(g_S, self.spec.device, self.spec.programming)).square()

@@ -1,4 +1,4 @@
-"""`deploy`: read from a prepared model what the chip has to be. Nothing is fitted or tuned here."""
+"""`deploy`: read a chip's targets from a prepared model. Nothing is fitted or tuned here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hrat.circuit import (
     Node,
     OpNode,
     Output,
-    Reader,
+    OutputRescale,
     Recurrence,
     Ref,
     TensorKey,
@@ -32,21 +32,21 @@ from hrat.nn.dropout import is_dropout
 from hrat.nn.prepared import scale_value, scales_of_call
 from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.shared_error import SharedError
-from hrat.nn.signals import InputDac, IslandAdc, IslandBatchNorm, SwingClamp
-from hrat.nn.signals import Reader as ReaderModule
+from hrat.nn.signals import DigitalBatchNorm, InputDac, OutputAdc, SwingClamp
+from hrat.nn.signals import OutputRescale as OutputRescaleModule
 from hrat.physics import convert, converter_codes
 
 __all__ = ["deploy"]
 
-_CONVERTERS = {InputDac: Dac, IslandAdc: Adc, ReaderModule: Reader}
+_CONVERTERS = {InputDac: Dac, OutputAdc: Adc, OutputRescaleModule: OutputRescale}
 
 
 @torch.no_grad()
 def deploy(model: PreparedModel) -> Deployment:
-    """The chip that computes what `model` computes in eval mode.
+    """Deployment of a trained model: the targets of a chip that computes what `model` computes in eval mode.
 
     Args:
-        model: what `hrat.prepare` returned, trained.
+        model: a trained model from `hrat.prepare`.
 
     Returns:
         Target conductances in siemens, feedback resistances, DAC codes and the graph of operations.
@@ -76,9 +76,9 @@ class _Walk:
 
     def run(self) -> Deployment:
         for node in self.graph.graph.nodes:
-            made = self._node(node)
-            if made is not None:
-                self.nodes.append(made)
+            chip_node = self._node(node)
+            if chip_node is not None:
+                self.nodes.append(chip_node)
         return Deployment(spec=self.model.spec, layers=self.layers, graph=tuple(self.nodes), tensors=self.tensors)
 
     def _node(self, node: fx.Node) -> Node | None:
@@ -109,10 +109,10 @@ class _Walk:
         source = self._values(node.args[:1])
         if isinstance(module, CrossbarLayer):
             self._layer(str(node.target), module, scales_of_call(node, module))
-            made = Crossbar(node.name, source[0], str(node.target))
+            crossbar = Crossbar(node.name, source[0], str(node.target))
             if not node.kwargs.get("rectifies"):
-                return made
-            self.nodes.append(made)
+                return crossbar
+            self.nodes.append(crossbar)
             self.stands_for[node.name] = f"{node.name}.relu"
             return OpNode(f"{node.name}.relu", "relu", (Ref(node.name),))
         if isinstance(module, CrossbarRecurrence):
@@ -122,7 +122,7 @@ class _Walk:
         if is_dropout(module):
             self.stands_for[node.name] = source[0].name
             return None
-        if isinstance(module, IslandBatchNorm):
+        if isinstance(module, DigitalBatchNorm):
             return self._batch_norm(node, module.batch_norm)
         kind = _CONVERTERS[type(module)]
         scale = node.args[1]

@@ -37,7 +37,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def replicate(deployment: Deployment, copies: Mapping[str, int]) -> Deployment:
-    """The same deployment with several pairs for each weight of some layers.
+    """Give some layers of a deployment several pairs for each weight.
 
     Args:
         deployment: the targets.
@@ -79,11 +79,11 @@ class Redundancy:
     copies: dict[str, int]
     """Pairs for each weight, for `replicate`."""
     growth: dict[str, float]
-    """By how much the loss grows by the error of each layer alone, mean over the trials."""
+    """Growth of the loss by the error of each layer alone, mean over the trials."""
     devices: dict[str, int]
     """Memristors of each layer with one pair for each weight."""
     loss: float
-    """Without any error."""
+    """Loss without any error."""
 
     @property
     def extra_devices(self) -> int:
@@ -118,12 +118,12 @@ def choose_redundancy(
 
     Args:
         model: what `hrat.prepare` returned, trained.
-        loader: of `(input, label)`; training images, so that test images stay unseen.
+        loader: batches of `(input, label)`; training images, so that test images stay unseen.
         extra_devices: memristors that may be spent in all.
         trials: random chips for each layer.
-        images: how many are used.
-        seed: of the chips.
-        loss: of `(output, label)`.
+        images: number of images used.
+        seed: seed of the chips' errors.
+        loss: function of `(output, label)`.
 
     Raises:
         ConversionError: the model is not prepared, its hardware has no error, or the loader is empty.
@@ -163,21 +163,21 @@ def _losses(
     model: PreparedModel, batches: list[tuple[Tensor, Tensor]], loss: Loss, trials: int, seed: int
 ) -> dict[str, list[float]]:
     """The loss with the error of one layer alone, for each layer and trial."""
-    found: dict[str, list[float]] = {}
+    losses: dict[str, list[float]] = {}
     generators: dict[torch.device, torch.Generator] = {}
     of_layer = zip(crossbar_layers(model), layers_with_scales(model), strict=True)
     for name, (layer, alpha_in, alpha_out) in of_layer:
         place = layer.weight.device
         generator = generators.setdefault(place, torch.Generator(place).manual_seed(seed))
         fraction = layer.targets(alpha_in, alpha_out).fraction
-        found[name] = []
+        losses[name] = []
         try:
             for _ in range(trials):
                 layer.fixed_error = draw_pair_error(fraction, layer.geometry, model.spec, generator=generator)
                 found[name].append(_loss(model, batches, loss))
         finally:
             layer.fixed_error = None
-    return found
+    return losses
 
 
 def _loss(model: PreparedModel, batches: list[tuple[Tensor, Tensor]], loss: Loss) -> float:

@@ -1,4 +1,4 @@
-"""Targets for what a device does well, and for the known faults of one chip.
+"""Choose targets by how devices program on average, and by the known faults of one chip.
 
 `favour_states` chooses, for each weight, the pair of states whose outcome comes nearest to the wanted difference in the
 mean square: a difference of three states can be had low or high in the window, and a shifted mean may make a neighbour
@@ -38,28 +38,28 @@ from hrat.mapping.choice import PairChoice
 __all__ = ["LayerRemap", "RemapReport", "favour_states", "remap"]
 
 ROUNDS = 2
-"""How often word lines and bit lines are assigned in turns."""
+"""Number of alternating assignments of word lines and bit lines."""
 PAIRS_AT_ONCE = 2**20
 """Weights on faulty pairs whose errors are worked out together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRemap:
-    """What was done to one layer. Errors are root mean squares over its weights, relative to the window."""
+    """Result of remapping for one layer. Errors are root mean squares over its weights, relative to the window."""
 
     stuck: int
     """Stuck devices."""
     changed: int
     """Devices that got another target."""
     error_before: float
-    """Expected, with the targets as they were and the stuck devices where they are."""
+    """Expected error with the old targets and the stuck devices."""
     error_after: float
-    """Expected, with the new targets and orders."""
+    """Expected error with the new targets and line orders."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemapReport:
-    """What was done, layer by layer."""
+    """Result of remapping, layer by layer."""
 
     layers: dict[str, LayerRemap]
 
@@ -75,14 +75,14 @@ class RemapReport:
 
 
 def favour_states(deployment: Deployment) -> tuple[Deployment, RemapReport]:
-    """The same weights in the pairs of states that come nearest to them on average over chips.
+    """Choose, for each weight, the pair of states that comes nearest to it on average over chips.
 
     Args:
         deployment: its spec has a polynomial or a table as programming error; where all states have the same error and
             no shift there is nothing to choose by, and the targets stay.
 
     Returns:
-        The new deployment, and what was gained.
+        The new deployment, and a report of the errors before and after.
     """
     _check(deployment)
     choice = PairChoice(deployment.spec)
@@ -103,12 +103,12 @@ def remap(deployment: Deployment, faults: FaultMap, *, assign: bool = True) -> t
 
     Args:
         deployment: the targets for any chip, with the copies that it is to have.
-        faults: of the chip, such as `hrat.programming.find_faults(deployment, seed)`.
+        faults: faults of the chip, such as `hrat.programming.find_faults(deployment, seed)`.
         assign: whether lines may change places; False where the wiring is fixed, and partners alone make up for faults.
             Lines of layers whose tiles have ADCs of their own never do: the partial sums would be others.
 
     Returns:
-        The new deployment, and what was gained.
+        The new deployment, and a report of the errors before and after.
 
     Raises:
         ArtifactError: the fault map is that of another chip.
@@ -119,13 +119,16 @@ def remap(deployment: Deployment, faults: FaultMap, *, assign: bool = True) -> t
     choice = PairChoice(deployment.spec)
     layers, rows = {}, {}
     for name, layer in deployment.layers.items():
-        known = faults.layers[name]
+        layer_faults = faults.layers[name]
         placings = [layer]
-        if assign and known.count and layer.tile_adc_V is None:
-            placings.append(_assigned(layer, known, choice))
-        found = [_finished(layer, placed, *_compensated(placed, known, choice), known, choice) for placed in placings]
+        if assign and layer_faults.count and layer.tile_adc_V is None:
+            placings.append(_assigned(layer, layer_faults, choice))
+        candidates = [
+            _finished(layer, placed, *_compensated(placed, layer_faults, choice), layer_faults, choice)
+            for placed in placings
+        ]
         # The costs of an order do not see how several pairs of a weight help each other: the better one.
-        layers[name], rows[name] = min(found, key=lambda one: one[1].error_after)
+        layers[name], rows[name] = min(candidates, key=lambda one: one[1].error_after)
     return replace(deployment, layers=layers), RemapReport(layers=rows)
 
 
@@ -143,7 +146,7 @@ def _wanted_S(layer: DeployedLayer) -> Tensor:
 
 
 def _seen_S(layer: DeployedLayer, choice: PairChoice) -> Tensor:
-    """What training saw of it on average, `(groups, rows, cols)`, S."""
+    """The difference that training saw on average, `(groups, rows, cols)`, S."""
     if layer.wanted_S is None:
         pair = (layer.g_pos_S.double(), layer.g_neg_S.double())
         return layer.collected(choice.outcome(pair[0])[0] - choice.outcome(pair[1])[0]) / layer.copies
@@ -167,7 +170,7 @@ def _finished(
     placed: DeployedLayer,
     g_pos_S: Tensor,
     g_neg_S: Tensor,
-    known: LayerFaults | None,
+    faults: LayerFaults | None,
     choice: PairChoice,
 ) -> tuple[DeployedLayer, LayerRemap]:
     """The layer with its new targets, and what was gained."""
@@ -180,24 +183,24 @@ def _finished(
     changed = int((after.g_pos_S != before.g_pos_S).sum() + (after.g_neg_S != before.g_neg_S).sum())
     wanted = _seen_S(before, choice)
     return after, LayerRemap(
-        stuck=0 if known is None else known.count,
+        stuck=0 if faults is None else faults.count,
         changed=changed,
-        error_before=_rms_error(before, wanted, known, choice),
-        error_after=_rms_error(after, wanted, known, choice),
+        error_before=_rms_error(before, wanted, faults, choice),
+        error_after=_rms_error(after, wanted, faults, choice),
     )
 
 
-def _rms_error(layer: DeployedLayer, wanted_S: Tensor, known: LayerFaults | None, choice: PairChoice) -> float:
+def _rms_error(layer: DeployedLayer, wanted_S: Tensor, faults: LayerFaults | None, choice: PairChoice) -> float:
     """Root of the mean expected squared error of the weights, relative to the window."""
     g_pos_S, g_neg_S = _targets(layer)
-    if known is not None:
-        g_pos_S = torch.where(known.pos, known.pos_S.double(), g_pos_S)
-        g_neg_S = torch.where(known.neg, known.neg_S.double(), g_neg_S)
+    if faults is not None:
+        g_pos_S = torch.where(faults.pos, faults.pos_S.double(), g_pos_S)
+        g_neg_S = torch.where(faults.neg, faults.neg_S.double(), g_neg_S)
     (pos, of_pos), (neg, of_neg) = (
         choice.expected(g_S, stuck)
         for g_S, stuck in (
-            (g_pos_S, None if known is None else known.pos),
-            (g_neg_S, None if known is None else known.neg),
+            (g_pos_S, None if faults is None else faults.pos),
+            (g_neg_S, None if faults is None else faults.neg),
         )
     )
     shift = layer.collected(pos - neg) / layer.copies - wanted_S
@@ -208,18 +211,18 @@ def _rms_error(layer: DeployedLayer, wanted_S: Tensor, known: LayerFaults | None
 # ---- targets ---------------------------------------------------------------------------------------------------------
 
 
-def _compensated(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -> tuple[Tensor, Tensor]:
+def _compensated(layer: DeployedLayer, faults: LayerFaults, choice: PairChoice) -> tuple[Tensor, Tensor]:
     """Targets of all devices, `(groups, word lines, bit lines)` each, S."""
     # Pairs of one weight side by side: (copies, groups, rows, bit lines), the most stuck pairs first.
     lines = _lines_of_inputs(layer)
-    count = known.pos.int() + known.neg.int()
+    count = faults.pos.int() + faults.neg.int()
     order = _by_copy(count, lines).sort(dim=0, descending=True, stable=True).indices
 
     def lined_up(x: Tensor) -> Tensor:
         return _by_copy(x, lines).gather(0, order)
 
-    pos, neg = lined_up(known.pos), lined_up(known.neg)
-    pos_S, neg_S = lined_up(known.pos_S.double()), lined_up(known.neg_S.double())
+    pos, neg = lined_up(faults.pos), lined_up(faults.neg)
+    pos_S, neg_S = lined_up(faults.pos_S.double()), lined_up(faults.neg_S.double())
     old_pos_S, old_neg_S = (lined_up(g_S) for g_S in _targets(layer))
     touched = (pos | neg).any(0)
     if layer.wanted_S is not None:  # the targets are no longer those that were wanted: all are chosen anew
@@ -265,12 +268,12 @@ def _by_line(x: Tensor, lines: Tensor) -> Tensor:
 # ---- orders ----------------------------------------------------------------------------------------------------------
 
 
-def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -> DeployedLayer:
+def _assigned(layer: DeployedLayer, faults: LayerFaults, choice: PairChoice) -> DeployedLayer:
     """The layer with its lines in places where stuck devices hurt least."""
     wanted_S = _seen_S(layer, choice)  # (groups, rows, cols)
     inputs, outputs = layer.input_order.clone(), layer.output_order.clone()
     for group in range(len(inputs)):
-        stuck = tuple(part[group] for part in (known.pos, known.pos_S, known.neg, known.neg_S))
+        stuck = tuple(part[group] for part in (faults.pos, faults.pos_S, faults.neg, faults.neg_S))
         of_weights = wanted_S[group]
         for _ in range(ROUNDS):
             # Rows to word lines, with the bit lines as they are.
@@ -292,7 +295,7 @@ def _assigned(layer: DeployedLayer, known: LayerFaults, choice: PairChoice) -> D
 
 
 def _costs(wanted_S: Tensor, stuck: tuple[Tensor, ...], choice: PairChoice) -> Tensor:
-    """How much the squared error grows where each candidate lies on each line, `(candidates, lines)`, S^2.
+    """Growth of the squared error with each candidate on each line, `(candidates, lines)`, S^2.
 
     Args:
         wanted_S: `(candidates, crossing lines)`, S.

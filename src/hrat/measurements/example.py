@@ -1,4 +1,4 @@
-"""The example files that come with hrat, and the device of which they tell. Synthetic: nothing in them was measured."""
+"""The example files that come with hrat, and the device behind them. Synthetic: nothing in them was measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def example_csv(name: str = "sweep") -> Path:
 
 
 def example_truth() -> HardwareSpec:
-    """The device of which the example files tell, which a fit should find again."""
+    """The device behind the example files, which a fit should recover."""
     return load_spec(
         "generic-4bit",
         {

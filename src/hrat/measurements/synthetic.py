@@ -1,4 +1,4 @@
-"""Synthetic measurements: what a lab would write down of devices that do exactly what a spec says.
+"""Synthetic measurements: readings of devices that behave exactly as a spec says.
 
 They stand for real ones in the documentation and in tests, where the truth has to be known. Nothing here was measured.
 `examples/synthetic_device.py` writes the three files of `example_csv` with it.
@@ -30,10 +30,10 @@ def sweep_csv(spec: HardwareSpec, *, devices: int, cycles: int, pulses: int, see
 
     Args:
         spec: the device.
-        devices: how many.
+        devices: number of devices.
         cycles: sweeps up and down of each device.
         pulses: pulses of each direction in a cycle.
-        seed: of all that is random.
+        seed: seed of all that is random.
 
     Raises:
         HratError: a pulse model that varies by itself.
@@ -77,7 +77,7 @@ def retention_csv(
     Args:
         spec: the device; its retention is used whether or not it is switched on.
         devices: how many, at each temperature.
-        seed: of all that is random.
+        seed: seed of all that is random.
         times_s: when they are read, from 0 s on.
         temperatures_K: at which temperatures; none: no such column, and the spec's own.
     """
@@ -105,7 +105,7 @@ def write_verify_csv(spec: HardwareSpec, *, devices: int, seed: int) -> str:
         spec: gives the states, and the error of each device by its `sigma_poly_S`. The numbers of pulses stand for
             nothing but numbers.
         devices: how many for each state.
-        seed: of all that is random.
+        seed: seed of all that is random.
     """
     rng = np.random.default_rng(check_seed(seed))
     lines = ["device,target_uS,achieved_uS,pulses"]

@@ -27,12 +27,12 @@ WINDOWS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 12.0)
 """Windows to try, in units of the weights' root mean square."""
 CHIPS_TRIED = 3
 SMALLEST_PART = 1e-3
-"""Of the spec's full scale, below which no full scale of a tile's ADCs starts: a tile of zeros has one too."""
+"""Smallest first full scale of a tile's ADCs, as a part of the spec's; a tile of zeros gets this one."""
 
 
 @torch.no_grad()
 def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float = 0.999) -> None:
-    """Set every scale so that the signal's peak just meets its limit in volts, and the best window for the weights.
+    """Set every scale so that the signal's peak equals its limit in volts, and choose the best window for the weights.
 
     Runs the batches through the model in eval mode with all restrictions off. A signal that drives a crossbar may
     reach `v_read_V`, one that leaves an amplifier `v_swing_V`; the tighter one decides.
@@ -61,7 +61,7 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
 
 def _fitting_scales(model: PreparedModel, inputs: list[Any], quantile: float) -> list[tuple[Scale, Tensor]]:
     """Each scale with the largest value that keeps its signal within all the limits that it meets."""
-    peaks: dict[tuple[str, str], tuple[Tensor, float]] = {}  # (scale, place) -> (peak in normal scale, limit in volts)
+    peaks: dict[tuple[str, str], tuple[Tensor, float]] = {}  # (scale, place) -> (peak in digital units, limit in volts)
     handles = []
     for place, module, which, scale_name, limit in _probes(model):
         scale = model.graph.get_submodule(scale_name)
@@ -98,7 +98,7 @@ def _fitting_scales(model: PreparedModel, inputs: list[Any], quantile: float) ->
 
 @torch.no_grad()
 def calibrate_tile_adcs(model: PreparedModel, run: Callable[[], Any], *, quantile: float = 0.999) -> None:
-    """Set the full scale of each tile's ADCs so that its partial sums, free of restrictions, just stay within it.
+    """Set the full scale of each tile's ADCs to the peak of its partial sums without restrictions.
 
     At most the spec's `v_tile_adc_V`, and that where full scales are not learned: then nothing is done.
 
@@ -134,7 +134,7 @@ def calibrate_tile_adcs(model: PreparedModel, run: Callable[[], Any], *, quantil
 
 @torch.no_grad()
 def calibrate_windows(model: PreparedModel, inputs: list[Any]) -> None:
-    """Choose the weights' window that disturbs the outputs least, all restrictions on.
+    """Choose the window of the weights that changes the outputs least under all restrictions.
 
     A wide window loses small weights in rounding and error, a narrow one clips large weights. Each of `WINDOWS`, in
     units of the layers' RMS and at most the largest weight, is tried on a few random chips; the one whose outputs lie
@@ -144,11 +144,11 @@ def calibrate_windows(model: PreparedModel, inputs: list[Any]) -> None:
         return
     largest = [_largest_in_rms(layer, *alphas) for layer, *alphas in layers_with_scales(model)]
     with restrictions(model, model.spec.ideal()):
-        wanted = [_first_tensor(model(x)) for x in inputs]
+        ideal_outputs = [_first_tensor(model(x)) for x in inputs]
     losses: list[float] = []
     for window in WINDOWS:
         _set_windows(model, largest, window)
-        losses.append(sum(_distance(model, inputs, wanted, seed) for seed in range(CHIPS_TRIED)))
+        losses.append(sum(_distance(model, inputs, ideal_outputs, seed) for seed in range(CHIPS_TRIED)))
     _set_windows(model, largest, WINDOWS[losses.index(min(losses))])
 
 
@@ -163,10 +163,12 @@ def _largest_in_rms(layer: CrossbarLayer, alpha_in: Tensor, alpha_out: Tensor) -
     return float(weight.abs().amax() / rms) if float(rms) > 0 else 1.0
 
 
-def _distance(model: PreparedModel, inputs: list[Any], wanted: list[Tensor], seed: int) -> float:
+def _distance(model: PreparedModel, inputs: list[Any], ideal_outputs: list[Tensor], seed: int) -> float:
     """Sum of the squared differences between the outputs of a random chip and those wanted."""
     with sampled_chip(model, seed):
-        return sum(float((_first_tensor(model(x)) - y).square().sum()) for x, y in zip(inputs, wanted, strict=True))
+        return sum(
+            float((_first_tensor(model(x)) - y).square().sum()) for x, y in zip(inputs, ideal_outputs, strict=True)
+        )
 
 
 def _first_tensor(out: Any) -> Tensor:
@@ -198,7 +200,7 @@ def _scale_name(node: fx.Node) -> str:
 
 
 def _peak(voltage: Tensor, alpha: Tensor, quantile: float) -> Tensor:
-    """Quantile of the magnitude in normal scale: a scalar, or one for each channel of a scale that has them."""
+    """Quantile of the magnitude in digital units: a scalar, or one for each channel of a scale that has them."""
     if alpha.ndim == 0:
         values = voltage.abs().reshape(1, -1)
     elif voltage.shape[1] == alpha.numel():

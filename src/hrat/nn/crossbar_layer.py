@@ -27,7 +27,7 @@ INITIAL_RANGE = 3.0
 
 @dataclass(frozen=True)
 class LayerTargets:
-    """What a layer, as it is in eval mode, asks of the hardware."""
+    """Targets of a layer for the hardware, in eval mode."""
 
     fraction: Tensor
     """Q(W') in units of the window, PyTorch layout, in [-1, 1]; any value where there is no window."""
@@ -142,7 +142,7 @@ class CrossbarLayer(nn.Module):
         after: BatchNormTerms | None,
         want_bias: bool = True,
     ) -> Fused:
-        """W' and b' of this layer; see `hrat.nn.fusing.fuse`."""
+        """W' in PyTorch layout and b', `(out,)`, V, of this layer; see `hrat.nn.fusing.fuse`."""
         return fuse(
             self.weight,
             self.bias,
@@ -170,13 +170,13 @@ class CrossbarLayer(nn.Module):
         return self._volts(lines, fraction, range_, errors) / range_, range_
 
     def targets(self, alpha_in: Tensor, alpha_out: Tensor) -> LayerTargets:
-        """What this layer, as it is in eval mode, asks of the hardware."""
+        """Targets of this layer for the hardware, in eval mode."""
         fused = self._fused_in_eval(alpha_in, alpha_out)
         fraction, range_ = self._realised(fused)
         return LayerTargets(fraction, range_, fused.bias_V)
 
     def fused_weight(self, alpha_in: Tensor, alpha_out: Tensor) -> Tensor:
-        """W' of eval mode, before any restriction, PyTorch layout."""
+        """W' of eval mode before any restriction, PyTorch layout: the shape of the weight."""
         fused = self._fused_in_eval(alpha_in, alpha_out)
         return fused.weight * self.geometry.out_view(fused.gain)
 
@@ -195,7 +195,7 @@ class CrossbarLayer(nn.Module):
         return lambda voltage: stage.limit_(self.geometry.apply(voltage, weight, bias_V))
 
     def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
-        """One error sample for all calls of a shared layer in this step; None where `forward` needs none."""
+        """One error sample for all calls of a layer in this step, of the weight's shape, S; None if none is drawn."""
         if not self.training or not has_error(self.spec.programming, self.spec.faults):
             return None
         with torch.no_grad():

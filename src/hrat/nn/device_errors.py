@@ -85,7 +85,7 @@ def draw_difference_error(
 
 
 class NoiseSource:
-    """Where a prepared model draws its programming errors from; shared by its layers.
+    """Source of the programming errors of a prepared model; shared by its layers.
 
     `generator` is None for torch's default one, which `torch.manual_seed` sets and which `torch.compile` can trace.
     """
@@ -96,12 +96,12 @@ class NoiseSource:
 
 @dataclass(frozen=True)
 class DeviceErrors:
-    """What the devices of one layer have in one forward pass."""
+    """Errors of the devices of one layer in one forward pass."""
 
     geometry: Geometry
     spec: HardwareSpec
     given: PairError | None
-    """Of a certain chip, or shared by several calls; None to draw it anew, where anything is drawn."""
+    """Error of a certain chip, or shared by several calls; None to draw a new one where the hardware has errors."""
     drawn: bool
     """Whether a new chip is met at each pass, as in training."""
     generator: torch.Generator | None
@@ -114,7 +114,7 @@ class DeviceErrors:
         return draw_pair_error(fraction, self.geometry, self.spec, generator=self.generator, strength=self.strength)
 
     def of_difference(self, fraction: Tensor) -> Tensor | None:
-        """Error of `G+ - G-` as a fraction of the window: one draw for a pair where that is exact.
+        """Error of `G+ - G-` as a fraction of the window, of the shape of `fraction`: one draw for a pair where exact.
 
         It may lie in scratch memory: to be used at once.
         """

@@ -16,7 +16,7 @@ __all__ = ["BatchNormTerms", "Fused", "fuse", "terms_of", "track"]
 
 @dataclass(frozen=True)
 class BatchNormTerms:
-    """What batch norm does to a channel: `gamma * (x - mean) / sqrt(var + eps) + beta`, each tensor `(channels,)`."""
+    """Batch norm of a channel: `gamma * (x - mean) / sqrt(var + eps) + beta`, each tensor `(channels,)`."""
 
     mean: Tensor
     var: Tensor
@@ -28,23 +28,23 @@ class BatchNormTerms:
 
     @property
     def gain(self) -> Tensor:
-        """`gamma / sigma`, with its sign."""
+        """`gamma / sigma` with its sign, `(channels,)`."""
         return self.inverse if self.gamma is None else self.gamma * self.inverse
 
     def shift(self, gain: Tensor) -> Tensor:
-        """`beta - gain * mean`."""
+        """`beta - gain * mean`, `(channels,)`."""
         shift = -gain * self.mean
         return shift if self.beta is None else self.beta + shift
 
 
 @dataclass(frozen=True)
 class Fused:
-    """What a crossbar and its bias DAC have to realise: `W' = diag(gain) * weight` and `b'`."""
+    """Targets of a crossbar and its bias DAC: `W' = diag(gain) * weight` and `b'`."""
 
     weight: Tensor
     """PyTorch layout, with the gains of the inputs in it where these differ."""
     gain: Tensor
-    """Of each output channel, `(out,)`, or a scalar."""
+    """Gain of each output channel, `(out,)`, or a scalar."""
     bias_V: Tensor | None
     """b', `(out,)`, V, or None where there is nothing to add."""
 
@@ -60,7 +60,7 @@ def fuse(
     before: BatchNormTerms | None = None,
     want_bias: bool = True,
 ) -> Fused:
-    """Scales and batch norm vanish into the weights: what the crossbar and the bias DAC have to realise.
+    """Fuse scales and batch norm into weights and bias, as the crossbar and the bias DAC have to realise them.
 
         W' = (alpha_out / alpha_in) * diag(gamma / sigma) * W        [dimensionless gain, volts to volts]
         b' = alpha_out * (beta + gamma * (b - mu) / sigma)           [V]
@@ -98,7 +98,7 @@ def fuse(
 
 
 def terms_of(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = None) -> BatchNormTerms:
-    """Batch norm with the given statistics, or with its running ones."""
+    """Batch norm with the given statistics, `(channels,)` each, or with its running ones."""
     mean = bn.running_mean if mean is None else mean
     var = bn.running_var if var is None else var
     assert mean is not None  # prepare refuses batch norms that keep no running statistics

@@ -43,7 +43,7 @@ class PreparedModel(nn.Module):
         fixed: dict[str, Any] | None = None,
         output_type: type[Any] | None = None,
     ) -> None:
-        """Around the converted network.
+        """Wrap the converted network.
 
         Args:
             graph: the network.
@@ -64,7 +64,7 @@ class PreparedModel(nn.Module):
         self.output_type = output_type if own_dict else None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Like the original model's."""
+        """Outputs of the network, with the arguments and the output type of the original model."""
         for name in self.fixed.keys() & kwargs.keys():
             value = kwargs.pop(name)
             if value is not self.fixed[name] and value != self.fixed[name]:
@@ -85,15 +85,15 @@ def crossbar_layers(model: nn.Module) -> dict[str, CrossbarLayer]:
     graph = model.graph if isinstance(model, PreparedModel) else model
     if not isinstance(graph, fx.GraphModule):
         raise ConversionError(f"expected a model that hrat.prepare returned, got {type(model).__name__}")
-    found: dict[str, CrossbarLayer] = {}
+    layers: dict[str, CrossbarLayer] = {}
     for node in graph.graph.nodes:
         if node.op == "call_module":
             target = graph.get_submodule(str(node.target))
             if isinstance(target, CrossbarLayer):
-                found[str(node.target)] = target
+                layers[str(node.target)] = target
             elif isinstance(target, CrossbarRecurrence):
-                found[f"{node.target}.product"] = target.product
-    return found
+                layers[f"{node.target}.product"] = target.product
+    return layers
 
 
 def layers_with_scales(model: PreparedModel) -> Iterator[tuple[CrossbarLayer, Tensor, Tensor]]:
@@ -116,7 +116,7 @@ def scales_of_call(node: fx.Node, layer: CrossbarLayer | CrossbarRecurrence) -> 
 
 
 def scale_value(model: PreparedModel, node: fx.Node) -> Tensor:
-    """The value of a scale node of the graph: a `Scale`, or one whose channels a flatten has repeated."""
+    """Value of a scale node of the graph, `()` or `(channels,)`: a `Scale`, or one repeated by a flatten."""
     if node.op == "call_function":
         source, repeats = node.args
         assert isinstance(source, fx.Node)

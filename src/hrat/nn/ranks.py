@@ -16,7 +16,7 @@ __all__ = ["mean_over_ranks", "world_size"]
 
 
 def world_size() -> int:
-    """How many processes train together; 1 where there is no process group."""
+    """Number of processes that train together; 1 where there is no process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -36,5 +36,5 @@ class _MeanOverRanks(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Mean of each entry over the ranks, with gradient; `x` itself where there is one rank only."""
+    """Mean of each entry over the ranks, with gradient, any shape; `x` itself where there is one rank only."""
     return _MeanOverRanks.apply(x) if world_size() > 1 else x  # type: ignore[no-untyped-call]

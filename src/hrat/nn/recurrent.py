@@ -14,7 +14,7 @@ from hrat.circuit import CELLS, through_time
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import PairError
 from hrat.nn.straight_through import convert_ste
-from hrat.physics import digital_value, input_voltage, normal_scale
+from hrat.physics import digital_value, input_voltage, to_digital_units
 from hrat.spec import HardwareSpec
 
 __all__ = ["CrossbarRecurrence", "Recurrence"]
@@ -24,10 +24,10 @@ class Recurrence(nn.Module):
     """One direction of one recurrent layer, before conversion; the product of its input is computed in front of it."""
 
     def __init__(self, kind: str, product: nn.Linear, *, time_dim: int, reverse: bool) -> None:
-        """Around the operation that the state passes.
+        """Wrap the operation that the state passes.
 
         Args:
-            kind: of `hrat.circuit.recurrence.CELLS`.
+            kind: a key of `hrat.circuit.recurrence.CELLS`.
             product: `(batch, hidden) -> (batch, gates * hidden)`.
             time_dim: which dimension of the input is time.
             reverse: from the last step to the first.
@@ -45,12 +45,12 @@ class Recurrence(nn.Module):
         )
 
     def at_start(self, states: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-        """The states, or as many times None as there are."""
+        """The states, or None for each of them where none are given."""
         return states or (None,) * CELLS[self.kind].states
 
 
 class CrossbarRecurrence(nn.Module):
-    """The same with the product on a crossbar, between a DAC and an ADC."""
+    """One direction of one recurrent layer, with the product of its state on a crossbar, between a DAC and an ADC."""
 
     def __init__(self, loop: Recurrence, product: CrossbarLayer, spec: HardwareSpec) -> None:
         super().__init__()
@@ -69,7 +69,10 @@ class CrossbarRecurrence(nn.Module):
         alpha_out: Tensor,
         error: PairError | None = None,
     ) -> tuple[Any, ...]:
-        """Normal scale to normal scale; the scales are those of the state and of its product."""
+        """Outputs and last states, in digital units like the arguments.
+
+        The scales `alpha_in` and `alpha_out` are those of the state and of its product.
+        """
         if error is None:
             error = self.product.draw_error(alpha_in, alpha_out)  # once: all steps meet the same devices
         layer = self.product.held(alpha_in, alpha_out, error)
@@ -81,7 +84,7 @@ class CrossbarRecurrence(nn.Module):
             )
             out = self.amplifiers(layer(voltage))
             return (
-                normal_scale(out, alpha_out)
+                to_digital_units(out, alpha_out)
                 if digital
                 else digital_value(out, alpha_out, self.spec.periphery, convert_ste)
             )

@@ -1,4 +1,4 @@
-"""What `prepare` did, as a table that a person reads."""
+"""Report of `prepare`, as a table for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from hrat.names import plain_text
 
-__all__ = ["ConversionReport", "IslandRow", "LayerRow"]
+__all__ = ["ConversionReport", "DigitalOperationRow", "LayerRow"]
 
 
 @dataclass(frozen=True)
@@ -30,41 +30,41 @@ class LayerRow:
     scale_in: str
     scale_out: str
     calls: int
-    """How often the model calls it in one forward pass."""
+    """Number of calls in one forward pass."""
     tile_adc_bits: str = ""
-    """What the ADCs of its tiles' partial sums resolve, in words; empty where the tiles' currents are summed."""
+    """Resolution of the ADCs of its tiles' partial sums, in words; empty where the tiles' currents are summed."""
 
     devices: int = 0
     """Memristors: two for each weight, unless weights share some."""
 
 
 @dataclass(frozen=True)
-class IslandRow:
-    """One operation that runs in a digital island."""
+class DigitalOperationRow:
+    """One operation that is computed digitally, between an ADC and a DAC."""
 
     node: str
-    """Where it is: the module of the network and the node of its graph."""
+    """Its place: the module of the network and the node of its graph."""
     operation: str
     why: str
     adc_bits: int | None
-    """Of the ADC in front of it; None where it reads no voltage, or the spec does not limit ADCs."""
+    """Resolution of the ADC in front of it; None where it reads no voltage, or the spec does not limit ADCs."""
     dac_bits: int | None
-    """Of the DAC behind it; None where it drives no crossbar, or the spec does not limit DACs."""
+    """Resolution of the DAC behind it; None where it drives no crossbar, or the spec does not limit DACs."""
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """The layers, the digital islands and the scales of a prepared model."""
+    """The layers, the digital operations and the scales of a prepared model."""
 
     layers: list[LayerRow]
-    islands: list[IslandRow]
+    digital_operations: list[DigitalOperationRow]
     scales: dict[str, int | None]
     """Name of each learned scale -> number of channels, or None for one value."""
     notes: list[str] = field(default_factory=list)
     adcs: int = 0
-    """Signals that pass an ADC: those of the islands, layers whose tiles have ADCs, and the states of recurrences."""
+    """Signals that pass an ADC: what digital operations read, layers whose tiles have ADCs, states of recurrences."""
     dacs: int = 0
-    """Signals that pass a DAC: the network's inputs, what leaves islands, and the states of recurrences."""
+    """Signals that pass a DAC: the network's inputs, digital values that crossbars read, states of recurrences."""
 
     @property
     def devices(self) -> int:
@@ -98,23 +98,23 @@ class ConversionReport:
                 "-" if not row.bias else "digital" if row.tile_adc_bits else "DAC",
                 f"{row.scale_in} -> {row.scale_out}",
             )
-        islands = Table(title="Digital islands", title_justify="left")
+        digital = Table(title="Digital operations", title_justify="left")
         for heading in ("operation", "why", "ADC bits", "DAC bits", "count", "nodes"):
             numeric = heading in ("ADC bits", "DAC bits", "count")
-            islands.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+            digital.add_column(heading, justify="right" if numeric else "left", overflow="fold")
         alike: dict[tuple[str, str, int | None, int | None], list[str]] = {}
-        for island in self.islands:
-            kind = (island.operation, island.why, island.adc_bits, island.dac_bits)
-            alike.setdefault(kind, []).append(island.node)
+        for operation_row in self.digital_operations:
+            kind = (operation_row.operation, operation_row.why, operation_row.adc_bits, operation_row.dac_bits)
+            alike.setdefault(kind, []).append(operation_row.node)
         for (operation, why, *bits), nodes in alike.items():
             texts = [str(b) if b is not None else "-" for b in bits]
             cells = [operation, why, *texts, str(len(nodes)), ", ".join(nodes)]
-            islands.add_row(*(escape(plain_text(cell)) for cell in cells))
+            digital.add_row(*(escape(plain_text(cell)) for cell in cells))
         out = io.StringIO()
         console = Console(file=out, width=120, force_terminal=False, emoji=False)
         console.print(layers)
-        if self.islands:
-            console.print(islands)
+        if self.digital_operations:
+            console.print(digital)
         for note in self.notes:
             console.print(plain_text(f"note: {note}"), highlight=False, markup=False)
         console.print(
@@ -123,7 +123,7 @@ class ConversionReport:
             highlight=False,
         )
         console.print(
-            f"{len(self.islands)} operations in digital islands, {self.adcs} signals through ADCs, {self.dacs} through "
+            f"{len(self.digital_operations)} digital operations, {self.adcs} signals through ADCs, {self.dacs} through "
             "DACs",
             highlight=False,
         )

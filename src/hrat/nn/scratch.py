@@ -1,4 +1,4 @@
-"""What keeps memory from being the limit on a CPU. Other devices and compiled code see to it themselves.
+"""Reused memory and cache-sized parts, for speed on a CPU. Other devices and compiled code need neither.
 
 A large new tensor costs several times what it takes to fill it once more: the system hands out fresh pages and takes
 them back each time. One buffer for each thread and number type, as large as the largest tensor so far, saves that.

@@ -18,5 +18,5 @@ class SharedError(nn.Module):
         self._layer = (layer,)  # in a tuple: the layer is registered where it is called, not here a second time
 
     def forward(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
-        """The error of `(G+, G-)` in siemens, or None where none is wanted."""
+        """Error of `(G+, G-)`, each of the shape of the weight, S; None where none is drawn."""
         return self._layer[0].draw_error(alpha_in, alpha_out)

@@ -1,4 +1,4 @@
-"""Modules on the borders of the analog world: scales, converters, the swing of a summing amplifier, the reader."""
+"""Modules between volts and digital numbers: scales, converters, a summing amplifier's swing, output rescaling."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hrat.nn.fusing import BatchNormTerms, track
 from hrat.nn.ranks import world_size
 from hrat.nn.straight_through import batch_statistics, convert_ste
-from hrat.physics import clamp_to, digital_value, input_voltage, normal_scale
+from hrat.physics import clamp_to, digital_value, input_voltage, to_digital_units
 from hrat.spec import HardwareSpec
 
-__all__ = ["InputDac", "IslandAdc", "IslandBatchNorm", "Reader", "Scale", "SwingClamp", "batch_norm_over_ranks"]
+__all__ = ["DigitalBatchNorm", "InputDac", "OutputAdc", "OutputRescale", "Scale", "SwingClamp", "batch_norm_over_ranks"]
 
 
 class Scale(nn.Module):
-    """The learned positive scale of a signal, `alpha = exp(log_alpha)`, in volts per unit of the normal-scale signal.
+    """The learned positive scale of a signal, `alpha = exp(log_alpha)`, in volts per digital unit of the signal.
 
     Nothing on the chip implements it: it vanishes into the weights and biases on both sides of the signal.
     """
@@ -36,7 +36,7 @@ class Scale(nn.Module):
 
     @torch.no_grad()
     def set(self, alpha_V: Tensor | float) -> None:
-        """Put the scale at `alpha_V` (broadcast over channels)."""
+        """Set the scale to `alpha_V`, `()` or `(channels,)`, V per digital unit."""
         value = torch.as_tensor(alpha_V, dtype=self.log_alpha.dtype, device=self.log_alpha.device)
         self.log_alpha.copy_(value.log().expand_as(self.log_alpha))
 
@@ -49,32 +49,32 @@ class InputDac(nn.Module):
         self.spec = spec
 
     def forward(self, x: Tensor, alpha: Tensor) -> Tensor:
-        """`x` in normal scale, any shape -> V."""
+        """`x` in digital units, any shape -> V."""
         return input_voltage(x, alpha, self.spec.device, self.spec.periphery, convert_ste)
 
 
-class IslandAdc(nn.Module):
-    """A voltage becomes a digital value in front of a digital island: `x = ADC(clamp_swing(v)) / alpha`."""
+class OutputAdc(nn.Module):
+    """A voltage becomes a digital value in front of a digital operation: `x = ADC(clamp_swing(v)) / alpha`."""
 
     def __init__(self, spec: HardwareSpec) -> None:
         super().__init__()
         self.spec = spec
 
     def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
-        """V, any shape -> normal scale."""
+        """V, any shape -> digital units."""
         return digital_value(voltage, alpha, self.spec.periphery, convert_ste)
 
 
-class Reader(nn.Module):
-    """Whoever reads the chip's outputs undoes the last scale: `x = v / alpha`. Not a circuit."""
+class OutputRescale(nn.Module):
+    """Output rescaling, `x = v / alpha`: undoes the scale of a value that leaves the chip. No circuit does it."""
 
     def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
-        """V, any shape -> normal scale."""
-        return normal_scale(voltage, alpha)
+        """V, any shape -> digital units."""
+        return to_digital_units(voltage, alpha)
 
 
-class IslandBatchNorm(nn.Module):
-    """A batch norm that no crossbar could take, in a digital island; frozen like the fused ones."""
+class DigitalBatchNorm(nn.Module):
+    """A batch norm that no crossbar could take, computed digitally; frozen with the fused ones."""
 
     def __init__(self, batch_norm: _BatchNorm) -> None:
         super().__init__()
@@ -82,14 +82,14 @@ class IslandBatchNorm(nn.Module):
         self.batch_norm_frozen = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normal scale to normal scale."""
+        """Digital units, `(batch, channels, ...)` -> digital units of that shape."""
         self.batch_norm.train(self.training and not self.batch_norm_frozen)
         out: Tensor = self.batch_norm(x) if world_size() == 1 else batch_norm_over_ranks(self.batch_norm, x)
         return out
 
 
 def batch_norm_over_ranks(bn: _BatchNorm, x: Tensor) -> Tensor:
-    """`bn(x)` with the statistics of the batch of all ranks; on a CPU too, where torch's SyncBatchNorm does not run."""
+    """`bn(x)`, `(batch, channels, ...)`, by statistics over all ranks; on a CPU too, unlike torch's SyncBatchNorm."""
     if not bn.training:
         return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, False, 0.0, bn.eps)
     mean, var = batch_statistics(x)
@@ -108,6 +108,6 @@ class SwingClamp(nn.Module):
         self.spec = spec
 
     def forward(self, voltage: Tensor) -> Tensor:
-        """V -> V."""
+        """V, any shape -> V."""
         periphery = self.spec.periphery
         return clamp_to(voltage, periphery.v_swing_V) if periphery.limit_swing else voltage

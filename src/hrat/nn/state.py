@@ -1,4 +1,4 @@
-"""Small switches on a prepared model: batch norm frozen, strength of the noise, a certain chip's error."""
+"""Switches on a prepared model: batch norm frozen, strength of the noise, errors of a certain chip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hrat.errors import ConversionError
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import draw_pair_error
 from hrat.nn.prepared import PreparedModel, layers_with_scales
-from hrat.nn.signals import IslandBatchNorm
+from hrat.nn.signals import DigitalBatchNorm
 from hrat.physics import has_error
 from hrat.seeds import check_seed
 
@@ -28,7 +28,7 @@ __all__ = ["freeze_batch_norm", "sampled_chip", "set_noise_strength", "use_chip"
 def freeze_batch_norm(model: nn.Module, frozen: bool = True) -> None:
     """Let batch norm use its running statistics in training too, so that training and eval are the same function."""
     for module in model.modules():
-        if isinstance(module, CrossbarLayer | IslandBatchNorm):
+        if isinstance(module, CrossbarLayer | DigitalBatchNorm):
             module.batch_norm_frozen = frozen
 
 
@@ -41,7 +41,7 @@ def set_noise_strength(model: nn.Module, strength: float) -> None:
 
 @contextmanager
 def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator[None]:
-    """Give the model the programming errors of one chip, so that in eval mode it computes what that chip does.
+    """Give the model the programming errors of one chip, so that in eval mode it computes what that chip computes.
 
     That holds for the weights that the chip was deployed from: a model that was trained further needs a new deployment.
 
@@ -80,7 +80,7 @@ def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator
 
 
 def _errors_S(target: DeployedLayer, programmed: ProgrammedLayer, spec: HardwareSpec) -> tuple[Tensor, Tensor]:
-    """How far one chip's pairs lie from those that the model has, each `(groups, rows, cols)`, S.
+    """Errors of one chip's pairs against the model's targets, each `(groups, rows, cols)`, S.
 
     Of several pairs for a weight the model sees the mean.
     """
@@ -97,7 +97,7 @@ def _errors_S(target: DeployedLayer, programmed: ProgrammedLayer, spec: Hardware
 @contextmanager
 @torch.no_grad()
 def sampled_chip(model: nn.Module, seed: int) -> Iterator[None]:
-    """Give the model the errors of a random chip for a while: how it would do if it were deployed as it is now.
+    """Give the model the errors of a random chip for a while, as if it were deployed as it is now.
 
     The errors come from the same model as those of `hrat.program`, but the stream of random numbers is another one:
     chip `seed` here is not chip `seed` there. A model without crossbar layers is left as it is.

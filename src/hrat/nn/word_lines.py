@@ -1,4 +1,4 @@
-"""What drives the word lines of a crossbar in a forward pass."""
+"""Voltages of a crossbar's word lines in a forward pass."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class WordLines:
     voltage: Tensor
     """V."""
     digital: Tensor | None
-    """What the input DAC makes `voltage` of, where it does so and the gradient of this is not wanted."""
+    """Digital values that the input DAC converts to `voltage`, given where their own gradient is not wanted."""
     alpha: Tensor
     limit_V: float
-    """Where the input DAC saturates."""
+    """Full scale of the input DAC, V."""
 
     @classmethod
     def driven(
@@ -46,8 +46,8 @@ class WordLines:
             geometry: the operation.
             spec: the hardware.
             alpha: scale of the signal, V per unit.
-            digital: the digital values of which the input DAC made `voltage`, where all of their gradient that is
-                wanted is that of `alpha`.
+            digital: the digital values that the input DAC converted to `voltage`, given where only the gradient of
+                `alpha` is wanted, not their own.
             within_read: `voltage` is known to be within the read threshold.
         """
         device, periphery = spec.device, spec.periphery
@@ -57,7 +57,7 @@ class WordLines:
         return cls(geometry, voltage, digital, alpha, device.v_read_V if saturates else math.inf)
 
     def apply(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """`weight @ voltage + bias`, convolution or not."""
+        """`weight @ voltage + bias`, convolution or not: `(..., out)` or `(batch, out, *space)`."""
         if self.digital is None:
             return self.geometry.apply(self.voltage, weight, bias)
         return apply_to_digital_input(
@@ -69,6 +69,6 @@ class WordLines:
         return replace(self, geometry=geometry).apply(weight, bias)
 
     def first(self, count: int) -> WordLines:
-        """Of the first images of the batch."""
+        """The word lines for the first images of the batch."""
         digital = None if self.digital is None else self.digital[:count]
         return replace(self, voltage=self.voltage[:count], digital=digital)

@@ -25,7 +25,7 @@ from hrat.physics.periphery import (
     digital_value,
     digitised,
     input_voltage,
-    normal_scale,
+    to_digital_units,
 )
 from hrat.physics.placement import place_levels
 from hrat.physics.pulses import pulse_response
@@ -53,11 +53,11 @@ __all__ = [
     "input_voltage",
     "missed_target",
     "nearest_state",
-    "normal_scale",
     "pair_error_is_gaussian",
     "place_levels",
     "pulse_response",
     "settling_s",
     "sigma_S",
     "stuck_devices",
+    "to_digital_units",
 ]

@@ -29,7 +29,7 @@ def settling_s(r_f_ohm: float, g_line_S: float, gbw_Hz: float, bits: int) -> flo
         r_f_ohm: feedback resistance.
         g_line_S: all conductances on the bit line together.
         gbw_Hz: gain-bandwidth product of the amplifier.
-        bits: accuracy that is waited for, over the full range.
+        bits: accuracy to settle to, over the full range.
     """
     closed_loop_Hz = gbw_Hz / (1 + r_f_ohm * g_line_S)
     return math.log(2) * (bits + 1) / (2 * math.pi * closed_loop_Hz)

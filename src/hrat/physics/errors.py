@@ -1,4 +1,4 @@
-"""How far the conductance that a device reaches lies from the one that was asked for.
+"""Programming errors: distance of the conductance that a device reaches from its target.
 
 Gaussian programming error, `G = max(G_target + sigma_S(G_target) * z, 0)` with `z ~ N(0, 1)`, independent for each
 device. The spread is either the same for all states, `sigma_S = sigma_rel * (g_max_S - g_min_S)`, or a polynomial of
@@ -94,7 +94,7 @@ def aim_S(target_S: Tensor, programming: Programming) -> Tensor:
 
 
 def expected_S(target_S: Tensor, programming: Programming) -> Tensor:
-    """Mean of the conductance reached, S, for each target; of the Gaussian, without its cut-off, the target itself."""
+    """Mean of the conductance reached for each target, any shape, S; for the Gaussian, without cut-off, the target."""
     if not programming.limit_error or programming.table_S is None:
         return target_S
     targets, means = _means(programming, target_S.dtype, target_S.device, rising=False)
@@ -142,7 +142,7 @@ def missed_target(
     generator: torch.Generator | None = None,
     strength: Tensor | float = 1.0,
 ) -> Tensor:
-    """`achieved_conductance` of devices that are not stuck."""
+    """Draw the conductance that each device ends at, for devices that are not stuck, S, any shape."""
     if not programming.limit_error:
         return target_S
     if programming.table_S is not None:
@@ -158,7 +158,7 @@ def missed_target(
 
 
 def has_error(programming: Programming, faults: Faults) -> bool:
-    """Whether devices miss their targets at all."""
+    """Whether any device can miss its target."""
     return programming.limit_error or has_stuck_devices(faults)
 
 
@@ -187,7 +187,7 @@ def _draw_from_table(target_S: Tensor, programming: Programming, generator: torc
 
 
 def standard_normal(out: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Fill `out` with standard normal numbers, drawn where the generator lives.
+    """Fill `out`, any shape, with standard normal numbers, drawn on the generator's device.
 
     torch draws on one core only. What is large is therefore cut into blocks, each with a generator of its own that is
     seeded from the given one, and the blocks are shared among torch's threads: the numbers do not depend on how many

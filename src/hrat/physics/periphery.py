@@ -36,11 +36,11 @@ __all__ = [
     "digital_value",
     "digitised",
     "input_voltage",
-    "normal_scale",
+    "to_digital_units",
 ]
 
 Convert = Callable[[Tensor, int, float], Tensor]
-"""`convert`, or the same with a gradient of its own."""
+"""`convert`, or a version of it with a straight-through gradient."""
 
 
 def converter_step_V(bits: int, full_scale_V: float) -> float:
@@ -49,18 +49,18 @@ def converter_step_V(bits: int, full_scale_V: float) -> float:
 
 
 def converter_codes(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
-    """The signed code nearest to each voltage, saturating; a whole number in the type of `voltage_V`."""
+    """The signed code nearest to each voltage, any shape, saturating; a whole number in the type of `voltage_V`."""
     top = (1 << (bits - 1)) - 1
     return (voltage_V / converter_step_V(bits, full_scale_V)).clamp_(-top, top).round_()
 
 
 def convert(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
-    """The voltage that the nearest code stands for, in volts."""
+    """Round voltages, any shape, to those of the nearest codes, saturating, V."""
     return converter_codes(voltage_V, bits, full_scale_V).mul_(converter_step_V(bits, full_scale_V))
 
 
 def digitised(voltage_V: Tensor, bits: int, full_scale_V: Tensor) -> Tensor:
-    """As `convert`, with a full scale of its own for each entry, such as that of each tile's ADCs (broadcast)."""
+    """`convert` with a full scale for each entry, such as that of each tile's ADCs, broadcast: V, any shape -> V."""
     return convert(voltage_V / full_scale_V, bits, 1.0).mul_(full_scale_V)
 
 
@@ -69,7 +69,7 @@ def digital_sum(partial_V: Tensor, full_scale_V: Tensor, periphery: Periphery) -
 
     Args:
         partial_V: what the amplifiers would put out without a limit, `(tiles, ...)`, V.
-        full_scale_V: of the ADCs of each tile, `(tiles,)`, V.
+        full_scale_V: full scale of the ADCs of each tile, `(tiles,)`, V.
         periphery: names swing and resolution.
     """
     if periphery.limit_swing:
@@ -81,19 +81,19 @@ def digital_sum(partial_V: Tensor, full_scale_V: Tensor, periphery: Periphery) -
 
 
 def clamp_to(voltage_V: Tensor, limit_V: float) -> Tensor:
-    """A voltage held within `[-limit_V, +limit_V]`: an amplifier's output swing or a device's read threshold."""
+    """Voltages clamped to `[-limit_V, +limit_V]`, any shape: an amplifier's swing or a device's read threshold, V."""
     return voltage_V.clamp(-limit_V, limit_V)
 
 
 def amplifier_limits_V(
     periphery: Periphery, device: Device | None = None, *, rectifies: bool = False
 ) -> tuple[float, float]:
-    """Between which voltages an amplifier's output stays, `(low, high)`, V; infinite where nothing limits it.
+    """Lowest and highest output voltage of an amplifier, `(low, high)`, V; infinite where nothing limits it.
 
     Args:
         periphery: names the swing.
-        device: the memristor of the word lines that read the output and nothing else does: its read threshold, where
-            that is the tighter limit, may as well act here.
+        device: given where nothing but word lines reads the output: the memristor on them, whose read threshold then
+            acts here if it is the tighter limit.
         rectifies: a ReLU stands behind the amplifier, made by a single supply: `[0, v_swing_V]`.
     """
     high = periphery.v_swing_V if periphery.limit_swing else math.inf
@@ -103,7 +103,7 @@ def amplifier_limits_V(
 
 
 def input_voltage(x: Tensor, alpha: Tensor, device: Device, periphery: Periphery, convert: Convert = convert) -> Tensor:
-    """Digital values become word-line voltages: `v = DAC(clamp_read(alpha * x))`, V."""
+    """Digital values, any shape -> word-line voltages of that shape: `v = DAC(clamp_read(alpha * x))`, V."""
     voltage = alpha * x
     if periphery.limit_input_dac and periphery.input_dac_bits is not None:
         return convert(voltage, periphery.input_dac_bits, device.v_read_V)
@@ -111,12 +111,12 @@ def input_voltage(x: Tensor, alpha: Tensor, device: Device, periphery: Periphery
 
 
 def digital_value(voltage: Tensor, alpha: Tensor, periphery: Periphery, convert: Convert = convert) -> Tensor:
-    """A voltage becomes a digital value in front of a digital operation: `x = ADC(clamp_swing(v)) / alpha`."""
+    """Voltages, any shape -> digital values for a digital operation: `x = ADC(clamp_swing(v)) / alpha`."""
     if periphery.limit_adc and periphery.adc_bits is not None:
         voltage = convert(voltage, periphery.adc_bits, periphery.v_swing_V)
-    return normal_scale(voltage, alpha)
+    return to_digital_units(voltage, alpha)
 
 
-def normal_scale(voltage: Tensor, alpha: Tensor) -> Tensor:
-    """`x = v / alpha`, with one scale, or with one for each channel along dimension 1."""
+def to_digital_units(voltage: Tensor, alpha: Tensor) -> Tensor:
+    """Volts -> digital units, `x = v / alpha`; `alpha` is `()`, or `(channels,)` along dimension 1 of `voltage`."""
     return voltage / (alpha if alpha.ndim == 0 else alpha.view(-1, *(1,) * (voltage.ndim - 2)))

@@ -1,4 +1,4 @@
-"""Where to put a device's conductance states, so that all of them can be told apart equally well.
+"""Placement of a device's conductance states such that neighbours are equally easy to distinguish.
 
 A device that is asked for `t` ends at `m(t)` on average, with a standard deviation of `s(t)`. A threshold between two
 states errs equally often on either side where it lies as many deviations from the one as from the other; that is

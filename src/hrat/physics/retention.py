@@ -1,4 +1,4 @@
-"""What time and heat do to a programmed conductance: relaxation, decay and drift.
+"""Effect of time and heat on a programmed conductance: relaxation, decay and drift.
 
     relaxation   G(t) = G + sigma(G, t) z       sigma measured at some times, linear in ln t between them (the form of
                                                 the fits to Wan et al. 2022, Nature 608, and to CMO/HfOx in aihwkit)
@@ -27,7 +27,7 @@ __all__ = ["aged_S", "drift_exponent", "equivalent_time_s", "relaxation_sigma_S"
 
 
 def equivalent_time_s(t_s: float, retention: Retention) -> float:
-    """Time at the reference temperature that does as much as `t_s` at the spec's own, s."""
+    """Time at the reference temperature equivalent to `t_s` at the spec's temperature (Arrhenius), s."""
     inverse_K = 1 / retention.reference_K - 1 / retention.temperature_K
     return t_s * math.exp(retention.activation_eV / BOLTZMANN_EV_K * inverse_K)
 
@@ -48,18 +48,18 @@ def relaxation_sigma_S(g_S: Tensor, t_s: float, retention: Retention) -> Tensor:
 
 
 def drift_exponent(g_S: Tensor, retention: Retention) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of nu at each conductance."""
+    """Mean and standard deviation of nu at each conductance, each of the shape of `g_S`."""
     assert retention.drift_ref_S is not None
     log_x = torch.log((g_S / retention.drift_ref_S).clamp(min=torch.finfo(g_S.dtype).tiny))
-    found = []
+    exponents = []
     for line, limits in (
         (retention.drift_nu_mean, retention.drift_nu_mean_limits),
         (retention.drift_nu_sigma, retention.drift_nu_sigma_limits),
     ):
         constant, slope = line or (0.0, 0.0)
         low, high = limits or (-math.inf, math.inf)
-        found.append((constant + slope * log_x).clamp(low, high))
-    return found[0], found[1].clamp(min=0.0)
+        exponents.append((constant + slope * log_x).clamp(low, high))
+    return exponents[0], exponents[1].clamp(min=0.0)
 
 
 def aged_S(

@@ -1,4 +1,4 @@
-"""What a device of a tile shows through wires that have resistance (IR drop).
+"""Effective conductances of a tile whose wires have resistance (IR drop).
 
 Word line `i` is driven at column 0, behind `r_driver_ohm` and the first of one segment `r_word_ohm` for each device
 (with `drive = "both_ends"` in the same way behind its last device too). Bit line `j` ends below the last row, behind
@@ -104,7 +104,7 @@ def _detour(sent: Tensor, taken: Tensor, g: Tensor, word: tuple[Tensor, Tensor],
         taken: `G u`, likewise.
         g: mean conductance, `(..., 1, 1)`, S.
         word: eigenvalues `(modes,)`, ohm, and eigenvectors `(cols, modes)` of `Z_w`.
-        bit: the same of `Z_b`, `(rows, modes)`.
+        bit: eigenvalues `(modes,)`, ohm, and eigenvectors `(rows, modes)` of `Z_b`.
     """
     (c, along_word), (b, along_bit) = word, bit
     coupling = g * b[:, None] * c / (1 + g * b[:, None] + g * c)
@@ -130,7 +130,7 @@ def resistance_matrix(n: int, r_segment_ohm: float, r_end_ohm: float, both_ends:
     Args:
         n: nodes of the line, node 0 next to the driven end.
         r_segment_ohm: between neighbours, and from the end to node 0.
-        r_end_ohm: of what holds the end, in series to it.
+        r_end_ohm: resistance in series to the driven end.
         both_ends: whether the far end, behind a segment of its own, is held likewise.
     """
     node = torch.arange(n, dtype=torch.float64)
@@ -246,7 +246,7 @@ def _ladder(g_S: Tensor, r_segment_ohm: float, r_end_ohm: float, both_ends: bool
     Args:
         g_S: conductances, `(n, lines)`, S, node 0 next to the driven end.
         r_segment_ohm: between neighbours, and from the end to node 0.
-        r_end_ohm: in series to the end.
+        r_end_ohm: resistance in series to the end.
         both_ends: whether the far end is driven too.
 
     Returns:

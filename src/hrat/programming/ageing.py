@@ -1,4 +1,4 @@
-"""`age`: the same chips some time later."""
+"""`age`: relaxation, decay and drift of programmed chips."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["age"]
 
 @torch.no_grad()
 def age(chip: ProgrammedChip, t_s: float, *, temperature_K: float | None = None) -> ProgrammedChip:
-    """The chips `t_s` after they were programmed: relaxed, decayed and drifted as `[retention]` says.
+    """Age chips to `t_s` after programming: relaxation, decay and drift by the spec's `[retention]`.
 
-    Chips that were programmed pulse by pulse with `limit_retention` on are `age_s` old already. Of statistical chips
-    the error is taken as that of the first moment: where its figures hold for a later time (`wan2022`: a day), ageing
-    adds to what they have.
+    Chips that were programmed pulse by pulse with `limit_retention` on are `age_s` old already. The error of
+    statistical chips is assumed to hold right after programming: where its figures are of a later time (`wan2022`: a
+    day), ageing adds to them.
 
     Args:
         chip: one or several chips.
@@ -29,7 +29,7 @@ def age(chip: ProgrammedChip, t_s: float, *, temperature_K: float | None = None)
         temperature_K: temperature since then, in place of the spec's, K.
 
     Returns:
-        Chips whose conductances have wandered; the same call gives the same chips.
+        Chips with the conductances at that time; the same call gives the same chips.
 
     Raises:
         HratError: the spec has no retention figures, or the chips are older than `t_s` already.
@@ -39,7 +39,7 @@ def age(chip: ProgrammedChip, t_s: float, *, temperature_K: float | None = None)
     retention = spec.retention
     if not (retention.relax_sigma_S or retention.drift_nu_mean or retention.relax_shift_S):
         raise HratError(
-            f"age: '{spec.name}' says nothing of what time does; expected relax_sigma_S, relax_shift_S or "
+            f"age: '{spec.name}' has no retention figures; expected relax_sigma_S, relax_shift_S or "
             "drift_nu_mean in its section [retention]"
         )
     since_s = retention.age_s if chip.has_pulses and retention.limit_retention else 0.0

@@ -29,10 +29,10 @@ def characterise(
     seed: int = 0,
     targets_S: Sequence[float] | None = None,
 ) -> Characterisation:
-    """The distribution of achieved conductances for each state of a device.
+    """Measure the distribution of achieved conductances for each state of a device.
 
-    The devices differ as the spec says, their windows too; none is stuck, since stuck devices are drawn apart, in
-    training and on the chip, with the shares of `[faults]`. Relaxation is in the table where `limit_retention` is on.
+    The devices and their windows vary as the spec says. None is stuck: training and chips draw stuck devices apart,
+    with the shares of `[faults]`. Relaxation is in the table where `limit_retention` is on.
 
         table = hrat.characterise(hrat.load_spec("yao2020"), scheme="write_verify", max_pulses=20)
         model = hrat.prepare(network, table.spec, example)
@@ -40,14 +40,14 @@ def characterise(
     Args:
         spec: the hardware.
         scheme: `write_verify` or `open_loop`, in place of the spec's.
-        max_pulses: pulses that may be spent on one device, in place of the spec's.
-        devices: how many are programmed to each state; the tails of the table need some thousands.
-        seed: of their differences and of the pulses' variation.
+        max_pulses: most pulses for one device, in place of the spec's.
+        devices: number of devices for each state; the tails of the table need some thousands.
+        seed: seed of the differences between devices and of the pulses' variation.
         targets_S: other targets than the states, ascending, from the lowest state to the highest at least, S: a finer
             table, by which to place states.
 
     Returns:
-        The table; `.spec` is the hardware with the table, its scheme and its budget in it.
+        The table; `.spec` is the hardware with the table, its scheme and its pulse budget in it.
 
     Raises:
         HratError: a scheme that gives no pulses, or too few devices.

@@ -1,4 +1,4 @@
-"""Pulses on many devices at once, until nobody wants another one.
+"""Pulses on many devices at once, until no device needs another one.
 
 A flat piece of an array goes through all of its pulses before the next piece is begun, so that it stays in the cache;
 devices that are done leave the piece. What decides on a device's next pulse is given from outside.
@@ -27,7 +27,7 @@ whether a device wants another pulse at all."""
 
 @dataclass
 class Cells:
-    """Some devices and what has happened to them; each tensor `(n,)`."""
+    """State of some devices under pulses; each tensor `(n,)`."""
 
     index: Tensor
     """Their places in the piece that they come from."""
@@ -44,13 +44,13 @@ class Cells:
     """The device's own window; None where it is that of the spec."""
     high_S: Tensor | None = None
     rung: Tensor | None = None
-    """How far each device is up the ladder of amplitudes; None where all pulses are the same."""
+    """Index of each device's amplitude; None where all pulses are equal."""
     last_up: Tensor | None = None
     """Direction of the last pulse, for the ladder."""
 
     @classmethod
     def at(cls, g_S: Tensor, target_S: Tensor) -> Cells:
-        """Devices before their first pulse, all alike."""
+        """Devices before their first pulse, all alike, from `(n,)` conductances and targets, S."""
         return cls(
             index=torch.arange(len(g_S)),
             target_S=target_S,
@@ -61,22 +61,22 @@ class Cells:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that are there, by name."""
+        """All tensors that are not None, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def some(self, which: Tensor) -> Cells:
-        """Those at the given positions."""
+        """The devices at the given positions."""
         return Cells(**{name: value.index_select(0, which) for name, value in self.tensors().items()})
 
     def put_back(self, some: Cells) -> None:
-        """Take over what happened to `some`, which were taken out of a whole piece."""
+        """Copy the state of `some` devices back into the whole piece."""
         for name, value in some.tensors().items():
             if name in ("g_S", "pulses", "set_pulses", "energy_J", "rung", "last_up"):
                 getattr(self, name).index_copy_(0, some.index, value)
 
 
 class Pulser:
-    """Gives pulses, with all that does not change from one to the next worked out before."""
+    """Applies pulses; all that does not change between pulses is precomputed."""
 
     def __init__(self, spec: HardwareSpec, dtype: torch.dtype) -> None:
         pulses, ladder = spec.pulses, Amplitudes.of(spec)
@@ -93,7 +93,7 @@ class Pulser:
         Args:
             cells: a whole piece, with `index` = 0, 1, 2, ...; changed in place.
             decide: what each device wants next.
-            budget: most pulses that a device may get here.
+            budget: pulse budget, the most pulses for one device.
             generator: source of the random numbers.
         """
         active = cells

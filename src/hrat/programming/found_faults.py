@@ -34,8 +34,10 @@ def find_faults(deployment: Deployment, seed: int) -> FaultMap:
     for name, layer in deployment.layers.items():
         parts: dict[str, Tensor] = {}
         for key, sign, target_S in (("pos", "+", layer.g_pos_S), ("neg", "-", layer.g_neg_S)):
-            found = stuck_on_chip(target_S, deployment.spec, seed, f"{name}/{sign}")
-            stuck, g_S = (torch.zeros_like(target_S, dtype=torch.bool), target_S) if found is None else found
+            stuck_devices = stuck_on_chip(target_S, deployment.spec, seed, f"{name}/{sign}")
+            stuck, g_S = (
+                (torch.zeros_like(target_S, dtype=torch.bool), target_S) if stuck_devices is None else stuck_devices
+            )
             parts |= {key: stuck, f"{key}_S": torch.where(stuck, g_S, 0.0)}
         layers[name] = LayerFaults(**parts)
     return FaultMap(layers=layers)

@@ -1,4 +1,4 @@
-"""How much memory the machine has left."""
+"""Free memory of the machine."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def _of_machine() -> int | None:
 
 
 def _of_container(folder: Path, limit: str, used: str, cache: str) -> int | None:
-    """What a container of Linux (a control group, version 2 or 1) may still take; None where it has no limit."""
+    """Memory that a Linux container (control group, version 2 or 1) may still take; None without a limit."""
     with suppress(OSError, ValueError, KeyError):  # no such files, or "max"
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         # Pages of files that nobody uses count as used, and are given up when memory is wanted.
-        taken = int((folder / used).read_text()) - int(stat[cache])
-        return max(0, int((folder / limit).read_text()) - taken)
+        used_bytes = int((folder / used).read_text()) - int(stat[cache])
+        return max(0, int((folder / limit).read_text()) - used_bytes)
     return None

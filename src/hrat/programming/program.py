@@ -1,4 +1,4 @@
-"""`program`: make chips from a deployment; `program_lots`: many chips, a lot at a time."""
+"""`program`: make chips from a deployment; `program_in_chunks`: many chips, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hrat.programming.schemes import SCHEMES, Stuck
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
 
-__all__ = ["ChipLots", "program", "program_lots", "seed_of_place", "stuck_on_chip"]
+__all__ = ["ChipChunks", "program", "program_in_chunks", "seed_of_place", "stuck_on_chip"]
 
 MEMORY_BYTES = 2 * 1024**3
 DEVICES_WORTH_A_THREAD = 1_000_000
@@ -39,15 +39,15 @@ def program(
     Args:
         deployment: the targets.
         seed: seed of the first chip; the others follow it, `seed + 1`, `seed + 2`, ...
-        chips: how many chips.
+        chips: number of chips.
         seeds: the seed of each chip, in place of `seed` and `chips`.
-        scheme: how to program, in place of the spec's `programming.scheme`; see `hrat.programming.schemes`.
-        max_pulses: pulses that may be spent on one device, in place of the spec's.
-        memory_bytes: what the chips may take at most; the memory that the machine has left unless given.
+        scheme: programming scheme, in place of the spec's `programming.scheme`; see `hrat.programming.schemes`.
+        max_pulses: most pulses for one device, in place of the spec's.
+        memory_bytes: most memory that the chips may take; the free memory of the machine unless given.
 
     Returns:
         The chips. A chip depends on its seed and the deployment alone, not on the chips beside it, nor on the number of
-        threads. Their deployment's spec names the scheme and the budget that were used.
+        threads. Their deployment's spec names the scheme and the pulse budget that were used.
 
     Raises:
         HratError: the scheme is unknown, no chip is asked for, or more than the memory can hold.
@@ -61,13 +61,13 @@ def program(
         raise HratError(
             f"{len(chosen)} chip(s) of {deployment.n_devices:,} devices take {need / 2**30:.3g} GiB; expected at most "
             f"{left / 2**30:.3g} GiB, {'the memory that is left' if memory_bytes is None else 'memory_bytes'}. Program "
-            "fewer chips, or let hrat.programming.program_lots make them in lots, which hrat.simulate takes one after "
-            "another"
+            "fewer chips, or let hrat.programming.program_in_chunks make them in chunks, which hrat.simulate takes one "
+            "after another"
         )
     return _programmed(deployment, tuple(chosen))
 
 
-def program_lots(
+def program_in_chunks(
     deployment: Deployment,
     *,
     seed: int = 0,
@@ -76,22 +76,22 @@ def program_lots(
     scheme: str | None = None,
     max_pulses: int | None = None,
     memory_bytes: int = MEMORY_BYTES,
-) -> ChipLots:
-    """Any number of chips, in lots whose conductances fit into the memory together.
+) -> ChipChunks:
+    """Any number of chips, in chunks whose conductances fit into the memory together.
 
-        result = hrat.simulate(program_lots(deployment, chips=1000), test_loader, keep_outputs=False)
+        result = hrat.simulate(program_in_chunks(deployment, chips=1000), test_loader, keep_outputs=False)
 
     Args:
         deployment: the targets.
-        seed: as for `program`, and so are `chips`, `seeds` and `scheme`.
-        chips: how many chips in all.
-        seeds: the seed of each chip.
-        scheme: how to program.
-        max_pulses: pulses that may be spent on one device.
-        memory_bytes: what the conductances of a lot may take; a lot has one chip at least.
+        seed: seed of the first chip; the others follow it.
+        chips: number of chips in all.
+        seeds: the seed of each chip, in place of `seed` and `chips`.
+        scheme: programming scheme, in place of the spec's.
+        max_pulses: most pulses for one device, in place of the spec's.
+        memory_bytes: what the conductances of a chunk may take; a chunk has one chip at least.
 
     Returns:
-        The lots, each a `ProgrammedChip` that is made when its turn comes: the chips that `program` would make at once.
+        The chunks, each a `ProgrammedChip` that is made when it is asked for. The chips are those of `program`.
 
     Raises:
         HratError: the scheme is unknown, or no chip is asked for.
@@ -99,32 +99,32 @@ def program_lots(
     deployment = _programmed_as(deployment, scheme, max_pulses)
     chosen = _seeds(seed, chips, seeds)
     size = max(1, memory_bytes // max(1, _bytes_of_a_chip(deployment)))
-    return ChipLots(deployment=deployment, seeds=tuple(chosen), lot_size=size)
+    return ChipChunks(deployment=deployment, seeds=tuple(chosen), chunk_size=size)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChipLots:
-    """Chips that are programmed a lot at a time, anew each time that they are gone through."""
+class ChipChunks:
+    """Chips that are programmed a chunk at a time, anew in each iteration over the chunks."""
 
     deployment: Deployment
     seeds: tuple[int, ...]
-    """The seed of each chip, of all lots."""
-    lot_size: int
-    """Chips of a lot; the last one may have fewer."""
+    """The seed of each chip, over all chunks."""
+    chunk_size: int
+    """Chips in a chunk; the last one may have fewer."""
 
     @property
     def n_chips(self) -> int:
-        """Chips of all lots."""
+        """Number of chips over all chunks."""
         return len(self.seeds)
 
     def __len__(self) -> int:
-        """How many lots there are."""
-        return -(-self.n_chips // self.lot_size)
+        """Number of chunks."""
+        return -(-self.n_chips // self.chunk_size)
 
     def __iter__(self) -> Iterator[ProgrammedChip]:
-        for first in range(0, self.n_chips, self.lot_size):
-            # Not by a name of its own: the lot would still be there while the next one is made.
-            yield _programmed(self.deployment, self.seeds[first : first + self.lot_size])
+        for first in range(0, self.n_chips, self.chunk_size):
+            # Not by a name of its own: the chunk would still be there while the next one is made.
+            yield _programmed(self.deployment, self.seeds[first : first + self.chunk_size])
 
 
 def _programmed_as(deployment: Deployment, scheme: str | None, max_pulses: int | None) -> Deployment:
@@ -166,9 +166,9 @@ class _Place:
 
     target_S: Tensor
     g_S: Tensor
-    """Where the achieved conductances go."""
+    """Memory for the achieved conductances."""
     pulses: PulseColumns | None
-    """Where the log goes."""
+    """Memory for the pulse log."""
     chip_seed: int
     name: str
 
@@ -209,8 +209,8 @@ def _programmed(deployment: Deployment, seeds: tuple[int, ...]) -> ProgrammedChi
 
     # One generator draws its numbers one after another, but each place has its own: places are filled side by side.
     # Pulses share the cores within a place.
-    many = scheme == "statistical" and len(seeds) * deployment.n_devices > DEVICES_WORTH_A_THREAD
-    workers = torch.get_num_threads() if many else 1
+    is_large = scheme == "statistical" and len(seeds) * deployment.n_devices > DEVICES_WORTH_A_THREAD
+    workers = torch.get_num_threads() if is_large else 1
     with ThreadPoolExecutor(workers) as threads:
         list(threads.map(fill, places) if workers > 1 else map(fill, places))
     return ProgrammedChip(deployment=deployment, layers=layers, seeds=seeds, scheme=scheme)

@@ -1,11 +1,11 @@
-"""How a chip is programmed: a scheme takes targets and yields what the devices end at.
+"""Programming schemes: targets -> achieved conductances.
 
 `statistical`
     The model that training draws from (`hrat.physics.errors`), without pulses in between.
 `open_loop`
-    As many pulses as the average device would need, and no look at what they did.
+    As many pulses as the average device would need, without reading in between.
 `write_verify`
-    Read; within the tolerance, stop; else pulse towards the target; until the budget is spent. Where the spec says so:
+    Read; within the tolerance, stop; else pulse towards the target; until the pulse budget is spent. As the spec says:
     several readings for each decision, amplitudes that grow while the direction stays, and further passes after the
     devices have relaxed.
 """
@@ -35,12 +35,12 @@ Stuck = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Achieved:
-    """What a scheme leaves."""
+    """Result of a programming scheme."""
 
     g_S: Tensor
     """Conductance of each device, S."""
     pulses: PulseColumns | None = None
-    """What it took; None where no pulses were applied."""
+    """Log of the pulses; None where none were applied."""
 
 
 Scheme = Callable[[Tensor, HardwareSpec, torch.Generator, Stuck | None], Achieved]
@@ -57,13 +57,13 @@ def tolerance_S(spec: HardwareSpec) -> float:
 
 
 def statistical(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator, stuck: Stuck | None) -> Achieved:
-    """Each device ends at its target plus an error drawn from the spec's Gaussian or table."""
+    """Draw each device's end from the spec's Gaussian or table around its target, any shape, S."""
     g_S = missed_target(target_S, spec.device, spec.programming, generator=generator)
     return Achieved(g_S if stuck is None else torch.where(stuck[0], stuck[1], g_S))
 
 
 def open_loop(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator, stuck: Stuck | None) -> Achieved:
-    """The pulses that the average device needs, without a look."""
+    """Apply the number of pulses that the average device needs, without reading; targets of any shape, S."""
     pulser = Pulser(spec, target_S.dtype)
     average_S = _average_sweep(pulser, target_S.dtype)
     direction = torch.tensor(1.0 if spec.programming.start == "lowest" else -1.0, dtype=target_S.dtype)
@@ -82,7 +82,7 @@ def open_loop(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator, 
 
 
 def write_verify(target_S: Tensor, spec: HardwareSpec, generator: torch.Generator, stuck: Stuck | None) -> Achieved:
-    """Pulse and read in turns, in one or several passes."""
+    """Pulse and read in turns, in one or several passes; targets of any shape, S."""
     pulser = Pulser(spec, target_S.dtype)
     programming, limit_S = spec.programming, tolerance_S(spec)
     noise = spec.device.read_noise_rel / programming.reads_per_verify**0.5

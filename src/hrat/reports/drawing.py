@@ -1,4 +1,4 @@
-"""What all figures share: the canvas, the colours, the way to disk."""
+"""Parts of all figures: canvas, colours, and writing to disk."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def draw_beside(draw: Callable[[Path], object], path: Path) -> None:
 
     Args:
         draw: writes the picture to the path that it gets.
-        path: of the picture; an older one that is no longer true is removed.
+        path: path of the picture; an older one that is no longer true is removed.
     """
     try:
         draw(path)

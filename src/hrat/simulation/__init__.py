@@ -1,14 +1,14 @@
-"""What a programmed chip does with an input, behind one call."""
+"""Simulation of programmed chips: one call for every solver."""
 
 from __future__ import annotations
 
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.estimate import estimate
 from hrat.simulation.metered import Metered
-from hrat.simulation.methods import Method, SolverChoice, SolverError
 from hrat.simulation.network import ChipSolver
 from hrat.simulation.nodal import Nodal
 from hrat.simulation.simulate import SOLVERS, simulate
+from hrat.simulation.solvers import Solver, SolverChoice, SolverError
 from hrat.simulation.spice import Amplifier, Spice
 from hrat.simulation.verify import Rung, ladder, verify
 
@@ -18,9 +18,9 @@ __all__ = [
     "Behavioural",
     "ChipSolver",
     "Metered",
-    "Method",
     "Nodal",
     "Rung",
+    "Solver",
     "SolverChoice",
     "SolverError",
     "Spice",

@@ -35,18 +35,18 @@ class Batch:
 
     @property
     def classes(self) -> Tensor | None:
-        """The labels where accuracy makes sense: one whole number for each image."""
+        """The labels as class numbers, `(images,)`; None where they are no single whole number for each image."""
         labels = self.labels
         is_class = isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point()
         return labels if is_class else None
 
     def images(self, part: slice) -> Batch:
-        """Some of the images."""
+        """The batch of some of the images."""
         inputs = {name: value[part] if isinstance(value, Tensor) else value for name, value in self.inputs.items()}
         return Batch(inputs, None if self.labels is None else self.labels[part])
 
     def pieces(self, n_images: int) -> Iterator[Batch]:
-        """The batch in pieces of so many images at most."""
+        """The batch in pieces of at most `n_images`."""
         if self.n_images <= n_images:
             yield self
             return
@@ -54,7 +54,7 @@ class Batch:
             yield self.images(slice(first, first + n_images))
 
     def fingerprint(self, before: int) -> int:
-        """A check-sum over all tensors, going on from that of the batch before."""
+        """Check-sum over all tensors, continued from that of the previous batch."""
         for value in (*self.inputs.values(), self.labels):
             if isinstance(value, Tensor):
                 data = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
@@ -66,7 +66,7 @@ def batches(chip: ProgrammedChip, data: Any, limit: int | None, device: torch.de
     """The batches of whatever `simulate` takes, cut at the limit, in the number type of the chip.
 
     Raises:
-        HratError: the data is of no kind that is known, or does not fit the network's inputs.
+        HratError: the data is of an unknown kind, or does not fit the network's inputs.
         ValueError: inputs that are not finite.
     """
     names = input_names(chip.deployment.graph)
@@ -87,13 +87,13 @@ def batches(chip: ProgrammedChip, data: Any, limit: int | None, device: torch.de
 
 
 def beginning_with(first: list[Batch], rest: Iterable[Batch]) -> Iterator[Batch]:
-    """A batch that was read already, out of the list that holds it, and the others."""
+    """The batch in `first`, taken out of this list to free its memory, followed by `rest`."""
     yield first.pop()
     yield from rest
 
 
 def read_ahead(source: Iterable[Batch], n_bytes: int) -> Iterator[list[Batch]]:
-    """Batches as many at a time as have inputs of so many bytes, at least one."""
+    """Lists of batches whose inputs take at most `n_bytes` together; at least one batch each."""
     held: list[Batch] = []
     size = 0
     for batch in source:
@@ -107,7 +107,7 @@ def read_ahead(source: Iterable[Batch], n_bytes: int) -> Iterator[list[Batch]]:
 
 
 def images_in(data: Any, limit: int | None) -> int | None:
-    """How many images there are, where that can be known before they are read."""
+    """Number of images, if it is known before they are read; else None."""
     if isinstance(data, Tensor):
         total: int | None = data.shape[0]
     else:

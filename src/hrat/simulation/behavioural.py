@@ -23,18 +23,18 @@ __all__ = ["Behavioural"]
 
 @dataclass(frozen=True)
 class Behavioural:
-    """The formula that training has: one matrix product for each layer."""
+    """The formula of training: one matrix product for each layer."""
 
     name = "behavioural"
 
     def making(self, spec: HardwareSpec) -> int:
-        """Conductances on their wires are worked on several times over."""
+        """Memory in units of the gains: wires need several copies of the conductances."""
         return 8 if spec.array.limit_wires else 1
 
     def models(
         self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
     ) -> dict[str, LayerModel]:
-        """Gains of the layers; see `hrat.simulation.methods.Method`."""
+        """Gains of the layers; see `hrat.simulation.solvers.Solver`."""
         del statistics
         return {name: gains(chip, name, *self._conductances(chip, name, device)) for name in names}
 

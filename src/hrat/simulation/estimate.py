@@ -9,7 +9,7 @@ import torch
 
 from hrat.artifacts import Deployment, ProgrammedChip
 from hrat.artifacts.estimate import Assumption, Estimate, LayerEstimate
-from hrat.circuit import Adc, Converter, Dac, Node, Reader, Recurrence, layer_of
+from hrat.circuit import Adc, Converter, Dac, Node, OutputRescale, Recurrence, layer_of
 from hrat.encoding import Readout
 from hrat.errors import HratError
 from hrat.physics import conversion_J, settling_s
@@ -23,24 +23,24 @@ __all__ = ["estimate"]
 
 LIMIT_IMAGES = 100
 EXACT_BITS = 8
-"""Bits that a converter is counted with where its restriction is off."""
+"""Resolution at which a converter is counted where its restriction is off, bits."""
 
 
 @torch.no_grad()
 def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGES) -> Estimate:
-    """What one input costs on a chip.
+    """Energy, time and area of a chip for one input.
 
-    Devices take `v^2 G t` at the voltages that the inputs cause, their drivers what is lost of the supply, amplifiers
-    their power at rest for as long as a matrix-vector product lasts; converters a share for each code. The figures are
-    those of the spec's section `costs`, and `assumptions` of the result names each, with its source.
+    Energy of devices: `v^2 G t` at the voltages that the inputs cause; of their drivers: the loss between supply and
+    signal; of amplifiers: power at rest times the time of a matrix-vector product; of converters: a share per code.
+    The figures are those of the spec's section `costs`; `assumptions` of the result names each, with its source.
 
-    Limits: digital islands, buffers, control, programming and wires take nothing here; a convolution uses its arrays
-    for one position after another; layers that could run side by side are taken one after another.
+    Limits: digital operations, buffers, control, programming and wires are not counted; a convolution uses its arrays
+    for one position after another; layers that could run side by side are counted one after another.
 
     Args:
         chip: one chip; of several the first is taken.
         data: what `hrat.simulate` takes.
-        limit: use the first so many inputs only.
+        limit: use the first `limit` inputs only.
 
     Raises:
         HratError: no data, or data that the network cannot take.
@@ -50,7 +50,7 @@ def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGE
         raise HratError(f"expected the chips that hrat.program returned, got {type(chip).__name__}")
     one = chip[0]
     deployment = one.deployment
-    solver = ChipSolver(one, methods=dict.fromkeys(one.layers, Metered()))
+    solver = ChipSolver(one, solvers=dict.fromkeys(one.layers, Metered()))
     n_images = 0
     sizes: dict[str, int] = {}
     for batch in batches(one, data, limit, torch.device("cpu")):
@@ -62,11 +62,11 @@ def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGE
     recurrent = {node.layer for node in deployment.graph if isinstance(node, Recurrence)}
     layers = []
     for name, values in _converted(deployment, sizes).items():
-        told = {what: amount / n_images for what, amount in solver.statistics[name].items()}
+        amounts = {what: amount / n_images for what, amount in solver.statistics[name].items()}
         if name in recurrent:  # the state passes a DAC and an ADC at every step
             _, rows, cols = deployment.layers[name].geometry.matrix_shape
-            values = told["products"] * rows, told["products"] * cols
-        layers.append(_layer(one, name, told, *values))
+            values = amounts["products"] * rows, amounts["products"] * cols
+        layers.append(_layer(one, name, amounts, *values))
     return Estimate(
         spec=deployment.spec.name,
         chip_seed=one.seeds[0],
@@ -77,7 +77,7 @@ def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGE
 
 
 def _layer(
-    chip: ProgrammedChip, name: str, told: dict[str, float], dac_values: float, adc_values: float
+    chip: ProgrammedChip, name: str, amounts: dict[str, float], dac_values: float, adc_values: float
 ) -> LayerEstimate:
     """`told` is what the meter has told, for one input; `dac_values` and `adc_values` pass converters for one."""
     deployment, layer = chip.deployment, chip.deployment.layers[name]
@@ -109,8 +109,8 @@ def _layer(
         products=products,
         mvm_s=mvm_s,
         macs=products * math.prod(layer.geometry.matrix_shape),
-        devices_J=told["devices_W"] * mvm_s,
-        drive_J=told["drive_W"] * mvm_s,
+        devices_J=amounts["devices_W"] * mvm_s,
+        drive_J=amounts["drive_W"] * mvm_s,
         amplifiers_J=n_amplifiers * costs.amplifier_W * products * mvm_s,
         dac_J=dac_values * conversion_J(dac_bits, costs.dac_J_per_code),
         adc_J=adc_values * conversion_J(adc_bits, costs.adc_J_per_code)
@@ -128,7 +128,7 @@ def _bits(bits: int | None, limited: bool) -> int:
 
 
 def _settling_s(chip: ProgrammedChip, name: str) -> float:
-    """Of the slowest bit line of a layer, to half a step of the ADC."""
+    """Settling time of the slowest bit line of a layer, to half a step of the ADC, s."""
     deployment, layer, programmed = chip.deployment, chip.deployment.layers[name], chip.layers[name]
     spec = deployment.spec
     pos_S, neg_S = programmed.g_pos_S[0], programmed.g_neg_S[0]
@@ -141,54 +141,54 @@ def _settling_s(chip: ProgrammedChip, name: str) -> float:
 
 
 def _converted(deployment: Deployment, sizes: dict[str, int]) -> dict[str, tuple[float, float]]:
-    """For each layer the values that pass DACs in front of it for one input, and ADCs behind it.
+    """Conversions for one input by DACs in front of each layer, and by ADCs behind it.
 
     Layers that read the same converted signal, or whose outputs meet in front of the same ADC, have equal shares in it.
     Converters inside of a recurrence and ADCs between tiles are counted where the layer's products are.
     """
     graph = {node.name: node for node in deployment.graph}
     of_layer = {node.name: layer for node in deployment.graph if (layer := layer_of(node)) is not None}
-    found = dict.fromkeys(deployment.layers, (0.0, 0.0))
+    conversions = dict.fromkeys(deployment.layers, (0.0, 0.0))
 
     def share(layers: set[str], dac: float = 0.0, adc: float = 0.0) -> None:
         for layer in layers:
-            before = found[layer]
-            found[layer] = before[0] + dac / len(layers), before[1] + adc / len(layers)
+            before = conversions[layer]
+            conversions[layer] = before[0] + dac / len(layers), before[1] + adc / len(layers)
 
     sources = {name: _sources(graph, name, of_layer) for name in of_layer}
     for node in deployment.graph:
         if isinstance(node, Dac):
             share({of_layer[name] for name, its in sources.items() if node.name in its}, dac=sizes[node.name])
-        elif isinstance(node, Adc | Reader):
+        elif isinstance(node, Adc | OutputRescale):
             makers = {of_layer[name] for name in _sources(graph, node.name, of_layer) if name in of_layer}
             digital = {layer for layer in makers if deployment.layers[layer].tile_adc_V is not None}
             share(makers - digital, adc=sizes[node.name])
-    return found
+    return conversions
 
 
 def _sources(graph: dict[str, Node], name: str, of_layer: dict[str, str]) -> set[str]:
     """Nodes that a node's value comes from with no layer or converter between, and the layers and converters there."""
-    found: set[str] = set()
+    names: set[str] = set()
     ahead = list(graph[name].inputs())
     while ahead:
         source = ahead.pop()
-        if source in found:
+        if source in names:
             continue
-        found.add(source)
+        names.add(source)
         if source not in of_layer and not isinstance(graph[source], Converter):
             ahead += graph[source].inputs()
-    return found
+    return names
 
 
 def _assumptions(spec: HardwareSpec) -> list[Assumption]:
     costs, periphery = spec.costs, spec.periphery
-    said = []
+    assumptions = []
     for field, default in type(costs).model_fields.items():
         value = getattr(costs, field)
         usual = COST_SOURCES[field] if value == default.default else "the spec, which names no source"
         source = spec.sources.get(f"costs.{field}", usual)
         shown = "as the amplifiers settle" if value is None else f"{value:g}"
-        said.append(Assumption(what=f"costs.{field}: {default.description}", value=shown, source=source))
+        assumptions.append(Assumption(what=f"costs.{field}: {default.description}", value=shown, source=source))
     modelled = "the model"
     converters = {
         "input DACs": _bits(periphery.input_dac_bits, periphery.limit_input_dac),
@@ -196,7 +196,7 @@ def _assumptions(spec: HardwareSpec) -> list[Assumption]:
         "ADCs": _bits(periphery.adc_bits, periphery.limit_adc),
     }
     bits = ", ".join(f"{name} {n}" for name, n in converters.items())
-    said += [
+    assumptions += [
         Assumption(
             what=f"Bits of the converters; {EXACT_BITS} where the restriction is off", value=bits, source="the spec"
         ),
@@ -217,10 +217,10 @@ def _assumptions(spec: HardwareSpec) -> list[Assumption]:
             source=modelled,
         ),
         Assumption(
-            what="Not counted: digital islands, buffers and sample-and-hold, control, wires, programming, what a layer "
-            "takes while it waits, and the time of conversions",
+            what="Not counted: digital operations, buffers and sample-and-hold, control, wires, programming, what a "
+            "layer takes while it waits, and the time of conversions",
             value="",
             source=modelled,
         ),
     ]
-    return said
+    return assumptions

@@ -1,4 +1,4 @@
-"""What one step of a network may yield, so that no graph, by mistake or on purpose, takes all memory or time.
+"""Limits on the result of one step of a network, so that no graph takes all memory or time.
 
 A graph comes from a file that anybody may have made. Its operations are those of the table and harmless, but some of
 them build something of any size out of a number: a mask of a million rows, a list that doubles at each step.
@@ -18,12 +18,12 @@ from hrat.simulation.nested import bytes_of
 __all__ = ["check_value", "computed", "most_bytes"]
 
 SMALL_BYTES = 2**29
-"""What a step may always yield."""
+"""Size of a result that is always allowed."""
 MOST_GROWTH = 64
-"""How many times larger than inputs, weights and constants together the result of one step may be beyond that."""
+"""Largest result beyond that, in multiples of the size of inputs, weights and constants together."""
 
 _FAULTS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError)
-"""What torch and Python raise where an operation cannot take its arguments."""
+"""Exceptions of torch and Python where an operation cannot take its arguments."""
 
 
 def most_bytes(*given: Any) -> int:
@@ -54,15 +54,15 @@ def computed(name: str, run: Callable[[], Any]) -> Any:
 
 
 def check_value(name: str, value: Any, most: int | None = None) -> None:
-    """Refuse a result that is larger than any network means.
+    """Refuse a result that is larger than any network needs.
 
     Args:
-        name: of the node.
+        name: name of the node.
         value: its result.
         most: bytes that a tensor without memory (on the device "meta") stands for at most; no bound if None.
 
     Raises:
-        HratError: it is.
+        HratError: the result is too large.
     """
     if isinstance(value, Tensor):
         n_bytes = value.numel() * value.element_size()

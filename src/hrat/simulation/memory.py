@@ -1,4 +1,4 @@
-"""How many chips and images are simulated at a time, so that a bound on memory holds."""
+"""Numbers of chips and images to simulate at a time, so that a bound on memory holds."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ __all__ = ["Footprint", "Share", "check_results", "in_words", "share_for"]
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Bytes that one chip takes."""
+    """Memory of one chip, bytes."""
 
     gains: int
-    """As long as its solver lives."""
+    """Gains: taken as long as the solver of the chip lives."""
     making: int
-    """On top of that, while its gains are made."""
+    """Additional memory while the gains are made."""
     signals: int
-    """While an image passes through, where most values are alive."""
+    """Largest sum of signals that are alive at the same time, for one image."""
     outputs: int
-    """What the network returns for one image."""
+    """Outputs of the network for one image."""
     voltages: int
-    """What is recorded for one image."""
+    """Recorded voltages for one image."""
     together: bool = False
-    """Whether the signals of all chips of a group are alive at the same time, instead of one chip's."""
+    """Whether the signals of all chips of a group are alive at the same time, not those of one chip only."""
 
     def of(self, chips: int, images: int) -> int:
-        """What a group of chips takes while some images pass through it."""
+        """Memory of a group of chips while some images pass through it, bytes."""
         signals = self.signals * (chips if self.together else 1)
         # What comes from chip after chip is joined to one tensor: it is there twice for a moment.
         return chips * (self.gains + self.making) + images * (signals + 2 * chips * (self.outputs + self.voltages))
@@ -35,14 +35,14 @@ class Footprint:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """How the work is cut."""
+    """Numbers of chips and images that are simulated together."""
 
     chips: int
-    """Chips of a group, at least one."""
+    """Chips in a group, at least one."""
     images: int
     """Images that pass through a group at a time, at least one."""
     ahead: int
-    """Bytes of inputs to read before each group gets its turn; 0 where one group holds all chips."""
+    """Bytes of inputs to read before each pass through the groups; 0 where one group holds all chips."""
 
 
 def share_for(footprint: Footprint, memory_bytes: int, *, n_chips: int, n_images: int) -> Share:
@@ -64,16 +64,16 @@ def share_for(footprint: Footprint, memory_bytes: int, *, n_chips: int, n_images
 
 
 def _most(footprint: Footprint, memory_bytes: int, *, chips: int) -> int:
-    """Images that may pass through so many chips at a time."""
+    """Largest image batch that fits `memory_bytes` for `chips` chips."""
     each = max(1, footprint.of(chips, 1) - footprint.of(chips, 0))
     return max(1, (memory_bytes - footprint.of(chips, 0)) // each)
 
 
 def check_results(n_bytes: int, memory_bytes: int) -> None:
-    """Refuse results that take more than half of the memory: joining them takes the same once more.
+    """Refuse results that take more than half of the memory: joining them needs a second copy.
 
     Raises:
-        HratError: they do.
+        HratError: the results are too large.
     """
     if n_bytes > memory_bytes // 2:
         raise HratError(
@@ -84,7 +84,7 @@ def check_results(n_bytes: int, memory_bytes: int) -> None:
 
 
 def in_words(n_bytes: int) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in KiB, MiB or GiB, as text."""
     size, unit = float(n_bytes), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if size < 1024:

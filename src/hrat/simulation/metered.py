@@ -1,4 +1,4 @@
-"""The behavioural solution with a meter at the word lines: what the devices and their drivers take."""
+"""The behavioural solution with a power meter at the word lines, for devices and drivers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import LayerReadout
 from hrat.simulation.behavioural import Behavioural
-from hrat.simulation.methods import LayerModel, Statistics
+from hrat.simulation.solvers import LayerModel, Statistics
 from hrat.spec import HardwareSpec
 
 __all__ = ["Metered"]
@@ -19,7 +19,7 @@ __all__ = ["Metered"]
 
 @dataclass(frozen=True)
 class Metered:
-    """As `Behavioural`, to the same outputs; adds up power over all matrix-vector products.
+    """The behavioural solver with a meter: adds up power over all matrix-vector products; equal outputs.
 
     Statistics of each layer:
 
@@ -35,13 +35,13 @@ class Metered:
     name = "metered"
 
     def making(self, spec: HardwareSpec) -> int:
-        """As behavioural, and the conductances once more."""
+        """Memory in units of the gains: that of the behavioural solver, and a copy of the conductances."""
         return Behavioural().making(spec) + 1
 
     def models(
         self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
     ) -> dict[str, LayerModel]:
-        """A callable for each layer and chip; see `hrat.simulation.methods.Method`."""
+        """A callable for each layer and chip; see `hrat.simulation.solvers.Solver`."""
         gains = Behavioural().models(chip, names, device, statistics)
         return {
             name: tuple(
@@ -70,7 +70,7 @@ def _metered(
     bias_V = None if layer.bias_V is None else layer.bias_V.to(device)
     full_scale_V = None if layer.tile_adc_V is None else layer.tile_adc_V.to(device)
     readout = LayerReadout.of(geometry, spec)
-    told = statistics.setdefault(name, {})
+    layer_statistics = statistics.setdefault(name, {})
     supply_V = spec.costs.supply_V
 
     def run(voltage_V: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def _metered(
             "drive_W": float(supply_V * current_A - devices_W),
         }
         for what, amount in amounts.items():
-            told[what] = told.get(what, 0.0) + amount
+            layer_statistics[what] = layer_statistics.get(what, 0.0) + amount
         return out_V
 
     return run

@@ -23,27 +23,27 @@ def first_tensor(nested: Any) -> Tensor:
 
 
 def bytes_of(nested: Any) -> int:
-    """What the tensors of a nest take; those that share memory count each."""
+    """Memory of the tensors of a nest, bytes; tensors that share memory are each counted."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(nested))
 
 
 def changed(nested: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same nest with each tensor changed."""
+    """The nest with `change` applied to each tensor."""
     return tree_map(lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf, nested)
 
 
 def joined(parts: Sequence[Any], dim: int) -> Any:
-    """The same nest several times, its tensors joined along a dimension that they have."""
+    """One nest from several of equal structure, its tensors joined along dimension `dim`."""
     return parts[0] if len(parts) == 1 else _merged(parts, lambda tensors: torch.cat(tensors, dim=dim))
 
 
 def stacked(parts: Sequence[Any]) -> Any:
-    """The same nest several times, its tensors joined along a new first dimension."""
+    """One nest from several of equal structure, its tensors stacked along a new first dimension."""
     return _merged(parts, torch.stack)
 
 
 def _merged(parts: Sequence[Any], merge: Callable[[list[Tensor]], Tensor]) -> Any:
-    """One nest, made of the same nest several times; what is no tensor is taken from the first."""
+    """One nest from several of equal structure; values that are no tensors are taken from the first."""
     first = parts[0]
     if isinstance(first, Tensor):
         return merge(list(parts))

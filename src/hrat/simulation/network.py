@@ -1,7 +1,7 @@
 """The network of a chip, worked through layer by layer, each layer at its own depth.
 
 Each layer is `v_out = clamp_swing(amplifier(v_in))`, with `v_in` held within the read threshold; what the array and its
-amplifiers make of the word lines' voltages is the matter of a method (`hrat.simulation.methods`). Nothing of training
+amplifiers make of the word lines' voltages is the matter of a solver (`hrat.simulation.solvers`). Nothing of training
 is used. Where the two clamps are done, `hrat.circuit.clamps` says.
 """
 
@@ -21,7 +21,6 @@ from hrat.errors import HratError
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.limits import check_value, most_bytes
 from hrat.simulation.memory import Footprint
-from hrat.simulation.methods import LayerModel, Method, SolverError
 from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked, tensors_of
 from hrat.simulation.steps import ChipSteps, Gain, Gains, Step, Values, take
 
@@ -34,13 +33,13 @@ _BEHAVIOURAL: Method = Behavioural()
 
 
 class ChipSolver:
-    """Made once from the chips (`init`), then asked many times (`compute`)."""
+    """Solver of whole chips: arrays are solved once at its creation, then `compute` serves many inputs."""
 
     def __init__(
         self,
         chip: ProgrammedChip,
         *,
-        methods: Mapping[str, Method] | None = None,
+        solvers: Mapping[str, Solver] | None = None,
         device: torch.device | str = "cpu",
         together: bool | None = None,
         throw: bool = True,
@@ -49,7 +48,7 @@ class ChipSolver:
 
         Args:
             chip: one or several chips.
-            methods: how each layer is solved, by its name; those that are not named behaviourally.
+            solvers: the solver of each layer by its name; the behavioural one for layers that are not named.
             device: where to compute.
             together: whether all chips pass each operation at the same time. Not on a CPU unless asked for: one chip
                 after the other keeps its caches warm, and 20 LeNet-5 chips at once would take it twice as long.
@@ -66,8 +65,8 @@ class ChipSolver:
         self.failures: dict[int, str] = {}
         """Why a chip has no result, by its place among the chips."""
         self.statistics: dict[str, dict[str, float]] = {}
-        """What the methods tell of each layer."""
-        self.gains = self._models(chip, methods or {})
+        """Statistics of each layer by its solver."""
+        self.gains = self._models(chip, solvers or {})
         self._gains_of = [
             {name: self._gain_of(name, model, index) for name, model in self.gains.items()}
             for index in range(chip.n_chips)
@@ -78,14 +77,14 @@ class ChipSolver:
         self._steps = self._circuit.steps(merge=True)
         self._layer_at = {node.name: layer for node in chip.deployment.graph if (layer := layer_of(node)) is not None}
 
-    def _models(self, chip: ProgrammedChip, methods: Mapping[str, Method]) -> dict[str, LayerModel]:
-        """The layers, those of one method together."""
-        method_of = {name: methods.get(name, _BEHAVIOURAL) for name in chip.layers}
+    def _models(self, chip: ProgrammedChip, solvers: Mapping[str, Solver]) -> dict[str, LayerModel]:
+        """The layers, those of one solver together."""
+        solver_by_layer = {name: solvers.get(name, _BEHAVIOURAL) for name in chip.layers}
         models: dict[str, LayerModel] = {}
-        for method in dict.fromkeys(method_of.values()):
-            names = [name for name in chip.layers if method_of[name] == method]
+        for solver in dict.fromkeys(solver_by_layer.values()):
+            names = [name for name in chip.layers if solver_by_layer[name] == solver]
             try:
-                models.update(method.models(chip, names, self.device, self.statistics))
+                models.update(solver.models(chip, names, self.device, self.statistics))
             except SolverError as error:
                 if self.throw:
                     raise
@@ -93,7 +92,7 @@ class ChipSolver:
         return models
 
     def _gain_of(self, name: str, model: LayerModel, index: int) -> Gain:
-        """What one chip's layer does."""
+        """Gain or solver of one layer on one chip."""
         if any(isinstance(part, Tensor) for part in model):
             return tuple(part[index] for part in model)  # type: ignore[index]
         solve: Callable[[Tensor], Tensor] = model[index]  # type: ignore[assignment]
@@ -124,7 +123,7 @@ class ChipSolver:
 
         Args:
             inputs: the network's arguments by name; tensors `(images, ...)`.
-            record: for each layer of interest what to call with its amplifier outputs `(chips, images, ...)`, V.
+            record: for each layer of interest a function to call with its amplifier outputs `(chips, images, ...)`, V.
 
         Returns:
             What the network returns, each tensor `(chips, images, ...)`.
@@ -157,11 +156,11 @@ class ChipSolver:
         chip: ProgrammedChip,
         inputs: Mapping[str, Any],
         *,
-        methods: Mapping[str, Method] | None = None,
+        solvers: Mapping[str, Solver] | None = None,
         device: torch.device | str = "cpu",
         voltages_of: Sequence[str] = (),
     ) -> Footprint:
-        """What one of the chips takes, from a run on tensors that have shapes and no memory."""
+        """Memory that one of the chips takes, from a run on tensors that have shapes and no memory."""
         probe = cls(chip[0], device="meta")
         for_all, for_each = probe._steps_with_voltages if voltages_of else probe._steps
         values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
@@ -178,7 +177,7 @@ class ChipSolver:
         out = take(for_all + for_each, values, probe._gains_of[0], weigh)
         gains = {name: bytes_of(gain) for name, gain in probe.gains.items()}
         spec = chip.deployment.spec
-        making = {name: (methods or {}).get(name, _BEHAVIOURAL).making(spec) for name in gains}
+        making = {name: (solvers or {}).get(name, _BEHAVIOURAL).making(spec) for name in gains}
         return Footprint(
             gains=sum(gains.values()),
             making=max((gains[name] * making[name] for name in gains), default=0),
@@ -195,12 +194,12 @@ class ChipSolver:
         for_all, for_each = probe._steps_with_voltages
         values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
         n_images = first_tensor(values).shape[0]
-        found: dict[str, int] = {}
+        numbers: dict[str, int] = {}
         most = most_bytes(values, probe.gains, chip.deployment.tensors)
 
         def count(name: str, values: Values) -> None:
             check_value(name, values[name], most)
-            found[name] = sum(tensor.numel() for tensor in tensors_of(values[name])) // n_images
+            numbers[name] = sum(tensor.numel() for tensor in tensors_of(values[name])) // n_images
 
         take(for_all + for_each, values, probe._gains_of[0], count)
         return found
@@ -237,11 +236,11 @@ def _voltages_in(value: Any) -> Tensor:
 
 
 def _fail(error: SolverError, voltage_V: Tensor) -> Tensor:
-    """A layer that could not even be set up."""
+    """Raise the error of a layer that could not be set up."""
     del voltage_V
     raise error
 
 
 def _is_better_together(device: torch.device) -> bool:
-    """Whether operations are sooner done than started, so that several chips should share them."""
+    """Whether operations take less time than their launch, so that several chips should share them."""
     return device.type not in ("cpu", "meta")

@@ -18,10 +18,10 @@ from hrat.errors import HratError
 from hrat.simulation.batches import Batch, batches, beginning_with, images_in, read_ahead
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.memory import Share, check_results, share_for
-from hrat.simulation.methods import Method, SolverChoice, Statistics, choose_methods, in_words
 from hrat.simulation.nested import bytes_of, changed, joined, tensors_of
 from hrat.simulation.network import ChipSolver
 from hrat.simulation.nodal import Nodal
+from hrat.simulation.solvers import Solver, SolverChoice, Statistics, choose_solvers, in_words
 from hrat.simulation.spice import Spice
 
 __all__ = ["SOLVERS", "simulate"]
@@ -29,8 +29,8 @@ __all__ = ["SOLVERS", "simulate"]
 MEMORY_BYTES = 2 * 1024**3
 
 
-SOLVERS: dict[str, Method] = {"behavioural": Behavioural(), "nodal": Nodal(), "spice": Spice()}
-"""How a layer may be solved, with the settings that a name stands for."""
+SOLVERS: dict[str, Solver] = {"behavioural": Behavioural(), "nodal": Nodal(), "spice": Spice()}
+"""Solvers by name, each with its default settings."""
 
 
 @torch.no_grad()
@@ -50,39 +50,39 @@ def simulate(
     """Run inputs through one or several chips.
 
     Args:
-        chip: the chips; all of them see all inputs. Or several lots of chips of the same deployment, which are taken
-            one after another: what `hrat.programming.program_lots` returns, or a generator that loads files.
+        chip: the chips; all of them see all inputs. Or several chunks of chips of the same deployment, simulated one
+            after another: the result of `hrat.programming.program_in_chunks`, or a generator that loads files.
         data: a tensor of inputs `(images, ...)`; a tuple or dict of the network's arguments; or a loader, or Dataset,
-            of `(input, label)`. It is read once for each lot and has to be the same each time.
+            of `(input, label)`. It is read once for each chunk and has to be the same each time.
         solver: how the layers are solved: one of `SOLVERS` by name, a `Nodal` or `Spice` with settings of its own, or
             either by layer, `{"conv1": "spice", "*": "behavioural"}`.
-        limit: use the first so many images only.
-        voltages_of: layers whose amplifier outputs are wanted.
-        keep_outputs: False to have accuracies, and no `value`.
+        limit: use the first `limit` images only.
+        voltages_of: layers whose amplifier outputs the result should hold.
+        keep_outputs: False to get accuracies without `value`.
         device: where to compute.
-        memory_bytes: what the simulation may take beside chips and data, for gains, signals, batches that are read
-            ahead, and results. Chips, and then images, are taken in as many parts as that needs, down to one chip and
-            one image; results that take more than half of it are refused.
-        throw: False to get what fails as values: the outputs and the accuracy of a chip that cannot be solved are not
-            numbers, and `failures` of the result says why.
-        progress: called with (images done, images in all or None) after each batch; every lot counts them anew.
+        memory_bytes: most memory for gains, signals, batches that are read ahead, and results, beside chips and data.
+            To keep it, chips and then images are split into parts, down to one chip and one image; results that take
+            more than half of it are refused.
+        throw: False to get failures as values: outputs and accuracy of a chip that cannot be solved are not a number,
+            and `failures` of the result says why.
+        progress: called with (images done, images in all or None) after each batch; every chunk counts them anew.
 
     Returns:
         Outputs of every chip, and the accuracy of each where there are labels.
 
     Raises:
         SolverError: a chip cannot be solved, and `throw` is on.
-        HratError: unknown solver, unknown layer, or no data; results that do not fit into the memory; lots of
-            different deployments, or data that is not the same for each lot.
+        HratError: unknown solver, unknown layer, or no data; results that do not fit into the memory; chunks of
+            different deployments, or data that is not the same for each chunk.
         ValueError: inputs that are not finite.
     """
-    lots = [chip] if isinstance(chip, ProgrammedChip) else chip
-    if not isinstance(lots, Iterable):
+    chunks = [chip] if isinstance(chip, ProgrammedChip) else chip
+    if not isinstance(chunks, Iterable):
         raise _no_chip(chip)
-    if lots is chip and isinstance(data, Iterator):
+    if chunks is chip and isinstance(data, Iterator):
         raise HratError(
-            "each lot of chips reads the data, and an iterator can be read only once; expected a tensor, a Dataset or "
-            "a loader"
+            "each chunk of chips reads the data, and an iterator can be read only once; expected a tensor, a Dataset "
+            "or a loader"
         )
     start = time.perf_counter()
     work = _Work(
@@ -95,14 +95,14 @@ def simulate(
         device=torch.device(device),
         memory_bytes=memory_bytes,
         progress=progress,
-        several_lots=lots is chip,
-        n_chips=getattr(lots, "n_chips", 0),
+        several_chunks=chunks is chip,
+        n_chips=getattr(chunks, "n_chips", 0),
     )
     done: list[_Outcome] = []
     notes = _Notes()
-    for lot in lots:
-        done.append(work.outcome(lot, done, notes))
-        del lot  # or it would still be there while the next one is made
+    for chunk in chunks:
+        done.append(work.outcome(chunk, done, notes))
+        del chunk  # or it would still be there while the next one is made
     if not done:
         raise HratError("there is nothing to simulate: no chips were given")
     kept = joined([outcome.kept for outcome in done], 0)
@@ -121,22 +121,22 @@ def simulate(
 
 @dataclass(frozen=True, kw_only=True)
 class _Outcome:
-    """What one lot of chips did."""
+    """Results of one chunk of chips."""
 
     deployment: Deployment
     seeds: tuple[int, ...]
     n_images: int
     accuracies: tuple[float, ...]
-    """Of each chip; none without labels."""
+    """Accuracy of each chip; empty without labels."""
     kept: dict[str, Any]
-    """`value`, the outputs or None, and `voltages` of the layers that were asked for: `(chips, images, ...)`."""
+    """`value`, the outputs or None, and `voltages` of the requested layers: `(chips, images, ...)`."""
     fingerprint: int
     """Check-sum of the data."""
 
 
 @dataclass(frozen=True)
 class _Notes:
-    """What the solvers tell beside their results."""
+    """Failures and statistics of the solvers."""
 
     failures: dict[int, str] = field(default_factory=dict)
     """Why a chip has no result, by its seed."""
@@ -144,27 +144,27 @@ class _Notes:
     """Sums over chips and batches."""
 
     def take(self, solver: ChipSolver, seeds: Sequence[int]) -> None:
-        """What a solver has to tell at its end."""
+        """Add the failures and statistics of a solver that is done."""
         self.failures.update({seeds[index]: why for index, why in solver.failures.items()})
-        for layer, told in solver.statistics.items():
+        for layer, amounts in solver.statistics.items():
             of_layer = self.statistics.setdefault(layer, {})
-            for what, amount in told.items():
+            for what, amount in amounts.items():
                 of_layer[what] = of_layer.get(what, 0.0) + amount
 
 
 @dataclass(frozen=True)
 class _Passed:
-    """What some chips made of a batch."""
+    """Results of some chips for a batch."""
 
     kept: dict[str, Any]
-    """As in `_Outcome`."""
+    """`value` and `voltages` of the batch; see `_Outcome`."""
     right: Tensor
-    """How many images each chip classified right, `(chips,)`; None of them without labels."""
+    """Number of images that each chip classified right, `(chips,)`; empty without labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """What is asked of every lot."""
+    """Arguments of `simulate`, for every chunk."""
 
     data: Any
     choice: SolverChoice
@@ -175,30 +175,30 @@ class _Work:
     device: torch.device
     memory_bytes: int
     progress: Callable[[int, int | None], None] | None
-    several_lots: bool
+    several_chunks: bool
     n_chips: int
-    """Chips of all lots; 0 where that is not known."""
+    """Number of chips over all chunks; 0 where that is not known."""
 
     def outcome(self, chip: ProgrammedChip, before: list[_Outcome], notes: _Notes) -> _Outcome:
-        """Send all images through the chips of a lot; `before` are the lots that have had their turn."""
+        """Send all images through the chips of a chunk; `before` are the chunks that have had their turn."""
         if not isinstance(chip, ProgrammedChip):
             raise _no_chip(chip)
         unknown = [name for name in self.voltages_of if name not in chip.layers]
         if unknown:
             raise HratError(f"the chip has no layer {unknown[0]!r}; it has {', '.join(chip.layers)}")
         if before and not chip.deployment.is_same_as(before[0].deployment):
-            raise HratError("the lots are of different deployments; expected chips of one: simulate the others apart")
-        methods = choose_methods(self.choice, SOLVERS, list(chip.layers))
+            raise HratError("the chunks are of different deployments; expected chips of one: simulate the others apart")
+        solvers = choose_solvers(self.choice, SOLVERS, list(chip.layers))
         source = batches(chip, self.data, self.limit, self.device)
         first = list(islice(source, 1))
         if not first:
             raise HratError("there is nothing to simulate: the data has no images")
         taken = sum(bytes_of(outcome.kept) for outcome in before)
-        share = self._share(chip, methods, first[0], taken)
+        share = self._share(chip, solvers, first[0], taken)
         kept: list[Any] = []
         right = torch.zeros(chip.n_chips, dtype=torch.int64)
         n_images = n_labelled = fingerprint = 0
-        for batch, passed in self._passes(chip, methods, beginning_with(first, source), share, notes):
+        for batch, passed in self._passes(chip, solvers, beginning_with(first, source), share, notes):
             kept.append(passed.kept)
             taken += bytes_of(passed.kept)
             check_results(taken, self.memory_bytes)
@@ -206,13 +206,13 @@ class _Work:
             if batch.classes is not None:
                 right += passed.right
                 n_labelled += batch.n_images
-            if self.several_lots:
+            if self.several_chunks:
                 fingerprint = batch.fingerprint(fingerprint)
             if self.progress is not None:
                 self.progress(n_images, images_in(self.data, self.limit))
         if before and (n_images, fingerprint) != (before[0].n_images, before[0].fingerprint):
             raise HratError(
-                "the data was not the same for each lot of chips, so that their results cannot be compared; expected "
+                "the data was not the same for each chunk of chips, so that their results cannot be compared; expected "
                 "the same images in the same order: does the loader shuffle?"
             )
         whole = joined(kept, 1)
@@ -230,10 +230,13 @@ class _Work:
             fingerprint=fingerprint,
         )
 
-    def _share(self, chip: ProgrammedChip, methods: Mapping[str, Method], first: Batch, taken: int) -> Share:
-        """In what parts chips and images are taken, judged by the first batch; `taken` is by results of other lots."""
+    def _share(self, chip: ProgrammedChip, solvers: Mapping[str, Solver], first: Batch, taken: int) -> Share:
+        """Chips and images that fit into the memory together, judged by the first batch.
+
+        `taken`: bytes that the results of other chunks take.
+        """
         footprint = ChipSolver.footprint(
-            chip, first.inputs, methods=methods, device=self.device, voltages_of=self.voltages_of
+            chip, first.inputs, solvers=solvers, device=self.device, voltages_of=self.voltages_of
         )
         each = footprint.voltages + (footprint.outputs if self.keep_outputs else 0)
         total = images_in(self.data, self.limit)
@@ -248,13 +251,13 @@ class _Work:
     def _passes(
         self,
         chip: ProgrammedChip,
-        methods: Mapping[str, Method],
+        solvers: Mapping[str, Solver],
         source: Iterable[Batch],
         share: Share,
         notes: _Notes,
     ) -> Iterator[tuple[Batch, _Passed]]:
-        """Each batch, and what all chips made of it."""
-        solver_of = partial(ChipSolver, methods=methods, device=self.device, throw=self.throw)
+        """Each batch with the results of all chips."""
+        solver_of = partial(ChipSolver, solvers=solvers, device=self.device, throw=self.throw)
         whole = solver_of(chip) if share.chips >= chip.n_chips else None
         for ahead in read_ahead(source, share.ahead):
             of_groups: list[list[_Passed]] = [[] for _ in ahead]
@@ -274,7 +277,7 @@ class _Work:
             notes.take(whole, chip.seeds)
 
     def _pass(self, solver: ChipSolver, batch: Batch, n_images: int) -> _Passed:
-        """What a group of chips makes of a batch, so many images at a time."""
+        """Results of a group of chips for a batch, `n_images` at a time."""
         pieces: list[Any] = []
         right: list[Tensor] = []
         for piece in batch.pieces(n_images):
@@ -289,7 +292,7 @@ class _Work:
 
 
 def _accuracies(seeds: Sequence[int], right: Tensor, n_labelled: int, notes: _Notes) -> tuple[float, ...]:
-    """The share of right classes of each chip: not a number for one that failed."""
+    """Accuracy of each chip; not a number for one that failed."""
     if not n_labelled:
         return ()
     shares: list[float] = (right.double() / n_labelled).tolist()

@@ -1,4 +1,4 @@
-"""The same images through one chip, from the formula of training down to the circuit."""
+"""Comparison of solvers on one chip and the same images, from the formula of training down to the circuit."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hrat.artifacts.verification import Depth, LayerDifference, Verification, vo
 from hrat.errors import HratError
 from hrat.physics import amplifier_limits_V
 from hrat.simulation.behavioural import Behavioural
-from hrat.simulation.methods import SolverChoice
 from hrat.simulation.nodal import Nodal
 from hrat.simulation.simulate import simulate
+from hrat.simulation.solvers import SolverChoice
 from hrat.simulation.spice import Amplifier, Spice, rectified_layers
 from hrat.spec import HardwareSpec
 
@@ -25,19 +25,19 @@ __all__ = ["Rung", "ladder", "verify"]
 
 LIMIT_IMAGES = 20
 UNLIMITED_GAIN = 1e9
-"""Of an amplifier whose output differs from an ideal one's by less than a millionth, unless it stands at a limit."""
+"""Gain at which an amplifier's output is an ideal one's to a millionth, unless it stands at a limit."""
 NEAR_LIMIT = 0.999
 """An output within a thousandth of its amplifier's limit stands at it: a real amplifier meets its limit smoothly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """A depth to simulate at."""
+    """A depth of simulation."""
 
     name: str
     solver: SolverChoice
     adds: str
-    """What it has that the one before has not."""
+    """The effect that it adds to the depth before."""
     wires: bool = True
     """Whether the wires' resistance counts; False for ideal wires, whatever the spec says."""
 
@@ -100,15 +100,15 @@ def verify(
         chip: one chip; of several the first is taken.
         data: what `simulate` takes.
         rungs: the depths, of which the first is the reference; those of `ladder` unless given.
-        limit: use the first so many images only; the voltages of all layers are held for these.
+        limit: use the first `limit` images only; the voltages of all layers are held for these.
         progress: called with the name of each depth before its turn.
 
     Returns:
         For each depth accuracy, share of images with the same class as at the first depth, and for each layer the
-        largest and the root mean square difference of its amplifier outputs. A depth that cannot be had says why.
+        largest and the root mean square difference of its amplifier outputs. A depth that cannot be simulated says why.
 
     Raises:
-        HratError: the first depth cannot be had, or as `simulate`.
+        HratError: the first depth cannot be simulated, or as `simulate`.
     """
     if not isinstance(chip, ProgrammedChip):
         raise HratError(f"expected the chips that hrat.program returned, got {type(chip).__name__}")
@@ -117,7 +117,7 @@ def verify(
         raise HratError(f"rungs: expected at least one depth, each a Rung, got {list(rungs)!r}")
     one = chip[0]
     layers = list(one.layers)
-    found: list[SimulationResult | None] = []
+    results: list[SimulationResult | None] = []
     depths: list[Depth] = []
     for rung in rungs:
         if progress is not None:
@@ -126,15 +126,15 @@ def verify(
             at_depth = one if rung.wires else one.with_array(limit_wires=False)
             result = simulate(at_depth, data, solver=rung.solver, limit=limit, voltages_of=layers)
         except HratError as error:
-            if not found:
+            if not results:
                 raise
-            found.append(None)
+            results.append(None)
             depths.append(_failed(rung, str(error)))
             continue
-        earlier = [other for other in found if other is not None]
-        found.append(result)
+        earlier = [other for other in results if other is not None]
+        results.append(result)
         depths.append(_depth(one, rung, result, earlier[0] if earlier else None, earlier[-1] if earlier else None))
-    first = found[0]
+    first = results[0]
     assert first is not None
     return Verification(
         chip_seed=one.seeds[0], n_images=first.n_images, spec=one.deployment.spec.name, depths=tuple(depths)

@@ -1,4 +1,4 @@
-"""What the hardware is: memristor, array, periphery and programming, with the restrictions that they impose."""
+"""Specification of the hardware: memristor, array, periphery, programming, and the restrictions that they impose."""
 
 from __future__ import annotations
 

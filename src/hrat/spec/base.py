@@ -1,4 +1,4 @@
-"""What all parts of a spec share: strict, frozen, and refusing with a message that a person can act on."""
+"""Base class of all parts of a spec: strict, frozen, with error messages that say how to mend the value."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Part(BaseModel):
 
 
 def _hint(part: type[Part], key: str) -> str:
-    """Where an unknown key may belong."""
+    """Suggestion where an unknown key may belong."""
     for name, field in part.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Part) and key in kind.model_fields:

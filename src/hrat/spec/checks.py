@@ -38,18 +38,18 @@ PLAUSIBLE = {
     "m": (1e-12, 1e-3),
     "s": (1e-15, 1e12),
 }
-"""By the unit that a field is called after, longest first: the sizes that its values have in hardware, zero apart.
+"""Plausible values, zero apart, of fields by the unit in their name, longest unit first.
 
 Wide enough for any that was ever published: from single electrons to power switches, from femtoseconds to the age of
 rocks; what lies outside is a slip of the unit or the exponent.
 """
 PLAUSIBLE_WITHOUT_UNIT = (1e-12, 1e9)
 OUT_OF_REACH = 0.1
-"""Part of the window by which a table may miss its highest target before that is told."""
+"""Part of the window by which a table may miss its highest target without a warning."""
 
 
 def check_words(spec: HardwareSpec) -> None:
-    """Refuse a name that is none and text that does not show: they go on into netlists, tables and pictures.
+    """Refuse invalid names and unprintable text: both are written to netlists, tables and pictures.
 
     Raises:
         SpecError: with the field, and the character that is not printable.
@@ -123,7 +123,7 @@ def check_pulses(spec: HardwareSpec) -> None:
     if steps and (model == "jump_table" or (model in ("soft_bounds", "linear_step") and spec.pulses.efold_V is None)):
         remedy = "choose another model" if model == "jump_table" else "give pulses.efold_V"
         raise SpecError(
-            f"programming.{steps[0]}: the pulse model {model} does not know what a larger amplitude does, so that "
+            f"programming.{steps[0]}: the pulse model {model} has no dependence on the amplitude, so that "
             f"incremental pulses would have no effect; {remedy}, or set {steps[0]} to 0"
         )
 
@@ -142,27 +142,27 @@ def check_sources(sources: Iterable[str]) -> None:
 
 
 def odd_settings(spec: HardwareSpec) -> list[str]:
-    """What is legal but probably not meant, one sentence each."""
+    """Settings that are legal but probably not meant, one sentence each."""
     device, programming, periphery = spec.device, spec.programming, spec.periphery
-    found = _implausible(spec)
+    warnings = _implausible(spec)
     if programming.limit_error:
-        found += _spread_against_spacing(device, programming) + _spread_against_zero(device, programming)
+        warnings += _spread_against_spacing(device, programming) + _spread_against_zero(device, programming)
     if device.limit_read_voltage and periphery.limit_swing and device.v_read_V > periphery.v_swing_V:
-        found.append(
+        warnings.append(
             f"v_read_V = {device.v_read_V:g} V is above v_swing_V = {periphery.v_swing_V:g} V: amplifiers cannot "
             "reach the read threshold, which limits nothing behind the first layer"
         )
     if periphery.limit_bias_dac and periphery.limit_swing and periphery.v_bias_V > periphery.v_swing_V:
-        found.append(
+        warnings.append(
             f"v_bias_V = {periphery.v_bias_V:g} V is above v_swing_V = {periphery.v_swing_V:g} V: the outer steps of "
             "the bias DAC drive an amplifier beyond its swing"
         )
-    return found + _odd_tile_adcs(periphery) + _odd_pulses(spec)
+    return warnings + _odd_tile_adcs(periphery) + _odd_pulses(spec)
 
 
 def _implausible(spec: HardwareSpec) -> list[str]:
     """Values that no hardware has: most often a unit or an exponent has slipped."""
-    found = []
+    warnings = []
     for section, part in SECTIONS.items():
         for field in part.model_fields:
             unit = next((unit for unit in PLAUSIBLE if field.endswith(f"_{unit}")), None)
@@ -174,11 +174,11 @@ def _implausible(spec: HardwareSpec) -> list[str]:
                     if unit in ("rel", None)
                     else f" {unit.replace('_per_', '/').replace('m_s', 'm/s').replace('_', '/')}"
                 )
-                found.append(
+                warnings.append(
                     f"{section}.{field} = {odd[0]:g}{word} is what no hardware has, which lies within {low:g} and "
                     f"{high:g}{word}; check the unit and the exponent"
                 )
-    return found
+    return warnings
 
 
 def _numbers(value: Any) -> Iterator[float]:
@@ -211,47 +211,47 @@ def _odd_tile_adcs(periphery: Periphery) -> list[str]:
 
 
 def _odd_pulses(spec: HardwareSpec) -> list[str]:
-    found = []
+    warnings = []
     programming, pulses = spec.programming, spec.pulses
     statistical = programming.scheme == "statistical"
     if not statistical and programming.limit_error and programming.table_S is None:
-        found.append(
+        warnings.append(
             f"programming.scheme is {programming.scheme}, but training draws a Gaussian; hrat.characterise finds "
             "what pulses really reach, as a table for training"
         )
     if programming.table_S is not None and programming.table_targets_S is not None:
         median_S = programming.table_S[-1][TABLE_PROBABILITIES.index(0.5)]
         if programming.table_targets_S[-1] - median_S > OUT_OF_REACH * spec.device.g_range_S:
-            found.append(
+            warnings.append(
                 f"by the table, half of the devices that are asked for {programming.table_targets_S[-1]:.3g} S end "
                 f"below {median_S:.3g} S: a part of the window is out of reach, and counts as states all the same"
             )
     if statistical and spec.retention.limit_retention:
-        found.append(
+        warnings.append(
             "limit_retention is on, but the statistical scheme has all of the error in one draw, what time does to it "
             "included; retention acts with pulses, or by hrat.programming.age"
         )
     if statistical and spec.faults.limit_faults and spec.faults.window_spread_rel > 0:
-        found.append(
+        warnings.append(
             "faults.window_spread_rel has no effect with the statistical scheme, whose error is all that is drawn; "
             "narrow windows are met by pulses, and are in the table of hrat.characterise"
         )
     if programming.passes > 1 and not spec.retention.limit_retention:
-        found.append(
+        warnings.append(
             f"programming.passes is {programming.passes}, but limit_retention is off: nothing relaxes between the "
             "passes"
         )
     if pulses.model == "vteam" and spec.device.v_read_V > min(-spec.vteam.v_on_V, spec.vteam.v_off_V):
-        found.append(
+        warnings.append(
             f"v_read_V = {spec.device.v_read_V:g} V is above a threshold of vteam ({spec.vteam.v_on_V:g} V, "
             f"{spec.vteam.v_off_V:g} V): reading would change the state"
         )
     if min(pulses.set_V, pulses.reset_V) < spec.device.v_read_V:
-        found.append(
+        warnings.append(
             f"programming pulses of {min(pulses.set_V, pulses.reset_V):g} V are smaller than v_read_V = "
             f"{spec.device.v_read_V:g} V: a voltage that may be read with should not program"
         )
-    return found
+    return warnings
 
 
 def _spread_against_spacing(device: Device, programming: Programming) -> list[str]:

@@ -48,4 +48,4 @@ COST_SOURCES: dict[str, str] = {
     "adc_m2_per_code": "Kull et al., JSSC 2013: 0.0015 mm^2 in 32 nm at 8 bits, shared out over 256 codes",
     "dac_m2_per_code": "taken as that of the ADC",
 }
-"""Where the defaults come from."""
+"""Sources of the defaults."""

@@ -26,7 +26,7 @@ __all__ = ["HardwareSpec", "merged"]
 
 
 class HardwareSpec(Part):
-    """What the hardware is, checked as a whole. It never changes: every change returns a new spec.
+    """Specification of the hardware, checked as a whole. It never changes: every change returns a new spec.
 
     Raises:
         SpecError: a value out of range, an unknown key, or values that contradict each other.
@@ -51,22 +51,22 @@ class HardwareSpec(Part):
     stanford_pku: StanfordPku = StanfordPku()
     """A pulse model: a filament with a gap."""
     retention: Retention = Retention()
-    """How conductances wander after programming."""
+    """Relaxation and drift of conductances after programming."""
     faults: Faults = Faults()
-    """Devices that do not do as they are told."""
+    """Stuck devices, and devices that reach a part of the window only."""
     array: Array = Array()
     """One crossbar tile."""
     periphery: Periphery = Periphery()
     """Amplifiers and converters around the array."""
     programming: Programming = Programming()
-    """How near to its target a conductance ends."""
+    """How a device is programmed, and how near to its target its conductance ends."""
     costs: Costs = Costs()
-    """What its parts take in time, power and area; acts on estimates only."""
+    """Time, power and area of the circuit's parts; acts on estimates only."""
     sources: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
     """Where each number comes from: 'section.field' -> source."""
 
     def __hash__(self) -> int:
-        """Of what acts on a network; `sources` is a dict, and only tells."""
+        """Hash of all fields but `sources`, a dict that acts on nothing."""
         return hash((self.name, *(getattr(self, section) for section in SECTIONS)))
 
     @model_validator(mode="after")
@@ -79,7 +79,7 @@ class HardwareSpec(Part):
         return self
 
     def warnings(self) -> list[str]:
-        """What is legal but probably not meant, one sentence each; empty where nothing is odd."""
+        """Settings that are legal but probably not meant, one sentence each; empty where nothing is odd."""
         return odd_settings(self)
 
     def restrictions(self) -> dict[str, bool]:
@@ -131,10 +131,10 @@ class HardwareSpec(Part):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> HardwareSpec:
-        """The inverse of `to_dict`; what is missing takes its default.
+        """Make one from plain data: the inverse of `to_dict`; what is missing takes its default.
 
         Raises:
-            SpecError: as for the spec itself.
+            SpecError: see `HardwareSpec`.
         """
         if not isinstance(data, Mapping):
             raise SpecError(f"expected a table of sections, got {data!r}")

@@ -1,4 +1,4 @@
-"""What becomes of devices apart from programming: the sections `retention` and `faults`."""
+"""What happens to devices apart from programming: the sections `retention` and `faults`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Faults", "Retention"]
 
 
 class Retention(Part):
-    """How a conductance wanders once it is programmed. Formulas: `hrat.physics.retention`."""
+    """Relaxation and drift of a programmed conductance. Formulas: `hrat.physics.retention`."""
 
     age_s: NotNegative = 86400.0
     """Time between programming and use, s."""
@@ -76,7 +76,7 @@ class Retention(Part):
 
 
 class Faults(Part):
-    """Devices that do not do as they are told."""
+    """Stuck devices, and devices that reach a part of the window only."""
 
     stuck_off: Share = 0.0
     """Share of devices that stay at stuck_off_S."""

@@ -30,12 +30,12 @@ def preset_names() -> list[str]:
 def load_spec(
     name_or_path: str | os.PathLike[str] | HardwareSpec, overrides: Mapping[str, Any] | None = None, **fields: Any
 ) -> HardwareSpec:
-    """A preset or a TOML file, with other values where wanted.
+    """Load a preset or a TOML file, with some values replaced.
 
     Args:
         name_or_path: name of a preset, path of a TOML file (a preset goes first where both exist), or a spec.
         overrides: values by bare or dotted name, `{"device.weight_bits": 4}`; see `HardwareSpec.replace`.
-        fields: the same by bare name, `weight_bits=4`.
+        fields: values by bare name, `weight_bits=4`.
 
     Raises:
         SpecError: no such preset or file, a file that is not TOML, or values that do not fit together.

@@ -17,11 +17,11 @@ SchemeName = Literal["statistical", "open_loop", "write_verify"]
 
 _TAIL = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01)
 TABLE_PROBABILITIES = (*_TAIL, *(step / 50 for step in range(1, 50)), *(1.0 - p for p in reversed(_TAIL)))
-"""Where a row of `table_S` samples the distribution: dense in its tails, where the failures are."""
+"""Probabilities at which a row of `table_S` samples the distribution: dense in its tails, where failures lie."""
 
 
 class Programming(Part):
-    """How a conductance is brought to its target, and how near to it one is taken to end."""
+    """How a conductance is programmed to its target, and how near to it training assumes that it ends."""
 
     clears: ClassVar[Mapping[str, tuple[str, ...]]] = {
         # The references too: coefficients mean nothing beside the reference of other ones.
@@ -59,7 +59,7 @@ class Programming(Part):
     set_step_V: NotNegative = 0.0
     """write_verify: by how much a set pulse is larger than the one before, until the direction changes, V."""
     reset_step_V: NotNegative = 0.0
-    """write_verify: the same for reset pulses, V."""
+    """write_verify: by how much a reset pulse is larger than the one before, until the direction changes, V."""
     v_max_V: Positive | None = None
     """Largest amplitude of incremental pulses, of either sign, V; none: no limit."""
     passes: Count = 1

@@ -20,7 +20,7 @@ class Pulses(Part):
     """The programming pulses, the model of what they do, and how devices and cycles differ."""
 
     model: Literal["soft_bounds", "linear_step", "jump_table", "vteam", "stanford_pku"] = "soft_bounds"
-    """What says how far a pulse moves the conductance; its figures stand in the section of its name."""
+    """Model of how far a pulse moves the conductance; its parameters stand in the section of the same name."""
     set_V: Positive = 1.5
     """Amplitude of a set pulse, V."""
     reset_V: Positive = 1.5
@@ -49,7 +49,7 @@ class SoftBounds(Part):
     nonlinearity_set: Annotated[float, Field(ge=0, le=50)] = 1.0
     """How much the steps shrink on the way: the last is exp(-nonlinearity) of the first; 0: equal steps."""
     nonlinearity_reset: Annotated[float, Field(ge=0, le=50)] = 1.0
-    """The same for reset pulses."""
+    """How much the steps of reset pulses shrink on their way down; as for set pulses."""
 
 
 class LinearStep(Part):
@@ -67,9 +67,9 @@ class JumpTable(Part):
     g_S: Values = ()
     """Conductances before the pulse, ascending, S."""
     set_S: Table = ()
-    """For each of them, the change by a set pulse: quantiles at evenly spaced probabilities from 0 to 1, S."""
+    """Change by a set pulse at each of them: quantiles at evenly spaced probabilities from 0 to 1, S."""
     reset_S: Table = ()
-    """The same for a reset pulse; negative where it lowers the conductance, S."""
+    """Change by a reset pulse at each of them, quantiles likewise; negative: the conductance falls, S."""
 
     @model_validator(mode="after")
     def _check(self) -> JumpTable:

@@ -25,10 +25,10 @@ class Easing:
     """A number of the spec, and which change of it eases a restriction."""
 
     field: str
-    """In the restriction's section."""
+    """Name of the field in the restriction's section."""
     change: Literal["bit more", "larger", "smaller"]
     most: int = MOST_CONVERTER_BITS
-    """Bits beyond which there is nothing to ask for."""
+    """Largest useful number of bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +42,16 @@ class Restriction:
     switch: str
     """The field that switches it on."""
     model: str
-    """What it does in the model, as the documentation has it."""
+    """What it does in the model, in the words of the documentation."""
     fields: tuple[str, ...]
-    """What sets its size: fields of the section, or `[section]` for all of one."""
+    """Fields that set its size: of the section, or `[section]` for all of one."""
     acts_on: Place
     """Where it acts: a target conductance, the device that was programmed, a line, an amplifier's output, or a number
     that passes a converter."""
     drawn: Literal["never", "chip"] = "never"
-    """Whether chance has a part in it: once for each chip."""
+    """Whether it is random: `chip`, drawn once for each chip."""
     needs: tuple[str, str, str] | None = None
-    """`(section, field, value)` without which it has nothing to act on."""
+    """`(section, field, value)` that the spec must have for the restriction to act on anything."""
     eased_by: tuple[Easing, ...] = ()
     """Numbers whose change makes it milder."""
 
@@ -61,7 +61,7 @@ class Restriction:
         return f"{self.section}.{self.switch}"
 
     def is_on(self, spec: HardwareSpec) -> bool:
-        """Whether it is switched on, and there is something for it to act on."""
+        """Whether it is switched on and has something to act on."""
         return bool(getattr(getattr(spec, self.section), self.switch)) and self.applies(spec)
 
     def applies(self, spec: HardwareSpec) -> bool:

@@ -30,7 +30,7 @@ class Device(Part):
     clears: ClassVar[Mapping[str, tuple[str, ...]]] = {"weight_bits": ("levels_S",), "levels_S": ("weight_bits",)}
 
     name: str = "memristor"
-    """What the device is made of, or is called."""
+    """Name or material of the device."""
     g_min_S: Positive = 50e-6
     """Lowest conductance of the window, S."""
     g_max_S: Positive = 200e-6

@@ -61,9 +61,9 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 def _without_none(values: Mapping[str, Any], part: type[Part]) -> dict[str, Any]:
     # What the other settings clear need not be said: with levels_S given, weight_bits is None anyway.
-    said = {key: value for key, value in values.items() if value is not None}
-    absent = {key: field.default for key, field in part.model_fields.items()} | part.with_cleared(said)
-    return said | {key: "none" for key, value in values.items() if value is None and absent[key] is not None}
+    given = {key: value for key, value in values.items() if value is not None}
+    absent = {key: field.default for key, field in part.model_fields.items()} | part.with_cleared(given)
+    return given | {key: "none" for key, value in values.items() if value is None and absent[key] is not None}
 
 
 def _flat(sources: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def check_laws(
     seed: int = 0,
     throw: bool = True,
 ) -> CheckReport:
-    """Hold a network of your own against the laws that hrat is built on, in float64; the network is left as it is.
+    """Check the laws that hrat is built on for a network of your own, in float64; the network is not changed.
 
     1. What you train is what you deploy: the prepared model in eval mode, with the errors of a chip, is the
        behavioural simulation of that chip, to 1e-12 of the largest output.
@@ -69,10 +69,10 @@ def check_laws(
         spec: the hardware, or what `hrat.load_spec` takes.
         inputs: a tensor `(images, ...)`, a tuple of positional arguments, or a dict of keyword arguments; a dozen
             images are plenty, and at least two are needed for batch statistics.
-        laws: which of them.
-        scales: as in `hrat.prepare`.
-        batch_norm: as in `hrat.prepare`.
-        seed: of the chips, of the other scales and of whatever else is drawn.
+        laws: the laws to check.
+        scales: see `hrat.prepare`.
+        batch_norm: see `hrat.prepare`.
+        seed: seed of the chips, of the other scales and of whatever else is drawn.
         throw: False to return a report with what is broken.
 
     Returns:
@@ -89,15 +89,15 @@ def check_laws(
         raise HratError(f"laws: expected some of {', '.join(map(str, LAWS))}, got {sorted(wanted - set(LAWS))}")
     hardware = load_spec(spec)
     original, x = in_float64(model), doubled(inputs)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if wanted & {1, 2, 3, 4}:
             prepared = prepare(original, hardware, x, scales=scales, batch_norm=batch_norm)
-            found += _forward(original, prepared, x, wanted, seed)
+            findings += _forward(original, prepared, x, wanted, seed)
         if wanted & {5, 6}:
-            found += _backward(told_apart(original, seed), hardware, x, wanted, seed, (scales, batch_norm))
-    report = CheckReport(subject=f"laws for {type(original).__name__} on {hardware.name}", findings=tuple(found))
+            findings += _backward(told_apart(original, seed), hardware, x, wanted, seed, (scales, batch_norm))
+    report = CheckReport(subject=f"laws for {type(original).__name__} on {hardware.name}", findings=tuple(findings))
     return report.require() if throw else report
 
 
@@ -148,10 +148,10 @@ def _backward(
         return
     reference = prepare(original, spec, x, scales=scales, batch_norm="two_pass")
     yield training_is_the_networks(original, reference, x, seed=seed)
-    found = trained_alike(original, prepared, x, steps=STEPS, seed=seed, bound=TRAINING_TOLERANCE)
-    if not found.ok and _has_batch_norm(original):
-        why = f"{batch_norm} is an approximation of two_pass, for which law 6 is held: {found.detail}"
-        yield replace(found, name=f"law 6, {batch_norm}", status="approximate", detail=why)
+    finding = trained_alike(original, prepared, x, steps=STEPS, seed=seed, bound=TRAINING_TOLERANCE)
+    if not finding.ok and _has_batch_norm(original):
+        why = f"{batch_norm} is an approximation of two_pass, for which law 6 is held: {finding.detail}"
+        yield replace(finding, name=f"law 6, {batch_norm}", status="approximate", detail=why)
 
 
 def _has_batch_norm(model: nn.Module) -> bool:

@@ -16,7 +16,7 @@ from hrat.testing.report import Finding, merged, unchecked
 __all__ = ["CIRCUIT_TOLERANCE", "IDEAL_SPICE", "nodal_agrees", "outputs_and_voltages", "spice_agrees", "spice_work"]
 
 CIRCUIT_TOLERANCE = 1e-9
-"""Of the largest output, in float64."""
+"""Largest difference, relative to the largest output, in float64."""
 IDEAL_SPICE = Spice(amplifier=Amplifier(gain=None))
 SPICE_IMAGES = (2, 1)
 SPICE_WORK = 3_000_000
@@ -28,7 +28,7 @@ def nodal_agrees(chip: ProgrammedChip, inputs: Any, bound: float = CIRCUIT_TOLER
 
     Args:
         chip: one or several chips; wires with resistance are taken for ideal ones.
-        inputs: as the network takes them.
+        inputs: inputs as the network takes them.
         bound: largest difference, relative to the largest output.
     """
     claim = "the circuit agrees, by the nodal solver"
@@ -58,7 +58,7 @@ def spice_agrees(chip: ProgrammedChip, inputs: Any, bound: float = CIRCUIT_TOLER
 
     Args:
         chip: one or several chips.
-        inputs: as the network takes them.
+        inputs: inputs as the network takes them.
         bound: largest difference, relative to the largest value.
     """
     claim = "the circuit agrees, by SPICE with ideal parts"
@@ -96,7 +96,7 @@ def _few_images(chip: ProgrammedChip, inputs: Any) -> tuple[Any, int]:
 def outputs_and_voltages(
     chip: ProgrammedChip, inputs: Any, solver: Any = "behavioural"
 ) -> tuple[Any, dict[str, Tensor]]:
-    """What a chip's network returns, and what leaves each layer, V: behind its ReLU, which a circuit makes itself."""
+    """Outputs of a chip's network, and of each layer, V: behind its ReLU, which a circuit makes itself."""
     result = simulate(chip, inputs, solver=solver, voltages_of=list(chip.layers))
     rectified = rectified_layers(chip.deployment)
     return result.value, {name: v.relu() if name in rectified else v for name, v in result.voltages.items()}
@@ -106,5 +106,5 @@ def spice_work(chip: ProgrammedChip, inputs: Any) -> int:
     """Devices times inputs that they see: the sum over layers of devices times matrix-vector products."""
     products = simulate(chip, inputs, solver=Metered()).statistics
     return sum(
-        round(told["products"]) * 2 * chip.deployment.layers[name].g_pos_S.numel() for name, told in products.items()
+        round(sums["products"]) * 2 * chip.deployment.layers[name].g_pos_S.numel() for name, sums in products.items()
     )

@@ -1,4 +1,4 @@
-"""How far two nests of tensors are apart, and calls of networks in float64."""
+"""Comparison of two nests of tensors, and calls of networks in float64."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def compared(name: str, claim: str, got: Any, want: Any, bound: float, *, where:
     """Whether two nests of tensors are equal.
 
     Args:
-        name: of the law or clause.
+        name: name of the law or clause.
         claim: what it says.
         got: a tensor, or tuples, lists and dicts of such.
         want: what it should be, in the same order of tensors.
@@ -49,10 +49,10 @@ def compared(name: str, claim: str, got: Any, want: Any, bound: float, *, where:
     have, expected = named_tensors(got), named_tensors(want)
     if len(have) != len(expected):
         return _wrong(name, claim, bound, f"{where}: {len(have)} tensors, expected {len(expected)}")
-    found = [at_most(name, claim, 0.0, bound)]
+    findings = [at_most(name, claim, 0.0, bound)]
     for (_, a), (path, b) in zip(have, expected, strict=True):
-        found.append(_compared_tensors(name, claim, a, b, bound, f"{where}{path}"))
-    return merged(found)
+        findings.append(_compared_tensors(name, claim, a, b, bound, f"{where}{path}"))
+    return merged(findings)
 
 
 def _compared_tensors(name: str, claim: str, a: Tensor, b: Tensor, bound: float, place: str) -> Finding:
@@ -66,12 +66,12 @@ def _compared_tensors(name: str, claim: str, a: Tensor, b: Tensor, bound: float,
         return at_most(name, claim, 0.0, bound)
     a, b = a.detach().double(), b.detach().double()
     off, size = float((a - b).abs().max()), float(b.abs().max())
-    found = at_most(name, claim, off / max(size, SMALLEST), bound)
-    if found.ok:
-        return found
+    finding = at_most(name, claim, off / max(size, SMALLEST), bound)
+    if finding.ok:
+        return finding
     allowed = bound * max(size, SMALLEST)
-    said = f"{place} differs by {off:.3g} where the largest value is {size:.3g}; at most {allowed:.3g} was expected"
-    return replace(found, detail=said)
+    detail = f"{place} differs by {off:.3g} where the largest value is {size:.3g}; at most {allowed:.3g} was expected"
+    return replace(finding, detail=detail)
 
 
 def _wrong(name: str, claim: str, bound: float, detail: str) -> Finding:
@@ -129,12 +129,12 @@ def doubled(inputs: Any) -> Any:
 
 
 def some_images(inputs: Any, n: int) -> Any:
-    """The first so many images of inputs that are a single tensor; other inputs whole, since their batch may be any."""
+    """The first `n` images of inputs that are a single tensor; other inputs unchanged."""
     return inputs[:n] if isinstance(inputs, Tensor) else inputs
 
 
 def dropout_places(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Where a network keeps the probabilities of its dropout: modules, and names of their attributes."""
+    """Dropout probabilities of a network: modules, and names of their attributes."""
     return [
         (module, name)
         for module in model.modules()

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 TOLERANCE = 1e-12
-"""Of the largest output, in float64."""
+"""Largest difference, relative to the largest output, in float64."""
 SCALE_SPREAD = 2.8
 """Width in which the logarithms of changed scales lie: each scale moves by a factor of up to four."""
 
@@ -45,14 +45,14 @@ def trained_is_deployed(prepared: nn.Module, chip: ProgrammedChip, inputs: Any, 
     """
     claim = "what you train is what you deploy"
     value = simulate(chip, inputs).value
-    found = []
+    findings = []
     for index in range(chip.n_chips):
         with use_chip(prepared, chip, index):
-            got = call(prepared, inputs)
-        outputs = [tensor for _, tensor in named_tensors(got)]
+            returned = call(prepared, inputs)
+        outputs = [tensor for _, tensor in named_tensors(returned)]
         simulated = [tensor[index] for _, tensor in named_tensors(value)]
-        found.append(compared("law 1", claim, outputs, simulated, bound, where=f"chip {index}, output"))
-    return merged(found)
+        findings.append(compared("law 1", claim, outputs, simulated, bound, where=f"chip {index}, output"))
+    return merged(findings)
 
 
 def nothing_is_lost(model: nn.Module, prepared: PreparedModel, inputs: Any, bound: float = TOLERANCE) -> Finding:
@@ -61,12 +61,12 @@ def nothing_is_lost(model: nn.Module, prepared: PreparedModel, inputs: Any, boun
     Args:
         model: the original network.
         prepared: what `hrat.prepare` made of it, with the same weights.
-        inputs: as the network takes them.
+        inputs: inputs as the network takes them.
         bound: largest difference, relative to the largest output.
     """
     with restrictions(prepared, prepared.spec.ideal()):
-        got = call(prepared, inputs)
-    return compared("law 2", "nothing is lost with every restriction off", got, call(model, inputs), bound)
+        returned = call(prepared, inputs)
+    return compared("law 2", "nothing is lost with every restriction off", returned, call(model, inputs), bound)
 
 
 def scale_is_a_gauge(prepared: PreparedModel, inputs: Any, seed: int = 5, bound: float = TOLERANCE) -> Finding:
@@ -74,8 +74,8 @@ def scale_is_a_gauge(prepared: PreparedModel, inputs: Any, seed: int = 5, bound:
 
     Args:
         prepared: what `hrat.prepare` returned.
-        inputs: as the network takes them.
-        seed: of the other scales.
+        inputs: inputs as the network takes them.
+        seed: seed of the other scales.
         bound: largest difference, relative to the largest output.
     """
     with restrictions(prepared, prepared.spec.ideal()):
@@ -89,15 +89,15 @@ def patches_are_the_operation(geometry: Geometry, weight: Tensor, inputs: Tensor
     """Whether what the bit lines yield from the word lines is the operation that PyTorch has.
 
     Args:
-        geometry: of a layer.
+        geometry: geometry of a layer.
         weight: its weight, in PyTorch's layout.
         inputs: `(images, in, *space)`.
         bound: largest difference, relative to the largest output.
     """
     lines = geometry.to_matrix(weight).mT @ geometry.patches(inputs)  # (batch, groups, cols, positions)
     want = geometry.apply(inputs, weight)
-    got = lines.squeeze(1).mT if geometry.kind == "linear" else lines.flatten(1, 2)
-    return compared("patches", "rows times conductances are the operation", got.reshape(want.shape), want, bound)
+    product = lines.squeeze(1).mT if geometry.kind == "linear" else lines.flatten(1, 2)
+    return compared("patches", "rows times conductances are the operation", product.reshape(want.shape), want, bound)
 
 
 def change_scales(prepared: nn.Module, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""`check_operation`: what an operation of one's own has to keep, so that networks, files and chips can hold it."""
+"""`check_operation`: the contract of a user's operation, by which networks, files and chips can use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hrat.testing.report import CheckReport, Finding, held, merged, true_or_not,
 __all__ = ["OPERATION_TOLERANCE", "check_operation"]
 
 OPERATION_TOLERANCE = 1e-12
-"""Of the largest output, in float64."""
+"""Largest difference, relative to the largest output, in float64."""
 FACTORS = (0.37, 2.9, 1000.0)
 """Positive scales with which an analog operation has to commute."""
 
@@ -38,7 +38,7 @@ def check_operation(
     seed: int = 0,
     throw: bool = True,
 ) -> CheckReport:
-    """Hold an operation that `hrat.operation` registered against what hrat takes for granted of it.
+    """Check the contract of an operation that `hrat.operation` registered.
 
     In float64: it is pure (the same result each time, its arguments left alone), keeps batch dimension and floating
     type, gives finite numbers, treats each image alone as in a batch, lets a gradient through, commutes with a
@@ -49,7 +49,7 @@ def check_operation(
         operation: the function that `hrat.operation` returned, or the name by which files call it.
         example_args: the signal `(images, ...)` of two images or more, or a tuple of it and further arguments.
         spec: hardware of the small network.
-        seed: of its weights.
+        seed: seed of its weights.
         throw: False to return a report with what is broken.
 
     Returns:
@@ -117,7 +117,7 @@ def _batch(function: Callable[..., Any], args: Sequence[Any]) -> Finding:
 
 
 def _alone(function: Callable[..., Any], args: Sequence[Any]) -> Finding:
-    """What further arguments have a dimension of the batch is not known: they stay whole."""
+    """Check each image alone; further arguments stay whole, since their batch dimension is unknown."""
     claim, n = "does with an image alone what it does in a batch", len(args[0])
     whole = _run(function, args)
     alone = torch.cat([_run(function, (args[0][i : i + 1], *args[1:])) for i in range(n)])
@@ -151,7 +151,7 @@ def _scale(op: Op, function: Callable[..., Any], args: Sequence[Any]) -> Finding
     if not op.analog:
         return unchecked("scale", claim, "it is digital and does not claim to")
     signal, out = args[0], _run(function, args)
-    found = [
+    findings = [
         compared(
             "scale",
             claim,
@@ -165,11 +165,11 @@ def _scale(op: Op, function: Callable[..., Any], args: Sequence[Any]) -> Finding
     if op.per_channel and signal.dim() > 1 and out.dim() > 1 and out.shape[1] == signal.shape[1]:
         factors = torch.linspace(0.5, 3.0, signal.shape[1], dtype=signal.dtype)
         c_in, c_out = (factors.view(-1, *(1 for _ in range(t.dim() - 2))) for t in (signal, out))
-        got = _run(function, (c_in * signal, *args[1:]))
-        found.append(
-            compared("scale", claim, got, c_out * out, OPERATION_TOLERANCE, where="channel by channel, output")
+        scaled = _run(function, (c_in * signal, *args[1:]))
+        findings.append(
+            compared("scale", claim, scaled, c_out * out, OPERATION_TOLERANCE, where="channel by channel, output")
         )
-    return merged(found)
+    return merged(findings)
 
 
 class _Around(nn.Module):

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 __all__ = ["Origins", "batch_norms_by_origin", "told_apart"]
 
 SHARE = 0.01
-"""By how much of the largest value of its tensor a number is moved, at most."""
+"""Largest move of a number, relative to the largest value of its tensor."""
 AT_LEAST = 0.1
 """The largest value that is reckoned with where a tensor has smaller ones only."""
 
@@ -47,7 +47,7 @@ def _move(tensor: Tensor, generator: torch.Generator) -> None:
 
 @dataclass(frozen=True)
 class Origins:
-    """For each tensor of the prepared model that was copied from the original, where its numbers are there."""
+    """Places in the original of the numbers of each copied tensor of the prepared model."""
 
     original: Mapping[str, Tensor]
     """Tensors of the original by name."""

@@ -1,4 +1,4 @@
-"""`check_pulse_model`: what a model of programming pulses has to keep, so that chips can be programmed by it."""
+"""`check_pulse_model`: the contract of a pulse model, by which chips can be programmed with it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_pulse_model(
     seed: int = 0,
     throw: bool = True,
 ) -> CheckReport:
-    """Hold a model of programming pulses against what programming takes for granted of it.
+    """Check the contract of a model of programming pulses.
 
     Over the whole window, in both directions, on the lowest rungs of the ladder of amplitudes and on the highest:
     changes are finite, of the right sign and within the window, the same for the same seed, none where no pulse is
@@ -55,7 +55,7 @@ def check_pulse_model(
         spec: the hardware whose `pulses` and section of its model are checked, or what `hrat.load_spec` takes.
         response: makes a model of your own, `(spec, dtype) -> hrat.physics.pulses.PulseResponse`, in place of the one
             that the spec names.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         throw: False to return a report with what is broken.
 
     Returns:
@@ -110,7 +110,7 @@ class _Case:
         return response.change_S(self.g_S.to(dtype), self.up.to(dtype), rungs, generator)
 
     def pulsed_S(self, count: int, seed: int, wanted: bool = True) -> Tensor:
-        """Conductances behind so many pulses of the engine that programs chips, S."""
+        """Conductances after `count` pulses of the engine that programs chips, S."""
         pulser = Pulser(self.spec, torch.float64)
         pulser.response = self.response
         cells = Cells.at(self.g_S.clone(), self.g_S)
@@ -148,16 +148,18 @@ class _Case:
         return compared("inputs", CLAIMS["inputs"], after, before, 0.0, where=where)
 
     def direction(self) -> Finding:
-        found = []
+        findings = []
         for rung in self.every_rung():
             backwards_S = self.change_S(rung) * (1 - 2 * self.up)  # positive where a pulse works backwards
             inside = self._moves_inwards()
             worst = int((backwards_S * inside).argmax())
             error = max(float(backwards_S[worst] * inside[worst]), 0.0) / self.range_S
             kind = "set" if self.up[worst] else "reset"
-            said = f"a {kind} pulse at {float(self.g_S[worst]):.3g} S works backwards, by {error:.2g} of the window"
-            found.append(at_most("direction", CLAIMS["direction"], error, ROUNDING, said if error > ROUNDING else ""))
-        return merged(found)
+            detail = f"a {kind} pulse at {float(self.g_S[worst]):.3g} S works backwards, by {error:.2g} of the window"
+            findings.append(
+                at_most("direction", CLAIMS["direction"], error, ROUNDING, detail if error > ROUNDING else "")
+            )
+        return merged(findings)
 
     def _moves_inwards(self) -> Tensor:
         """Devices that are not at the end to which they are pulsed: there a model may be past its own end."""
@@ -166,28 +168,30 @@ class _Case:
         return (~at_end).to(self.g_S.dtype)
 
     def window(self) -> Finding:
-        device, found = self.spec.device, []
+        device, findings = self.spec.device, []
         for count in (1, PULSES):
             after_S = self.pulsed_S(count, self.seed)
             beyond_S = torch.maximum(device.g_min_S - after_S, after_S - device.g_max_S)
             error = float("nan") if bool(after_S.isnan().any()) else max(float(beyond_S.max()), 0.0) / self.range_S
-            said = "" if error == 0 else f"after {count} pulses a device is beyond by {error:.2g} of the window"
-            found.append(at_most("window", CLAIMS["window"], error, 0.0, said))
-        return merged(found)
+            detail = "" if error == 0 else f"after {count} pulses a device is beyond by {error:.2g} of the window"
+            findings.append(at_most("window", CLAIMS["window"], error, 0.0, detail))
+        return merged(findings)
 
     def reproducible(self) -> Finding:
         once, again = (self.pulsed_S(5, self.seed) for _ in range(2))
         drawn, redrawn = (self.change_S(None, seed=self.seed) for _ in range(2))
         mean, mean_again = (self.change_S() for _ in range(2))
-        got, want = (once, drawn, mean), (again, redrawn, mean_again)
-        return compared("seed", CLAIMS["seed"], got, want, 0.0, where="another time, result ")
+        first, second = (once, drawn, mean), (again, redrawn, mean_again)
+        return compared("seed", CLAIMS["seed"], first, second, 0.0, where="another time, result ")
 
     def nothing_without_pulses(self) -> Finding:
-        got = (self.pulsed_S(0, self.seed), self.pulsed_S(3, self.seed, wanted=False))
-        return compared("nothing", CLAIMS["nothing"], got, (self.g_S, self.g_S), 0.0, where="without pulses, result ")
+        unpulsed_S = (self.pulsed_S(0, self.seed), self.pulsed_S(3, self.seed, wanted=False))
+        return compared(
+            "nothing", CLAIMS["nothing"], unpulsed_S, (self.g_S, self.g_S), 0.0, where="without pulses, result "
+        )
 
     def one_by_one(self) -> Finding:
-        found = []
+        findings = []
         for rung in self.every_rung():
             whole = self.change_S(rung)
             rungs = None if rung is None else torch.tensor([rung])
@@ -198,31 +202,31 @@ class _Case:
                 ]
             )
             error = float((whole - alone).abs().max()) / self.range_S
-            said = "" if error <= ROUNDING else f"devices alone change otherwise, by {error:.2g} of the window"
-            found.append(at_most("alone", CLAIMS["alone"], error, ROUNDING, said))
-        return merged(found)
+            detail = "" if error <= ROUNDING else f"devices alone change otherwise, by {error:.2g} of the window"
+            findings.append(at_most("alone", CLAIMS["alone"], error, ROUNDING, detail))
+        return merged(findings)
 
     def precision(self) -> Finding:
-        found = []
+        findings = []
         for rung in self.every_rung():
             single, double = self.change_S(rung, torch.float32).double(), self.change_S(rung)
             error = float((single - double).abs().max()) / self.range_S
-            said = "" if error <= SINGLE else f"float32 and float64 differ by {error:.2g} of the window"
-            found.append(at_most("precision", CLAIMS["precision"], error, SINGLE, said))
-        return merged(found)
+            detail = "" if error <= SINGLE else f"float32 and float64 differ by {error:.2g} of the window"
+            findings.append(at_most("precision", CLAIMS["precision"], error, SINGLE, detail))
+        return merged(findings)
 
     def amplitude(self) -> Finding:
         if self.rungs == 1:
             return unchecked("amplitude", CLAIMS["amplitude"], "all pulses of this spec have the same amplitude")
         rungs = [rung for rung in self.every_rung() if rung is not None]
         forward_S = [self.change_S(rung) * (2 * self.up - 1) * self._moves_inwards() for rung in rungs]
-        found = []
+        findings = []
         for (below, lower), (above, higher) in pairwise(zip(rungs, forward_S, strict=True)):
             error = max(float((lower - higher).max()), 0.0) / self.range_S
-            said = (
+            detail = (
                 ""
                 if error <= ROUNDING
                 else f"rung {above} changes less than rung {below}, by {error:.2g} of the window"
             )
-            found.append(at_most("amplitude", CLAIMS["amplitude"], error, ROUNDING, said))
-        return merged(found)
+            findings.append(at_most("amplitude", CLAIMS["amplitude"], error, ROUNDING, detail))
+        return merged(findings)

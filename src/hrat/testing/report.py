@@ -1,4 +1,4 @@
-"""What a check found, clause by clause, as a value and as a table."""
+"""Findings of a check, clause by clause, as a value and as a table."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Status = Literal["holds", "broken", "approximate", "not checked"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What became of one law, or of one clause of a contract."""
+    """Result for one law, or for one clause of a contract."""
 
     name: str
-    """Such as `law 1`."""
+    """Name, such as `law 1`."""
     claim: str
-    """What it says, in a few words."""
+    """The claim in a few words."""
     status: Status
     error: float | None = None
     """How far off, relative to the largest value of the tensor in question; None where that is no matter of degree."""
     bound: float | None = None
-    """How far off it may be."""
+    """Largest allowed error."""
     detail: str = ""
     """Which output is the farthest off, what is wrong with it, or why the check was not made."""
 
@@ -60,7 +60,7 @@ class CheckReport:
     """Findings about one thing; `print(report)` shows them as a table."""
 
     subject: str
-    """What was checked."""
+    """Name of what was checked."""
     findings: tuple[Finding, ...]
 
     @property
@@ -130,11 +130,11 @@ def unchecked(name: str, claim: str, why: str) -> Finding:
 def held(name: str, claim: str, check: Callable[[], Finding]) -> Finding:
     """The finding of a check under its name and claim; broken where the thing that is checked raises something."""
     try:
-        found = check()
+        finding = check()
     except Exception as error:  # whatever the code of others raises
         return true_or_not(name, claim, False, f"{type(error).__name__}: {error}")
-    detail = f"{found.name}: {found.detail}" if found.name != name and found.detail else found.detail
-    return replace(found, name=name, claim=claim, detail=detail)
+    detail = f"{finding.name}: {finding.detail}" if finding.name != name and finding.detail else finding.detail
+    return replace(finding, name=name, claim=claim, detail=detail)
 
 
 def merged(findings: list[Finding]) -> Finding:

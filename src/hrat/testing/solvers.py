@@ -1,4 +1,4 @@
-"""`check_solver`: what a simulation method has to keep, so that `hrat.simulate` can use it for any layer."""
+"""`check_solver`: the contract of a solver, by which `hrat.simulate` can use it for any layer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hrat.encoding import LayerReadout
 from hrat.errors import HratError
 from hrat.mapping import deploy
 from hrat.programming import program
-from hrat.simulation import SOLVERS, Method, simulate
-from hrat.simulation.methods import LayerModel, Statistics
+from hrat.simulation import SOLVERS, Solver, simulate
+from hrat.simulation.solvers import LayerModel, Statistics
 from hrat.spec import HardwareSpec, load_spec
 from hrat.testing.circuit import outputs_and_voltages
 from hrat.testing.compare import compared, named_tensors
@@ -45,7 +45,7 @@ CLAIMS = {
 
 
 def check_solver(
-    method: str | Method,
+    solver: str | Solver,
     *,
     spec: HardwareSpec | str = "generic-4bit",
     linear: bool = True,
@@ -53,7 +53,7 @@ def check_solver(
     seed: int = 0,
     throw: bool = True,
 ) -> CheckReport:
-    """Hold a simulation method against what `hrat.simulate` takes for granted of it, in float64.
+    """Check the contract of a solver of `hrat.simulate`, in float64.
 
     Two chips of a small network, a convolution and a linear layer, are solved: `models` returns for each layer gains or
     callables of the right number, shapes and types; nothing is changed that belongs to others; chips and images are
@@ -61,12 +61,12 @@ def check_solver(
     a failure that says why.
 
     Args:
-        method: an object with `name`, `making` and `models` (`hrat.simulation.Method`), or the name of a known one.
-        spec: the hardware; call once for each read-out or kind of tile that the method claims to know.
+        solver: an object with `name`, `making` and `models` (`hrat.simulation.Solver`), or the name of a known one.
+        spec: the hardware; call once for each read-out or kind of tile that the solver claims to know.
         linear: whether it claims to be linear in the voltages.
         bound: largest difference from the behavioural solution on ideal wires, relative to the largest output; None
-            where the method does not claim to agree, as with curved devices or real amplifiers.
-        seed: of network and chips.
+            where the solver does not claim to agree, as with curved devices or real amplifiers.
+        seed: seed of network and chips.
         throw: False to return a report with what is broken.
 
     Returns:
@@ -74,11 +74,11 @@ def check_solver(
 
     Raises:
         LawError: a clause is broken, and `throw` is on.
-        HratError: the name of no method, or an object that is none.
+        HratError: an unknown name, or an object that is no solver.
     """
-    known = SOLVERS.get(method) if isinstance(method, str) else method
+    known = SOLVERS.get(solver) if isinstance(solver, str) else solver
     if known is None or isinstance(known, type) or not callable(getattr(known, "models", None)):
-        raise HratError(f"expected a method, or one of {', '.join(SOLVERS)}; got {method!r}")
+        raise HratError(f"expected a solver, or one of {', '.join(SOLVERS)}; got {solver!r}")
     case = _Case(known, load_spec(spec), seed)
     checks: dict[str, Callable[[], Finding]] = {
         "models": case.models_are_sound,
@@ -97,10 +97,10 @@ def check_solver(
 
 
 class _Case:
-    """A method, and chips to try it on."""
+    """A solver, and chips to try it on."""
 
-    def __init__(self, method: Method, spec: HardwareSpec, seed: int) -> None:
-        self.method = method
+    def __init__(self, solver: Solver, spec: HardwareSpec, seed: int) -> None:
+        self.solver = solver
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -116,9 +116,9 @@ class _Case:
         }
 
     def models(self, chip: ProgrammedChip | None = None) -> tuple[dict[str, LayerModel], Statistics]:
-        """What the method makes of the layers, and what it tells."""
-        told: Statistics = {}
-        return self.method.models(chip or self.chip, self.names, torch.device("cpu"), told), told
+        """Models of the layers, and statistics of their solution."""
+        statistics: Statistics = {}
+        return self.solver.models(chip or self.chip, self.names, torch.device("cpu"), statistics), statistics
 
     def outputs(self, scale: float = 1.0, chip: ProgrammedChip | None = None) -> list[Tensor]:
         """Amplifier outputs of all layers and chips, V, for the voltages times a factor."""
@@ -139,28 +139,28 @@ class _Case:
         return readout.volts(voltage_V, gain, full_scale_V=layer.tile_adc_V, bias_V=layer.bias_V)
 
     def models_are_sound(self) -> Finding:
-        method, spec = self.method, self.chip.deployment.spec
-        hash(method)
+        solver, spec = self.solver, self.chip.deployment.spec
+        hash(solver)
         wrong = []
-        if not isinstance(method.name, str) or not method.name:
-            wrong.append(f"name: expected a text, got {method.name!r}")
-        making = method.making(spec)
+        if not isinstance(solver.name, str) or not solver.name:
+            wrong.append(f"name: expected a text, got {solver.name!r}")
+        making = solver.making(spec)
         if not isinstance(making, int) or making < 0:
             wrong.append(f"making: expected a whole number of at least 0, got {making!r}")
         models, _ = self.models()
         if set(models) != set(self.names):
             wrong.append(f"models of {', '.join(models) or 'no layer'}; expected {', '.join(self.names)}")
-        wrong += [said for name in self.names if name in models for said in self._unsound(name, models[name])]
+        wrong += [sentence for name in self.names if name in models for sentence in self._unsound(name, models[name])]
         return true_or_not("models", CLAIMS["models"], not wrong, "; ".join(wrong))
 
     def _unsound(self, name: str, model: LayerModel) -> list[str]:
-        """What is wrong with the model of a layer."""
+        """Faults of the model of a layer."""
         layer = self.chip.deployment.layers[name]
         if any(isinstance(part, Tensor) for part in model):
             shape = (CHIPS, *layer.geometry.weight_shape)
             n = 2 if self.chip.deployment.spec.periphery.readout == "two_stage" else 1
-            got = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in model]
-            return [] if got == [shape] * n else [f"layer {name}: gains of shapes {got}, expected {[shape] * n}"]
+            shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in model]
+            return [] if shapes == [shape] * n else [f"layer {name}: gains of shapes {shapes}, expected {[shape] * n}"]
         if len(model) != CHIPS or not all(map(callable, model)):
             return [f"layer {name}: {len(model)} parts, expected a callable for each of {CHIPS} chips"]
         weight = torch.empty(layer.geometry.weight_shape, dtype=torch.float64)
@@ -174,15 +174,17 @@ class _Case:
         before = copy.deepcopy([(layer.g_pos_S, layer.g_neg_S) for layer in self.chip.layers.values()])
         given = copy.deepcopy(self.voltages_V)
         self.outputs()
-        _, told = self.models()
+        _, statistics = self.models()
         after = [(layer.g_pos_S, layer.g_neg_S) for layer in self.chip.layers.values()]
-        bad = [f"{n}.{k}" for n, of_it in told.items() for k, v in of_it.items() if not isinstance(v, int | float)]
-        said = f"statistics that are no numbers: {', '.join(bad)}"
+        bad = [
+            f"{n}.{k}" for n, of_it in statistics.items() for k, v in of_it.items() if not isinstance(v, int | float)
+        ]
+        detail = f"statistics that are no numbers: {', '.join(bad)}"
         return merged(
             [
                 compared("chip", CLAIMS["chip"], after, before, 0.0, where="conductances after the call, "),
                 compared("chip", CLAIMS["chip"], self.voltages_V, given, 0.0, where="voltages after the call, "),
-                true_or_not("chip", CLAIMS["chip"], not bad, said if bad else ""),
+                true_or_not("chip", CLAIMS["chip"], not bad, detail if bad else ""),
             ]
         )
 
@@ -190,13 +192,13 @@ class _Case:
         return compared("repeat", CLAIMS["repeat"], self.outputs(), self.outputs(), SAME, where="layer and chip ")
 
     def chips_one_by_one(self) -> Finding:
-        whole = simulate(self.chip, self.images, solver=self.method).value
-        alone = torch.cat([simulate(self.chip[i], self.images, solver=self.method).value for i in range(CHIPS)])
+        whole = simulate(self.chip, self.images, solver=self.solver).value
+        alone = torch.cat([simulate(self.chip[i], self.images, solver=self.solver).value for i in range(CHIPS)])
         return compared("chips", CLAIMS["chips"], whole, alone, SAME, where="together, output")
 
     def images_one_by_one(self) -> Finding:
-        whole = simulate(self.chip, self.images, solver=self.method).value
-        parts = [simulate(self.chip, one[None], solver=self.method).value for one in self.images]
+        whole = simulate(self.chip, self.images, solver=self.solver).value
+        parts = [simulate(self.chip, one[None], solver=self.solver).value for one in self.images]
         return compared("images", CLAIMS["images"], whole, torch.cat(parts, 1), SAME, where="together, output")
 
     def zero_gives_bias(self) -> Finding:
@@ -223,7 +225,7 @@ class _Case:
         if bound is None:
             return unchecked("formula", CLAIMS["formula"], "it does not claim to be (bound=None)")
         bare = self.chip.with_array(limit_wires=False)
-        value, voltages_V = outputs_and_voltages(bare, self.images, self.method)
+        value, voltages_V = outputs_and_voltages(bare, self.images, self.solver)
         want, want_V = outputs_and_voltages(bare, self.images)
         return merged(
             [
@@ -234,7 +236,7 @@ class _Case:
 
     def failure_is_a_value(self) -> Finding:
         hopeless = self.chip.with_array(limit_wires=True, r_word_ohm=HUGE_OHM)
-        result = simulate(hopeless, self.images, solver=self.method, throw=False)
+        result = simulate(hopeless, self.images, solver=self.solver, throw=False)
         wrong = []
         for index, chip_seed in enumerate(result.seeds):
             finite = all(bool(tensor[index].isfinite().all()) for _, tensor in named_tensors(result.value))

@@ -41,8 +41,8 @@ def gradients_are_the_networks(
     Args:
         model: the original network, no two numbers of its parameters alike (`told_apart`).
         prepared: what `hrat.prepare` made of it.
-        inputs: as the network takes them, in float64.
-        seed: of the weights in the sum.
+        inputs: inputs as the network takes them, in float64.
+        seed: seed of the weights in the sum.
         bound: largest difference, relative to the largest gradient of each tensor.
     """
     origins = Origins.find(dict(model.named_parameters()), dict(prepared.named_parameters()))
@@ -81,19 +81,19 @@ def training_is_the_networks(
         prepared: what `hrat.prepare` made of it.
         inputs: a batch as the network takes it, in float64.
         steps: how many.
-        seed: of the weights of the outputs in the loss, and of random numbers.
+        seed: seed of the weights of the outputs in the loss, and of random numbers.
         bound: largest difference, relative to the largest value of each tensor.
     """
-    found = trained_alike(model, prepared, inputs, steps=steps, seed=seed, bound=bound)
-    if found.ok:
-        return found
-    said = ""
+    finding = trained_alike(model, prepared, inputs, steps=steps, seed=seed, bound=bound)
+    if finding.ok:
+        return finding
+    detail = ""
     if dropout_places(model):
         with without_dropout(model), without_dropout(prepared):
-            found = trained_alike(model, prepared, inputs, steps=steps, seed=seed, bound=bound)
-        said = "without dropout, for which the original draws its random numbers in another order"
-        if found.ok:
-            return replace(found, detail=said)
+            finding = trained_alike(model, prepared, inputs, steps=steps, seed=seed, bound=bound)
+        detail = "without dropout, for which the original draws its random numbers in another order"
+        if finding.ok:
+            return replace(finding, detail=detail)
     moved = _moved_by_rounding(model, inputs, steps, seed)
     if moved > bound:
         why = (
@@ -101,7 +101,7 @@ def training_is_the_networks(
             "images, so that its batch statistics are no differences of nearly equal numbers"
         )
         return unchecked("law 6", TRAINING, why)
-    return replace(found, detail=f"{found.detail}; {said}") if said else found
+    return replace(finding, detail=f"{finding.detail}; {detail}") if detail else finding
 
 
 def trained_alike(
@@ -110,7 +110,7 @@ def trained_alike(
     """The bare comparison of law 6, on copies, whatever rounding and dropout do to it."""
     model, prepared = copy.deepcopy(model), copy.deepcopy(prepared)
     pair = _Pair(model, prepared)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     with torch.random.fork_rng(devices=[]), restrictions(prepared, prepared.spec.ideal()):
         for step in range(steps):
             batch = _scaled(inputs, step)
@@ -119,14 +119,16 @@ def trained_alike(
             except (RuntimeError, ValueError) as error:
                 return unchecked("law 6", TRAINING, f"the original network cannot be trained on these inputs: {error}")
             ours = _Gradients.of(prepared.train(), batch, seed + step)
-            found.append(compared("law 6", TRAINING, ours.outputs, theirs.outputs, bound, where=f"step {step}, output"))
-            found += _gradient_findings("law 6", TRAINING, pair.parameters, ours, theirs, bound, f"step {step}, ")
+            findings.append(
+                compared("law 6", TRAINING, ours.outputs, theirs.outputs, bound, where=f"step {step}, output")
+            )
+            findings += _gradient_findings("law 6", TRAINING, pair.parameters, ours, theirs, bound, f"step {step}, ")
             pair.step(ours, theirs)
-    return merged([*found, *pair.compared(bound), *_without_copy("law 6", TRAINING, pair.parameters, theirs)])
+    return merged([*findings, *pair.compared(bound), *_without_copy("law 6", TRAINING, pair.parameters, theirs)])
 
 
 def _moved_by_rounding(model: nn.Module, inputs: Any, steps: int, seed: int) -> float:
-    """How far two trainings of the original end apart whose inputs and parameters differ in the last digit."""
+    """Difference of two trainings of the original whose inputs and parameters differ in the last digit."""
     apart, moved = [copy.deepcopy(model).train() for _ in range(2)], 0.0
     generator = torch.Generator().manual_seed(seed)
     _last_digit(list(apart[1].parameters()), generator)
@@ -136,9 +138,9 @@ def _moved_by_rounding(model: nn.Module, inputs: Any, steps: int, seed: int) -> 
             _last_digit([leaf for _, leaf in named_tensors(batches[1])], generator)
             one, other = (_Gradients.of(net, batch, seed + step) for net, batch in zip(apart, batches, strict=True))
             same = Origins.find(one.parameters, one.parameters)
-            found = [compared("", "", other.outputs, one.outputs, 0.0)]
-            found += _gradient_findings("", "", same, other, one, 0.0)
-            moved = max(moved, *(math.inf if finding.error is None else finding.error for finding in found))
+            findings = [compared("", "", other.outputs, one.outputs, 0.0)]
+            findings += _gradient_findings("", "", same, other, one, 0.0)
+            moved = max(moved, *(math.inf if finding.error is None else finding.error for finding in findings))
             for net, gradients in zip(apart, (one, other), strict=True):
                 _descend(net, gradients)
     return moved
@@ -183,8 +185,8 @@ class _Gradients:
         )
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         wanted = [*parameters.values(), *(t for _, t in named_tensors(leaves) if t.requires_grad)]
-        got = torch.autograd.grad(loss, wanted, allow_unused=True)  # type: ignore[arg-type]
-        full = [torch.zeros_like(w) if g is None else g for w, g in zip(wanted, got, strict=True)]
+        gradients = torch.autograd.grad(loss, wanted, allow_unused=True)  # type: ignore[arg-type]
+        full = [torch.zeros_like(w) if g is None else g for w, g in zip(wanted, gradients, strict=True)]
         return cls(outputs, dict(zip(parameters, full, strict=False)), full[len(parameters) :])
 
     @property
@@ -225,8 +227,8 @@ def _gradient_findings(
         if key not in missing:
             # Beside a value of that size the gradient is measured against it at least.
             beside = gradient.new_full((1,), SMALL_GRADIENT * theirs.largest)
-            got, want = (torch.cat([g.flatten(), beside]) for g in (gathered[key], gradient))
-            yield compared(name, claim, got, want, bound, where=f"{prefix}gradient of {key}")
+            summed, want = (torch.cat([g.flatten(), beside]) for g in (gathered[key], gradient))
+            yield compared(name, claim, summed, want, bound, where=f"{prefix}gradient of {key}")
 
 
 def _without_copy(name: str, claim: str, origins: Origins, theirs: _Gradients) -> Iterator[Finding]:
@@ -248,7 +250,7 @@ class _Pair:
 
     @torch.no_grad()
     def step(self, ours: _Gradients, theirs: _Gradients) -> None:
-        """The same step of gradient descent on both; what only the prepared model has is left as it is."""
+        """Take an equal step of gradient descent on both models; parameters of the prepared one alone stay."""
         rate = _descend(self.model, theirs)
         for name, (parameter, _) in self.parameters.copies.items():
             if name in ours.parameters:
@@ -257,8 +259,8 @@ class _Pair:
     def compared(self, bound: float) -> Iterator[Finding]:
         """Parameters, statistics and counts of batches as they are now."""
         for what, origins in (("parameter", self.parameters), ("statistic", self.statistics)):
-            for name, got, want in origins.copied_back():
-                yield compared("law 6", TRAINING, got, want, bound, where=f"after training, {what} {name}")
+            for name, duplicate, original in origins.copied_back():
+                yield compared("law 6", TRAINING, duplicate, original, bound, where=f"after training, {what} {name}")
         for name, ours, theirs in self.norms:
             counts = [norm.num_batches_tracked for norm in (ours, theirs)]
             yield compared(
@@ -268,10 +270,10 @@ class _Pair:
         for name, buffer in self.model.named_buffers():
             changed = not torch.equal(buffer, self.buffers[name])
             if changed and id(buffer) not in followed and not name.endswith("num_batches_tracked"):
-                said = (
+                detail = (
                     f"buffer {name} of the original changes in training, and the prepared model has none that follows"
                 )
-                yield true_or_not("law 6", TRAINING, False, said)
+                yield true_or_not("law 6", TRAINING, False, detail)
 
 
 def _statistics(model: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Training states on disk: all that is needed to go on as if nothing had happened.
+"""Checkpoints: training states on disk, from which a run resumes bit for bit.
 
 A checkpoint may be taken in the middle of an epoch. It then holds the random state at the start of that epoch as well:
 on resuming, the loader is started from it and the batches that were already used are drawn and dropped, so that the
@@ -31,13 +31,13 @@ from hrat.training.identity import plain
 __all__ = ["RandomState", "load_state", "load_weights", "put_away", "put_into", "save_state", "save_weights"]
 
 FORMAT = 2
-"""Raised when a state of an older version can no longer be gone on with. 1 had neither check-sum nor identity."""
+"""Version of checkpoints; raised when older ones can no longer be resumed. 1 had neither check-sum nor identity."""
 SEAL = b"\nsha256 "
-"""In front of the check-sum at the end of the file."""
+"""Marker in front of the check-sum at the end of the file."""
 SEAL_LENGTH = len(SEAL) + 64 + 1
 PIECE_BYTES = 2**20
 STATE_FILES = ("last.pt", "best.pt", "metrics.csv")
-"""What `fit` leaves in its folder; `last.pt` first, since it is what a run goes on from."""
+"""Files that `fit` writes to its folder; `last.pt` first, since it is what a run goes on from."""
 
 
 class RandomState:
@@ -77,7 +77,7 @@ class RandomState:
         }
 
     def set(self, state: dict[str, Any]) -> None:
-        """Put all streams back."""
+        """Restore all streams."""
         torch.set_rng_state(state["torch"])
         if state["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda"])
@@ -116,8 +116,8 @@ def save_weights(path: str | os.PathLike[str], model: nn.Module, identity: Mappi
 
     Args:
         path: the file.
-        model: whose weights.
-        identity: what the run is known by, as plain data.
+        model: the model whose weights are written.
+        identity: identity of the run, as plain data.
 
     Raises:
         OSError: the folder cannot be written or the disk is full.
@@ -193,16 +193,16 @@ def _seal_holds(file: BinaryIO) -> bool:
 
 
 def _why_not_sealed(path: str | os.PathLike[str]) -> str:
-    """What is the matter with a file whose check-sum does not hold."""
-    found: Any = None
+    """Reason why the check-sum of a file does not hold."""
+    state: Any = None
     with suppress(Exception):  # whatever torch makes of a file that may hold anything
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(found, dict) and found.get("hrat_checkpoint") == 1:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(state, dict) and state.get("hrat_checkpoint") == 1:
         return (
             f"{path} was written by an older version of hrat, whose checkpoints had no check-sum and did not say of "
             "which run they are; train anew (--fresh; resume=False), or go on with the version that wrote it"
         )
-    if isinstance(found, dict) and "hrat_checkpoint" not in found:
+    if isinstance(state, dict) and "hrat_checkpoint" not in state:
         return (
             f"{path} is a file of PyTorch, but not a checkpoint that hrat wrote; weights of your own are read with "
             "model.load_state_dict(torch.load(path, weights_only=True))"
@@ -214,10 +214,10 @@ def _why_not_sealed(path: str | os.PathLike[str]) -> str:
 
 
 def put_away(folder: str | os.PathLike[str], *others: str) -> None:
-    """Remove what a run has left in a folder, so that nothing of it is taken for the next one's.
+    """Remove the files of a run from a folder, so that none is taken for the next run's.
 
     Args:
-        folder: of the run; it need not be there.
+        folder: folder of the run; it need not exist.
         others: names of further files of the run.
 
     Raises:
@@ -236,7 +236,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, identity: Ma
     Args:
         model: takes the weights.
         path: a file that `fit` wrote (`last.pt`, `best.pt`), or `train` (`model.pt`).
-        identity: what the run is known by, where the weights of another one are to be refused.
+        identity: identity of the run, given where the weights of another one are to be refused.
 
     Raises:
         FileNotFoundError: nothing stands at `path`.

@@ -1,4 +1,4 @@
-"""How many inputs a network classifies right, with the errors of random chips or without any."""
+"""Accuracy of a network, with the errors of random chips or without any."""
 
 from __future__ import annotations
 

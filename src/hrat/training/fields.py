@@ -34,7 +34,7 @@ def settle_fields(instance: Any, error: type[Exception], what: str) -> None:
 
 
 class _Refused:
-    """In place of a value that is not of the kind."""
+    """Marker for a value that is not of the kind."""
 
 
 def _settled(value: Any, hint: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`fit`: train a prepared model, or any other, so that a killed run goes on as if nothing had happened.
+"""`fit`: train a prepared model, or any other, so that an interrupted run resumes bit for bit.
 
 Nothing in here is needed for training: the same parts (`parameter_groups`, `freeze_batch_norm`, `set_noise_strength`)
 serve a loop of the user's own, see `examples/own_loop.py`.
@@ -30,7 +30,7 @@ __all__ = ["FitResult", "fit"]
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training run came to."""
+    """Result of a training run."""
 
     history: list[dict[str, float]]
     """One row an epoch: epoch, loss, accuracy on the training batches, val_accuracy (mean over random chips), lr."""
@@ -60,20 +60,20 @@ def fit(
     """Train `model` in place.
 
     Args:
-        model: what `hrat.prepare` returned, or any other module (then there is no noise and nothing to freeze).
+        model: a model from `hrat.prepare`, or any other module (then there is no noise and nothing to freeze).
         train: loader of `(input, label)` with a length.
         val: loader for validation; after each epoch the accuracy over a few random chips is measured on it.
         options: see `FitOptions`; its fields can be given as keywords too, `fit(model, loader, epochs=5)`.
         folder: where `last.pt`, `best.pt` and `metrics.csv` go; nothing is written without one.
-        resume: go on from `folder/last.pt` if it is there; the result is bit for bit that of a run that was not
+        resume: resume from `folder/last.pt` if it exists; the result is bit for bit that of a run that was not
             interrupted, on the same machine with the same number of threads. A state of another network, hardware,
-            data, options or `identity` is refused. False puts away what a run has left in the folder.
-        loss: of `(output, label)`; cross entropy where none is given.
-        device: where to train; where the model is, by default.
+            data, options or `identity` is refused. False removes the files of an earlier run from the folder.
+        loss: function of `(output, label)`; cross entropy where none is given.
+        device: where to train; by default where the model is.
         tensorboard: write TensorBoard logs to `folder/tensorboard`.
         progress: show a progress bar, or a line an epoch where there is no terminal.
-        title: what the progress bar is called.
-        identity: what else the run is known by, such as `{"seed": 3}`, as plain data; it is kept in the checkpoints.
+        title: title of the progress bar.
+        identity: further identity of the run, such as `{"seed": 3}`, as plain data; it is kept in the checkpoints.
         **changes: fields of `FitOptions`.
 
     Where a process group is there (`hrat.training.join_ranks`, `torchrun`), all its ranks train this model together:

@@ -1,4 +1,4 @@
-"""What a training run is known by: with it a checkpoint is told from that of another run.
+"""Identity of a training run, which tells its checkpoints from those of another run.
 
 Two runs with the same identity come to the same weights, as far as what is known of them goes: hardware, network,
 options, data (by the digest of its arrays, where they are in memory), loss, and what the caller adds, such as the seed.
@@ -27,21 +27,21 @@ __all__ = ["data_digest", "differences", "identity_of", "plain"]
 NO_MATTER = ("checkpoint_every_s",)
 """Options that training does not depend on."""
 MOST_NAMED = 4
-"""Values that a message names of a group before it says that there are more."""
+"""Most values of a group that a message names."""
 LONGEST_VALUE = 40
 
 
 def identity_of(
     model: nn.Module, train: Any, options: FitOptions, loss: Any, run: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What a call of `fit` is known by, as plain data.
+    """Identity of a call of `fit`, as plain data.
 
     Args:
         model: as it is given to `fit`.
         train: the loader.
-        options: of training.
+        options: training options.
         loss: the function, or None.
-        run: what the caller knows it by.
+        run: the identity that the caller adds.
     """
     prepared = isinstance(model, PreparedModel)
     forms = {module.form for module in model.modules() if isinstance(module, CrossbarLayer)}
@@ -65,33 +65,33 @@ def plain(data: Mapping[str, Any]) -> dict[str, Any]:
         TrainingError: it holds what JSON has not.
     """
     try:
-        found = json.loads(json.dumps(data))
+        copy = json.loads(json.dumps(data))
     except (TypeError, ValueError) as error:
         raise TrainingError(f"expected an identity of plain data (numbers, words, lists, dicts): {error}") from error
-    assert isinstance(found, dict)
-    return found
+    assert isinstance(copy, dict)
+    return copy
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two identities differ, as words that go on from "trained with"."""
-    found = []
+    """Differences between two identities, as words that continue "trained with"."""
+    sentences = []
     if saved["network"] != now["network"]:
-        found.append("another network")
+        sentences.append("another network")
     if saved["hardware"] != now["hardware"]:
-        found.append(f"other hardware ({_changes(saved['hardware'], now['hardware'])})")
+        sentences.append(f"other hardware ({_changes(saved['hardware'], now['hardware'])})")
     if saved["forms"] != now["forms"]:
-        found.append(f"layers prepared in another way ({', '.join(saved['forms'])}, now {', '.join(now['forms'])})")
+        sentences.append(f"layers prepared in another way ({', '.join(saved['forms'])}, now {', '.join(now['forms'])})")
     # A loader of the user's own may say less of its data than another one of the same data.
     known = [key for key in saved["data"] if key in now["data"]]
     of_data = [{key: data[key] for key in known} for data in (saved["data"], now["data"])]
     if of_data[0] != of_data[1]:
-        found.append(f"other data ({_changes(*of_data)})")
+        sentences.append(f"other data ({_changes(*of_data)})")
     for part in ("options", "run"):
         if saved[part] != now[part]:
-            found.append(_changes(saved[part], now[part]))
+            sentences.append(_changes(saved[part], now[part]))
     if saved["loss"] != now["loss"]:
-        found.append(f"loss {saved['loss']}, now {now['loss']}")
-    return found
+        sentences.append(f"loss {saved['loss']}, now {now['loss']}")
+    return sentences
 
 
 def data_digest(dataset: Any) -> str | None:
@@ -101,18 +101,18 @@ def data_digest(dataset: Any) -> str | None:
 
 
 def _data(loader: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"batches": len(loader)}
+    facts: dict[str, Any] = {"batches": len(loader)}
     dataset = getattr(loader, "dataset", None)
     if isinstance(dataset, Sized):
-        found["images"] = len(dataset)
+        facts["images"] = len(dataset)
     digest = data_digest(dataset)
     if digest is not None:
-        found["sha256"] = digest
+        facts["sha256"] = digest
     for owner in (getattr(loader, "batch_sampler", None), getattr(loader, "sampler", None)):
         size = getattr(owner, "batch_size", None)
         if isinstance(size, int):
-            found["batch_size"] = size
-    return found
+            facts["batch_size"] = size
+    return facts
 
 
 def _arrays(dataset: Any) -> dict[str, Tensor] | None:
@@ -155,8 +155,8 @@ def _changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """`weight_bits=3, now 4` for each value that differs, by its path."""
     before, after = dict(_leaves(saved)), dict(_leaves(now))
     names = [name for name in {**before, **after} if before.get(name, ...) != after.get(name, ...)]
-    told = [f"{name}={_short(before, name)}, now {_short(after, name)}" for name in names[:MOST_NAMED]]
-    return ", ".join([*told, *([f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else [])])
+    words = [f"{name}={_short(before, name)}, now {_short(after, name)}" for name in names[:MOST_NAMED]]
+    return ", ".join([*words, *([f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else [])])
 
 
 def _leaves(data: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -53,7 +53,7 @@ class MetricsLog:
             self._writer.flush()
 
     def close(self) -> None:
-        """Let go of TensorBoard's files."""
+        """Close TensorBoard's files."""
         if self._writer is not None:
             self._writer.close()
 
@@ -89,7 +89,7 @@ class Display:
             self._bar.stop()
 
     def expect(self, total: int) -> None:
-        """There are so many steps, which was not known before."""
+        """Set the total number of steps, unknown before."""
         if self._bar is not None:
             self._bar.update(self._task, total=total)
 

@@ -92,7 +92,7 @@ class TrainingLoop:
     # ---- several ranks
 
     def _same_start(self) -> None:
-        """Let all ranks draw the same random numbers from here on, or each its own."""
+        """Seed all ranks alike from here on, or each differently."""
         if self.ranks.world == 1:
             return
         self.random.set(self.ranks.from_leader(self.random.get()))
@@ -129,7 +129,7 @@ class TrainingLoop:
         freeze_batch_norm(self.model, False)
 
     def _perhaps_stop(self, log: MetricsLog, asked: StopRequest) -> None:
-        """Save now and then, and stop if asked to: all ranks at the same step."""
+        """Save at intervals, and stop on request: all ranks at the same step."""
         if self.ranks.world > 1 and self.at.step % AGREE_EVERY:
             return
         late = time.monotonic() - self.saved_at > self.options.checkpoint_every_s
@@ -203,7 +203,7 @@ class TrainingLoop:
         self.at.sums += torch.stack((value.double() * images, right, torch.full_like(right, images)))
 
     def _look(self) -> None:
-        """Refuse to go on with a loss that is not finite."""
+        """Raise an error if the loss is not finite."""
         if not math.isfinite(self.at.sums[0]):
             raise TrainingError(self._diverged(float(self.at.sums[0]), ()))
         self.looked_at = self.at.step

@@ -30,7 +30,7 @@ def parameter_groups(
     Args:
         model: any module.
         lr: learning rate of weights, biases and batch norm.
-        weight_decay: of the weights.
+        weight_decay: decay of the weights.
         scale_lr: learning rate of scales, weight ranges and full scales of ADCs; `0.3 lr` where none is given.
     """
     logs = {id(p): p for p in _logarithms(model)}
@@ -48,7 +48,7 @@ def parameter_groups(
 
 
 def build_optimizers(model: nn.Module, options: FitOptions) -> list[torch.optim.Optimizer]:
-    """The optimisers that the options ask for: one, or SGD for the weights and AdamW for the learned scales."""
+    """Optimisers by the options: one, or SGD for the weights and AdamW for the learned scales."""
     if options.optimizer == "adamw":
         groups = parameter_groups(model, lr=options.lr, weight_decay=options.weight_decay, scale_lr=options.scale_lr)
         return [torch.optim.AdamW(groups)]
@@ -58,8 +58,8 @@ def build_optimizers(model: nn.Module, options: FitOptions) -> list[torch.optim.
     weights = [group for group in groups if id(group["params"][0]) not in logs]
     scales = [group for group in groups if id(group["params"][0]) in logs]
     momentum = options.momentum
-    found: list[torch.optim.Optimizer] = [torch.optim.SGD(weights, momentum=momentum, nesterov=momentum > 0)]
-    return found + ([torch.optim.AdamW(scales)] if scales else [])
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.SGD(weights, momentum=momentum, nesterov=momentum > 0)]
+    return optimizers + ([torch.optim.AdamW(scales)] if scales else [])
 
 
 def _logarithms(model: nn.Module) -> list[nn.Parameter]:

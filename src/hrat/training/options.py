@@ -1,4 +1,4 @@
-"""What `fit` can be told; each field's line is also its help on the command line."""
+"""Options of `fit`; each field's line is also its help on the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["FitOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How a model is trained."""
+    """Options of training a model."""
 
     epochs: int = 20
     """Passes over the training data."""
@@ -58,7 +58,7 @@ class FitOptions:
     """Seconds between checkpoints within an epoch; there is one at the end of each epoch too."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Refuse values that make no sense.
 
         Raises:
             TrainingError: a value of another kind, or out of its range.

@@ -1,4 +1,4 @@
-"""How far a training run has come."""
+"""Progress of a training run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Progress"]
 
 @dataclass
 class Progress:
-    """Where a run stands: what a checkpoint holds beside weights, optimisers and random numbers."""
+    """Progress of a run: what a checkpoint holds beside weights, optimisers and random numbers."""
 
     epoch: int = 0
     step: int = 0

@@ -28,12 +28,12 @@ from hrat.processes import ASKING, Stopped, orderly_end, private_folder
 __all__ = ["Ranks", "join_ranks", "launch", "the_ranks"]
 
 TIMEOUT_S = 600.0
-"""After which a rank that waits for another one gives up."""
+"""Longest time that a rank waits for another one, s."""
 JOIN_TIMEOUT_S = 120
-"""After which machines that do not all come together give up."""
+"""Longest time that machines wait for all others to join, s."""
 
 STOPPED = 128
-"""Added to the number of a signal by a rank that it has stopped."""
+"""Base of the exit code of a rank that a signal has stopped."""
 
 LAUNCHER_TAKES = tuple(filter(None, (getattr(signal, "SIGQUIT", None),)))
 """Signals that torch's launcher handles beside those by which a program is asked to end; Windows has none."""
@@ -67,7 +67,7 @@ class Ranks:
         return value[self.rank :: self.world]
 
     def summed(self, value: Tensor) -> Tensor:
-        """The sum over all ranks."""
+        """The sum over all ranks, any shape."""
         if self.world > 1:
             with _others_are_there():
                 dist.all_reduce(value)
@@ -80,7 +80,7 @@ class Ranks:
         return (self.summed(torch.tensor(flags, dtype=torch.float32, device=_device_of_group())) > 0).tolist()
 
     def from_leader(self, value: Any) -> Any:
-        """What the leading rank has, on all of them."""
+        """The value of the leading rank, on all ranks."""
         if self.world == 1:
             return value
         box = [value]
@@ -92,10 +92,10 @@ class Ranks:
         """The values of all ranks, in their order."""
         if self.world == 1:
             return [value]
-        found: list[Any] = [None] * self.world
+        values: list[Any] = [None] * self.world
         with _others_are_there():
-            dist.all_gather_object(found, value)
-        return found
+            dist.all_gather_object(values, value)
+        return values
 
 
 def the_ranks() -> Ranks:
@@ -111,7 +111,7 @@ def _device_of_group() -> torch.device:
 
 @contextmanager
 def _others_are_there() -> Iterator[None]:
-    """Says in plain words that another rank is gone."""
+    """Turn errors of a lost rank into one in plain words."""
     try:
         yield
     except RuntimeError as error:
@@ -119,7 +119,7 @@ def _others_are_there() -> Iterator[None]:
 
 
 def gone(error: RuntimeError) -> TrainingError:
-    """Another rank has died or does not answer."""
+    """The error for a rank that has died or does not answer."""
     return TrainingError(
         "another rank has stopped, or did not answer in time; what was saved last is still there: mend what that rank "
         f"complains of and give the same command again ({str(error).strip().splitlines()[0]})"
@@ -174,7 +174,7 @@ def launch(
     """Call a function on several ranks at once, each a process of its own that has joined the others.
 
     Args:
-        function: of a module, so that other processes can import it.
+        function: a function of a module, so that other processes can import it.
         args: its arguments.
         devices: processes on this machine: one for each GPU, or on a CPU as many as wanted.
         nodes: machines, on each of which the same command is given.
@@ -226,7 +226,7 @@ def launch(
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Put the handlers of signals back, which torch's launcher leaves replaced by its own."""
+    """Restore the handlers of signals, which torch's launcher replaces by its own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -258,7 +258,7 @@ def _check_devices(devices: int, nodes: int, rendezvous: str | None, device: str
 
 
 def _call(folder: str, device: str | None, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """In a process of its own; why it failed is left in a file, since errors do not cross over."""
+    """Call the function in a process of its own; its error is written to a file, since exceptions do not cross over."""
     try:
         with orderly_end(), join_ranks(device):
             return function(*args)
@@ -274,13 +274,13 @@ def _stopped_by(number: int) -> KeyboardInterrupt:
 
 
 def _told(error: Any, folder: Path) -> HratError:
-    """What the first rank that failed had to say."""
+    """Error message of the first rank that failed."""
     rank, failure = error.get_first_failure()
-    said = folder / str(rank)
+    error_file = folder / str(rank)
     if failure.exitcode - STOPPED in (signal.SIGINT, *ASKING):
         raise _stopped_by(failure.exitcode - STOPPED)
-    if said.is_file():
-        return TrainingError(said.read_text(encoding="utf-8"))
+    if error_file.is_file():
+        return TrainingError(error_file.read_text(encoding="utf-8"))
     how = f"was stopped by signal {-failure.exitcode}" if failure.exitcode < 0 else f"left with {failure.exitcode}"
     return TrainingError(
         f"rank {rank} (process {failure.pid}) {how}, and the others were stopped too; what was saved last is still "

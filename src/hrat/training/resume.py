@@ -23,7 +23,7 @@ __all__ = ["Resumption"]
 
 @dataclass(frozen=True)
 class Resumption:
-    """All that goes into a checkpoint of a run, and is put back from it."""
+    """State of a run that a checkpoint holds."""
 
     folder: Path
     model: nn.Module

@@ -1,4 +1,4 @@
-"""What changes in the course of training, as functions of the part of it that is done, in [0, 1]."""
+"""Schedules: values that change during training, as functions of the part that is done, in [0, 1]."""
 
 from __future__ import annotations
 

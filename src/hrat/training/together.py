@@ -38,7 +38,7 @@ def averaged_over_ranks(
 
 @contextmanager
 def others_are_there(ranks: Ranks) -> Iterator[None]:
-    """Says in plain words that another rank is gone."""
+    """Turn errors of a lost rank into one in plain words."""
     try:
         yield
     except RuntimeError as error:  # DistBackendError, of a collective operation, is one too

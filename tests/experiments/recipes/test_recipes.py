@@ -107,7 +107,7 @@ def test_a_run_of_an_older_version_is_gone_on_with(tmp_path: Path, digits: DataS
     info = json.loads((tmp_path / "run.json").read_text())
     del info["recipe"]["augment"]
     (tmp_path / "run.json").write_text(json.dumps(info))
-    assert train(quick(), tmp_path, data=digits, progress=False).software == info["software"]
+    assert train(quick(), tmp_path, data=digits, progress=False).accuracy_without_error == info["software"]
 
 
 def test_bad_recipes_say_what_is_wrong(tmp_path: Path) -> None:
@@ -142,10 +142,10 @@ def test_bad_recipes_say_what_is_wrong(tmp_path: Path) -> None:
 def test_a_run_is_read_back_as_it_was_trained(tmp_path: Path, digits: DataSplits, method: str) -> None:
     run = train(quick(), tmp_path, method=method, data=digits, progress=False)
     again = load_run(tmp_path, data=digits)
-    assert again.software == run.software
+    assert again.accuracy_without_error == run.accuracy_without_error
     x = digits.test[[0, 1, 2]][0]
     assert torch.equal(run.model(x), again.model(x))
-    assert run.software > 0.3
+    assert run.accuracy_without_error > 0.3
     third = train(quick(), tmp_path, method=method, data=digits, progress=False)  # finished: nothing to do
     assert torch.equal(run.model(x), third.model(x))
 
@@ -317,7 +317,7 @@ def test_a_comparison_has_all_methods_on_the_same_chips(tmp_path: Path, digits, 
     comparison = compare(recipe, spec="generic-4bit", folder=tmp_path, progress=False)
     assert [row.method for row in comparison.rows] == list(METHODS)
     assert all(len(row.accuracies) == (1 if row.method == "float" else 3) for row in comparison.rows)
-    assert comparison.row("float").software == comparison.row("plain").software
+    assert comparison.row("float").accuracy_without_error == comparison.row("plain").accuracy_without_error
     assert comparison.row("hrat").mean > 0.6
     for name in ("comparison.json", "comparison.md", "comparison.png"):
         assert (tmp_path / name).stat().st_size > 100
@@ -329,12 +329,12 @@ def test_a_comparison_has_all_methods_on_the_same_chips(tmp_path: Path, digits, 
 
 def test_variation_aware_training_shakes_the_weights_and_eval_does_not(digits: DataSplits) -> None:
     network = build_network("fc4")
-    shaken = VariationAware(network, hrat.load_spec("generic-4bit"))
+    noisy = VariationAware(network, hrat.load_spec("generic-4bit"))
     x = digits.train[list(range(64))][0]
-    assert not torch.equal(shaken.train()(x), shaken(x))
-    assert torch.equal(shaken.eval()(x), network.eval()(x))
+    assert not torch.equal(noisy.train()(x), noisy(x))
+    assert torch.equal(noisy.eval()(x), network.eval()(x))
     weight = network[1].weight.detach()
-    got = (shaken._shake(weight) - weight).std() / weight.abs().max()
+    got = (noisy._with_noise(weight) - weight).std() / weight.abs().max()
     assert float(got) == pytest.approx(0.035 * 2**0.5, rel=0.02)
 
 
@@ -386,7 +386,7 @@ def test_loaders_of_the_test_split_are_never_trained_on(digits: DataSplits) -> N
 
 
 def test_calibration_beats_a_window_of_the_largest_weight(digits: DataSplits) -> None:
-    """The windows that it chooses leave the outputs nearer to those in software than the usual min-max mapping."""
+    """The windows that it chooses leave outputs nearer to the floating-point ones than the usual min-max mapping."""
     spec = hrat.load_spec("generic-3bit-harsh")
     run_recipe = quick()
     network = build_network("fc4")

@@ -1,4 +1,4 @@
-"""What happens in each layer: how far signals go, what is left of them after each restriction, what is made use of."""
+"""Figures of each layer: sizes of its signals, their error by each restriction, use of states and codes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["layer_figures"]
 
 QUANTILE = 0.999
 MOST_VALUES = 1_000_000
-"""For the quantile of a signal; of more every n-th is taken."""
+"""Most values for the quantile of a signal; of more every n-th is taken."""
 
 Signals = dict[str, tuple[Tensor, Tensor]]
-"""What enters and what leaves each layer, V."""
+"""Input and output voltages of each layer, V."""
 
 
 @torch.no_grad()
@@ -41,8 +41,8 @@ def layer_figures(
         model: a prepared model in eval mode.
         spec: the hardware.
         x: a batch of inputs.
-        names: of the restrictions that are on.
-        seed: of the chip whose errors are met.
+        names: names of the restrictions that are on.
+        seed: seed of the chip whose errors are used.
     """
     with restrictions(model, spec.ideal()):
         ideal = _signals(model, x)
@@ -111,7 +111,7 @@ def _snr_dB(wanted_V: Tensor, got_V: Tensor) -> float:
 
 
 def _use(layer: DeployedLayer, spec: HardwareSpec) -> dict[str, Any]:
-    """What of the states and of the bias DAC's codes is made use of."""
+    """Use of the states and of the bias DAC's codes."""
     g_S = torch.cat([layer.g_pos_S.flatten(), layer.g_neg_S.flatten()]).double()
     states = torch.tensor(spec.device.states_S, dtype=torch.float64)
     if spec.device.n_states is None:  # continuous: as if the window had 256 states

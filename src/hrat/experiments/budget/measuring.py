@@ -28,7 +28,7 @@ __all__ = ["restriction_budget"]
 MOST_STEPS = 4
 """Steps at once of the number that costs most."""
 ENOUGH = 0.5
-"""Part of what taking a restriction away wins that a step should win."""
+"""Part of the gain of removing a restriction that a step should gain."""
 
 Progress = Callable[[int, int, str], None]
 """`(runs done, runs in all, what comes next)`."""
@@ -43,24 +43,24 @@ def restriction_budget(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> RestrictionBudget:
-    """Measure what each restriction of the hardware costs a trained network, and which number's change would help most.
+    """Measure the cost of each restriction for a trained network, and find the number whose change would help most.
 
-    Each restriction is measured alone (against the ideal network) and by taking it away from the full set; both on the
-    same chips, whose errors are the same draws wherever there are any, so that differences are far more certain than
-    the accuracies themselves. Then every number of the spec that limits something is taken a step further
-    (`next_steps`; several steps of what costs most, where one is too short), and the best step is measured once more on
-    chips that had no part in the choice. The network stays as it was trained: training it anew for the changed
-    hardware may win more.
+    Each restriction is measured alone (against the ideal network) and by removing it from the full set; both on chips
+    of the same seeds, whose errors are the same draws, so that differences are far more certain than the accuracies
+    themselves. Then every number of the spec that limits something is taken a step further (`next_steps`; several
+    steps of the number that costs most, where one is too short), and the best step is measured once more on chips that
+    had no part in the choice. The network stays as it was trained: training it anew for the changed hardware may gain
+    more.
 
-    The relative error of the outputs, `rms(y - y_ideal) / std(y_ideal)`, stands beside the accuracy: it tells apart
-    what a few thousand images do not.
+    The relative error of the outputs, `rms(y - y_ideal) / std(y_ideal)`, stands beside the accuracy: it shows
+    differences that the accuracy on a few thousand images does not.
 
     Args:
-        model: what `hrat.prepare` returned, trained.
-        loader: of `(input, label)`. A choice is made by it: not the test images of a published accuracy.
+        model: a trained model from `hrat.prepare`.
+        loader: batches of `(input, label)`. A choice is made by them: not the test images of a published accuracy.
         spec: other hardware of the same conductance window, in place of the model's.
-        chips: for the error bars.
-        seed: of the first chip; the chips that verify have the seeds behind those.
+        chips: number of chips, for the error bars.
+        seed: seed of the first chip; the chips that verify have the seeds behind those.
         progress: called before each run.
 
     Raises:
@@ -78,10 +78,10 @@ def restriction_budget(
     model.eval()
     try:
         budget = _Budget(model, hardware, batches, chips, seed, progress)
-        found = budget.run()
+        measured = budget.run()
     finally:
         model.train(was_training)
-    return RestrictionBudget(**found, seconds=time.monotonic() - started)
+    return RestrictionBudget(**measured, seconds=time.monotonic() - started)
 
 
 def _batches(loader: Iterable[Any]) -> list[tuple[Any, Tensor]]:
@@ -97,7 +97,7 @@ def _batches(loader: Iterable[Any]) -> list[tuple[Any, Tensor]]:
 
 @dataclass(frozen=True)
 class _Run:
-    """What one hardware gives: the accuracy and the relative error of the outputs of each chip."""
+    """Result for one hardware: accuracy and relative error of the outputs of each chip."""
 
     accuracies: Tensor
     rms: Tensor
@@ -174,18 +174,18 @@ class _Budget:
         }
 
     def _further(self, worst: BudgetRow, full: _Run, steps: Sequence[BudgetStep]) -> list[BudgetStep]:
-        """More of the same, where a single step of what costs most is too short to tell."""
-        found: list[BudgetStep] = []
+        """Larger steps of the number that costs most, where a single one is too short to tell."""
+        further_steps: list[BudgetStep] = []
         if worst.removed <= 2 * worst.removed_error:
-            return found
+            return further_steps
         for times in range(2, MOST_STEPS + 1):
-            if any(step.gain >= ENOUGH * worst.removed for step in [*steps, *found]):
+            if any(step.gain >= ENOUGH * worst.removed for step in [*steps, *further_steps]):
                 break
             further = [step for step in next_steps(self.spec, times) if step.restriction == worst.name]
             self.total += len(further)
             self.steps += further
-            found += [self._step(s.field, s.before, s.after, full, s.spec, self.seed) for s in further]
-        return found
+            further_steps += [self._step(s.field, s.before, s.after, full, s.spec, self.seed) for s in further]
+        return further_steps
 
     def _verified(self, steps: Sequence[BudgetStep]) -> BudgetStep | None:
         """The best step on chips that had no part in the choice; of those that chance may have put first the surest."""
@@ -226,7 +226,7 @@ class _Budget:
         return _Run(right, error)
 
     def _outputs(self, spec: HardwareSpec, chips: int, seed: int) -> Tensor:
-        """`(chips, images, classes)`, normal scale."""
+        """`(chips, images, classes)`, digital units."""
         with restrictions(self.model, spec):
             deployment = deploy(self.model)
         programmed = program(deployment, chips=chips, seed=seed)

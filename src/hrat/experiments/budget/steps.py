@@ -14,7 +14,7 @@ LESS = 0.5
 
 @dataclass(frozen=True)
 class NextStep:
-    """A number, and what it would be next."""
+    """A number of the spec and its next value."""
 
     restriction: str
     """Which restriction it eases."""

@@ -16,7 +16,7 @@ from hrat.experiments.running import TEST_BATCH, Run, train
 from hrat.files import path_within, write_atomic
 from hrat.mapping import deploy
 from hrat.processes import private_folder
-from hrat.programming import program_lots
+from hrat.programming import program_in_chunks
 from hrat.reports import comparison_figure, comparison_markdown, draw_beside
 from hrat.seeds import check_seed
 from hrat.simulation import simulate
@@ -46,7 +46,7 @@ def compare(
         spec: the hardware, in place of the recipe's.
         methods: keys of `METHODS`; all by default.
         chips: number of chips, in place of the recipe's; they have the seeds 0, 1, 2, ...
-        seed: of training.
+        seed: seed of training.
         folder: where the runs and the result go; runs that are there already are not trained again.
         progress: show progress bars.
 
@@ -133,17 +133,17 @@ def spec_summary(spec: HardwareSpec) -> str:
 
 
 def _row(key: str, run: Run, data: DataSplits, chips: int) -> ComparisonRow:
-    accuracies: tuple[float, ...] = (run.software,)
+    accuracies: tuple[float, ...] = (run.accuracy_without_error,)
     if key != "float":
-        lots = program_lots(deploy(run.model), chips=chips)
-        result = simulate(lots, make_loader(data.test, TEST_BATCH), keep_outputs=False)
+        chunks = program_in_chunks(deploy(run.model), chips=chips)
+        result = simulate(chunks, make_loader(data.test, TEST_BATCH), keep_outputs=False)
         assert result.accuracies is not None
         accuracies = result.accuracies
     return ComparisonRow(
         method=key,
         label=METHODS[key].label,
         accuracies=accuracies,
-        software=run.software,
+        accuracy_without_error=run.accuracy_without_error,
         train_seconds=run.seconds,
         epochs=run.recipe.fit.epochs,
     )

@@ -1,4 +1,4 @@
-"""Ways to train a network for a chip, side by side: HRAT, what is usual, and HRAT without each of its two parts."""
+"""Training methods, side by side: HRAT, the usual ones, and HRAT without each of its two parts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ EXAMPLE_IMAGES = 256
 
 @dataclass(frozen=True)
 class Method:
-    """One way to train."""
+    """One training method."""
 
     label: str
     restricted: bool
     """Whether the restrictions are in the forward pass of training; where not, the network is mapped afterwards."""
     noise: bool = False
-    """Whether noise is put on the weights of the plain network."""
+    """Whether noise is injected into the weights of the plain network."""
     fused: bool = True
     learned_scales: bool = True
 
@@ -46,7 +46,7 @@ METHODS: dict[str, Method] = {
 
 
 class VariationAware(nn.Module):
-    """A plain network whose weights are shaken in training; in eval mode it is the network as it is.
+    """A plain network with noise injected into its weights in training; in eval mode it is the network as it is.
 
     Each weight of a linear layer or convolution gets a Gaussian error as large as that of a differential pair,
     `sqrt(2) sigma_rel R` with the largest weight of its layer as window `R`, drawn anew for each batch. The weights are
@@ -57,16 +57,17 @@ class VariationAware(nn.Module):
         super().__init__()
         self.network = network
         self.sigma = relative_pair_error(spec)
-        self.shaken = [name for name, p in network.named_parameters() if p.ndim >= 2]
+        self.noisy_weights = [name for name, p in network.named_parameters() if p.ndim >= 2]
 
     def forward(self, *args: Any) -> Any:
-        """The network's outputs, in training with shaken weights."""
+        """The network's outputs, in training with noise injected into the weights."""
         if not self.training:
             return self.network(*args)
         parameters = dict(self.network.named_parameters())
-        return functional_call(self.network, {name: self._shake(parameters[name]) for name in self.shaken}, args)
+        noisy = {name: self._with_noise(parameters[name]) for name in self.noisy_weights}
+        return functional_call(self.network, noisy, args)
 
-    def _shake(self, weight: Tensor) -> Tensor:
+    def _with_noise(self, weight: Tensor) -> Tensor:
         noise: Tensor = torch.randn_like(weight) * (self.sigma * weight.detach().abs().amax())
         return weight + noise
 
@@ -80,7 +81,7 @@ def relative_pair_error(spec: HardwareSpec) -> float:
 
 
 def trainable(method: Method, network: nn.Module, recipe: Recipe, spec: HardwareSpec, train: ArrayDataset) -> nn.Module:
-    """The module that is trained: the network, shaken or not, or the prepared model."""
+    """The module that is trained: the network, noise-injected or not, or the prepared model."""
     if method.restricted:
         return prepared_for(method, network, recipe, spec, train)
     return VariationAware(network, spec) if method.noise else network

@@ -75,7 +75,7 @@ class Block(nn.Module):
     """A residual block: two 3x3 convolutions, or 1x1, 3x3 and 1x1 with a bottleneck (He et al. 2016)."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, *, bottleneck: int = 1) -> None:
-        """Around `fan_out` channels, the middle ones of a bottleneck having `fan_out / bottleneck`."""
+        """Make a block of `fan_out` channels, the middle ones of a bottleneck having `fan_out / bottleneck`."""
         super().__init__()
         middle = fan_out // bottleneck
         if bottleneck == 1:
@@ -105,7 +105,7 @@ def resnet(
         width: channels of the first stage, before a bottleneck's factor.
         classes: outputs.
         bottleneck: how many times fewer channels the middle of a block has.
-        stem: in front of the stages; one 3x3 convolution where none is given.
+        stem: module in front of the stages; one 3x3 convolution where none is given.
     """
     layers = list(stem) or [nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     fan_in = width

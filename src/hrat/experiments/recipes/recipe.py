@@ -53,7 +53,7 @@ class Recipe:
     """Training options, and `batch_size`, that take the place of the others on a GPU."""
 
     def on(self, device: str | torch.device | None) -> Recipe:
-        """The recipe as it is trained on a device: what it says for GPUs is in force there, and else left out."""
+        """The recipe for a device: its `gpu` options replace the others on a GPU, and are left out elsewhere."""
         if not self.gpu:
             return self
         if device is None or torch.device(device).type != "cuda":
@@ -104,10 +104,10 @@ class Recipe:
             RecipeError: unknown or missing keys.
             TrainingError: unknown training options.
         """
-        known = {f.name: f for f in dataclasses.fields(cls)}
+        fields = {f.name: f for f in dataclasses.fields(cls)}
         for key in data:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
+            if key not in fields:
+                near = difflib.get_close_matches(key, fields, n=1)
                 raise RecipeError(f"unknown key {key!r} in a recipe" + (f"; did you mean '{near[0]}'?" if near else ""))
         missing = [key for key in ("name", "network", "data") if key not in data]
         if missing:

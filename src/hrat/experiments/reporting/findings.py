@@ -1,4 +1,4 @@
-"""All that a report shows, found out by running the chips, and the page written."""
+"""Measure all that a report shows by running the chips, and write the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hrat.simulation import estimate, ladder, simulate, verify
 __all__ = ["Say", "nobody_asks", "report", "report_parts"]
 
 Say = Callable[[str, int, int], None]
-"""Called with what is being done, how far it is, and how far it goes."""
+"""Called with the current task, the steps done, and the steps in all."""
 
 
 def report(
@@ -30,11 +30,11 @@ def report(
     max_tiles: int = MAX_TILES,
     **options: Any,
 ) -> list[Path]:
-    """Find out what chips do and write one HTML page about it, with PNG, CSV and JSON beside it.
+    """Measure chips and write one HTML page about them, with PNG, CSV and JSON beside it.
 
     Args:
         chips: one or several.
-        folder: where to; made if it is not there.
+        folder: folder of the page; made if it does not exist.
         test: test images, as `hrat.simulate` takes them; read several times. None leaves out what needs images.
         max_tiles: tiles whose conductances the page holds.
         options: those of `report_parts`: `model` and `train` for the restriction budget, `title`, `limit`,
@@ -66,31 +66,31 @@ def report_parts(
     spice: bool = True,
     estimate_images: int = 100,
     seed: int = 0,
-    software: float | None = None,
+    accuracy_without_error: float | None = None,
     training: Sequence[Mapping[str, float]] = (),
     facts: Mapping[str, str] | None = None,
     save_in: str | os.PathLike[str] | None = None,
     progress: Say | None = None,
 ) -> ReportParts:
-    """Find out all that a report shows.
+    """Measure all that a report shows.
 
     Args:
         chips: one or several.
         test: test images, as `hrat.simulate` takes them; they are measured on, and nothing is chosen by them.
         model: the trained network, and `train`: a loader of training images, both for the restriction budget.
         train: see `model`.
-        title: of the page.
-        limit: of the accuracy: take the first so many test images.
+        title: title of the page.
+        limit: test images for the accuracy, the first ones; all by default.
         budget: a restriction budget that was made before, in place of a new one.
         budget_chips: chips of a new one.
         verification: one that was made before, in place of a new one.
         verify_images: test images for a new one; 0 for none.
         spice: whether that goes down to SPICE.
         estimate_images: test images for energy and time.
-        seed: of the budget's first chip.
-        software: accuracy of the trained network without programming errors, as a part of 1.
+        seed: seed of the budget's first chip.
+        accuracy_without_error: accuracy of the trained network without programming errors, as a part of 1.
         training: a row for each epoch, with `loss`, `accuracy`, `val_loss`, `val_accuracy` as far as they are there.
-        facts: shown as they are.
+        facts: further facts, shown as they are.
         save_in: folder to leave `budget.json` and `verification.json` in as soon as they are made, so that they can be
             given to another call.
         progress: called as work goes on.
@@ -107,7 +107,7 @@ def report_parts(
         if budget is not None and save_in is not None:
             budget.save(Path(save_in) / "budget.json")
     result: SimulationResult | None = None
-    found: Estimate | None = None
+    cost_estimate: Estimate | None = None
     if test is None:
         missing |= dict.fromkeys(("accuracy", "estimate"), "it needs test images (hrat report CHIPS --data NAME)")
     else:
@@ -122,7 +122,7 @@ def report_parts(
         if not result.accuracies:
             missing["accuracy"] = "the images have no labels"
         say("estimate", 0, 1)
-        found = estimate(chips, test, limit=estimate_images)
+        cost_estimate = estimate(chips, test, limit=estimate_images)
         if verification is None and verify_images:
             rungs = ladder(chips.deployment.spec, spice=spice)
             names = [rung.name for rung in rungs]
@@ -142,11 +142,11 @@ def report_parts(
         title=title or f"Chips on {chips.deployment.spec.name}",
         chip=chips,
         result=result,
-        software=software,
+        accuracy_without_error=accuracy_without_error,
         budget=budget,
         budget_on="training images" if train is not None else "images",
         verification=verification,
-        estimate=found,
+        estimate=cost_estimate,
         training=training,
         facts=facts or {},
         missing=missing,
@@ -185,4 +185,4 @@ def _budget(
 
 
 def nobody_asks(what: str, done: int, total: int) -> None:
-    """Take progress that nobody wants to know of."""
+    """Ignore progress."""

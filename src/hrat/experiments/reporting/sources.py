@@ -1,4 +1,4 @@
-"""What a report is made from, as files: a finished run, or chips, with the run that they come from."""
+"""Sources of a report as files: a finished run, or chips, with the run that they come from."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class WrittenReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSource:
-    """All that a report is made from, read and found to fit together."""
+    """Sources of a report, read and checked to fit together."""
 
     path: Path
     """The run's folder, or the file of the chips."""
     folder: Path
-    """Where the report goes."""
+    """Folder of the report."""
     chips: ProgrammedChip | None
-    """None where they are to be programmed from the run."""
+    """Chips; None where they are to be programmed from the run."""
     run: Run | None
     data: str | None
     """Name of the data set, or a folder."""
     splits: DataSplits | None
     budget: RestrictionBudget | None = None
-    """Made before, in place of a new one."""
+    """One that was made before, in place of a new one."""
     verification: Verification | None = None
-    """Made before, in place of a new one."""
+    """One that was made before, in place of a new one."""
 
     def write(
         self,
@@ -62,8 +62,8 @@ class ReportSource:
 
         Args:
             chips: of a run: how many chips to program.
-            seed: of a run: seed of the first chip; and that of the budget's first chip.
-            limit: of the accuracy: take the first so many test images.
+            seed: seed of a run: seed of the first chip; and that of the budget's first chip.
+            limit: test images for the accuracy, the first ones; all by default.
             budget_images: training images for a new restriction budget; 0 leaves it out.
             verify_images: test images for a new comparison with the circuit; 0 leaves it out.
             spice: whether that goes down to SPICE.
@@ -96,7 +96,7 @@ class ReportSource:
             verify_images=verify_images,
             spice=spice,
             seed=seed,
-            software=None if self.run is None else self.run.software,
+            accuracy_without_error=None if self.run is None else self.run.accuracy_without_error,
             training=[] if self.run is None else self.run.metrics(),
             facts=self._facts,
             save_in=self.folder,

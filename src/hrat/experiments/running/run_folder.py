@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, what it is known by, and its network read again."""
+"""The folder of a run: its files, its identity, and its network read again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["FORMAT", "IDENTITY", "Run", "load_run", "run_in"]
 FORMAT = 2
 """Version of `run.json`; 1 did not say which data a run is of."""
 IDENTITY = ("recipe", "spec", "method", "seed", "data")
-"""What a run is known by, in `run.json` and in every checkpoint."""
+"""Fields that identify a run, in `run.json` and in every checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +37,14 @@ class Run:
     spec: HardwareSpec
     method: str
     seed: int
-    software: float
-    """Test accuracy without programming error: in floating point, or, of HRAT, under the other restrictions."""
+    accuracy_without_error: float
+    """Test accuracy without programming error: in floating point, or for HRAT under the other restrictions."""
     seconds: float
     """Time that training took, of this call and those that it went on from."""
 
     @property
     def facts(self) -> dict[str, str]:
-        """What it is, for people."""
+        """Facts about the run, for people."""
         return {
             "recipe": self.recipe.name,
             "network": self.recipe.network,
@@ -98,13 +98,13 @@ def load_run(folder: str | os.PathLike[str], *, data: DataSplits | None = None) 
         spec=spec,
         method=info["method"],
         seed=info["seed"],
-        software=info["software"],
+        accuracy_without_error=info["software"],
         seconds=info["seconds"],
     )
 
 
 def run_in(root: Path) -> dict[str, Any]:
-    """What the run that a folder holds is known by, and if it is finished what it came to; nothing without one.
+    """Content of `run.json`: identity of the run, and its results if it is finished; empty without a run.
 
     Raises:
         ArtifactError: `run.json` is damaged.
@@ -118,7 +118,7 @@ def run_in(root: Path) -> dict[str, Any]:
 
 
 def _now(info: Mapping[str, Any]) -> dict[str, Any]:
-    """With the fields that recipes and specs have got since it was written."""
+    """Content of `run.json` with the fields that recipes and specs got since it was written."""
     recipe, spec = Recipe.from_dict(info["recipe"]).to_dict(), HardwareSpec.from_dict(info["spec"]).to_dict()
     return {**info, **plain({"recipe": recipe, "spec": spec})}
 
@@ -148,8 +148,8 @@ def _checked(info: dict[str, Any]) -> dict[str, Any]:
         raise ArtifactError(f"unknown method {info['method']!r}; expected one of {', '.join(METHODS)}")
     check_seed(info["seed"])
     kinds = {"data": dict, "software": float, "seconds": float}
-    wanted = [*IDENTITY, *(("software", "seconds") if "software" in info else ())]
-    for key in wanted:
+    keys = [*IDENTITY, *(("software", "seconds") if "software" in info else ())]
+    for key in keys:
         if not isinstance(info[key], kinds.get(key, object)) or isinstance(info[key], bool):
             raise ArtifactError(f"expected {key} to be a {kinds[key].__name__}, got {info[key]!r}")
     return info

@@ -1,4 +1,4 @@
-"""Training a recipe by one method, in a folder that can be gone on with."""
+"""Training a recipe by one method, in a folder from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hrat.training.identity import data_digest, plain
 __all__ = ["TEST_BATCH", "train"]
 
 TEST_BATCH = 500
-"""Images of a batch in testing."""
+"""Images in a batch of testing."""
 
 
 def train(
@@ -49,7 +49,7 @@ def train(
         folder: where the run lives; a run that was interrupted goes on from there.
         method: one of `METHODS`.
         spec: the hardware, in place of the recipe's.
-        seed: of the network's first weights, the order of the images and the errors.
+        seed: seed of the network's first weights, the order of the images and the errors.
         resume: False to begin anew.
         device: where to train.
         tensorboard: write TensorBoard logs.

@@ -1,4 +1,4 @@
-"""What is varied: a field of the spec, a training option, or a part of the recipe, and the values it takes."""
+"""Axes of a parameter sweep: a field of the spec, a training option or a part of the recipe, and its values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Axis:
     low: float = math.nan
     high: float = math.nan
     points: int = GRID_POINTS
-    """How many values a range has in a grid."""
+    """Number of values of a range in a grid."""
     log: bool = False
     """Whether a range is even in the logarithm."""
     whole: bool = False
@@ -73,7 +73,7 @@ def parse_axis(text: str) -> Axis:
         sigma_rel=0:0.2:5                   5 values from 0 to 0.2
         lr=log:1e-4:1e-2                    a range, even in the logarithm
         chip.sigma_rel=0.02,0.05            of the chips alone: the network is trained once
-        method=plain,hrat                   ways to train
+        method=plain,hrat                   training methods
         seed=0,1,2                          seeds of training
 
     Raises:
@@ -121,12 +121,16 @@ def _kind(name: str) -> str:
     of_spec = [key for key in fields if bare in (key, key.split(".")[1])]
     options = {field.name: field for field in dataclasses.fields(FitOptions)}
     if name.startswith("chip."):
-        found = of_spec
+        candidates = of_spec
     elif name.startswith("fit."):
-        found = [bare] if bare in options else []
+        candidates = [bare] if bare in options else []
     else:
-        found = [*of_spec, *([bare] if bare in options else []), *([bare] if bare in (*OF_RECIPE, *OF_TRIAL) else [])]
-    if not found:
+        candidates = [
+            *of_spec,
+            *([bare] if bare in options else []),
+            *([bare] if bare in (*OF_RECIPE, *OF_TRIAL) else []),
+        ]
+    if not candidates:
         every = [*(key.split(".")[1] for key in fields), *options, *OF_RECIPE, *OF_TRIAL]
         near = difflib.get_close_matches(bare.split(".")[-1], every, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -134,12 +138,12 @@ def _kind(name: str) -> str:
             f"nothing is called '{name}'{hint}; expected a field of the spec (`hrat spec show`), a training option, "
             f"{', '.join((*OF_RECIPE, *OF_TRIAL))}, or chip.FIELD"
         )
-    if len(found) > 1:
+    if len(candidates) > 1:
         raise HratError(
-            f"'{name}' may be any of {', '.join(found)}; give the whole name (of a training option, fit.{bare})"
+            f"'{name}' may be any of {', '.join(candidates)}; give the whole name (of a training option, fit.{bare})"
         )
-    if found[0] in fields:
-        annotation = str(fields[found[0]].annotation)
+    if candidates[0] in fields:
+        annotation = str(fields[candidates[0]].annotation)
     else:
         annotation = str(options[bare].type) if bare in options else ""
     return "whole" if "int" in annotation or bare in ("batch_size", "seed") else "any"

@@ -20,7 +20,7 @@ class BayesianSearch:
     """Proposes points in batches, and is told how good they were."""
 
     def __init__(self, axes: Sequence[Axis], seed: int) -> None:
-        """Over the axes.
+        """Prepare a search over the axes.
 
         Raises:
             MissingDependencyError: Optuna is not installed.
@@ -45,7 +45,7 @@ class BayesianSearch:
         return [{axis.name: _suggested(trial, axis) for axis in self._axes} for trial in self._open]
 
     def tell(self, scores: Sequence[float]) -> None:
-        """How good the points last proposed were; not a number for one that failed."""
+        """Take the scores of the points proposed last; not a number for one that failed."""
         for trial, score in zip(self._open, scores, strict=True):
             if math.isnan(score):
                 self._study.tell(trial, state=self._failed)

@@ -55,7 +55,7 @@ PARTS: dict[str, tuple[Any, ...]] = {
     "bias_dac_bits": (2, 3, 4, 6, 8),
     "input_dac_bits": (2, 3, 4, 6, 8),
 }
-"""What is varied in each part: restrictions one by one, or a number of the spec with all restrictions on."""
+"""Axis of each part: restrictions one by one, or a number of the spec with all restrictions on."""
 
 
 def reproduce(
@@ -83,9 +83,9 @@ def reproduce(
         methods: keys of `hrat.experiments.METHODS`; all by default.
         spec: the hardware, in place of the recipe's.
         short: the form that takes minutes on a CPU.
-        epochs: in place of the recipe's.
-        seeds: of training.
-        chips: in place of the recipe's number.
+        epochs: epochs of training, in place of the recipe's.
+        seeds: seeds of training.
+        chips: number of chips, in place of the recipe's.
         workers: processes.
         ray: address of a Ray cluster, in place of processes.
         command: for the page: what made it.

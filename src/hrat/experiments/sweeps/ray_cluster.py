@@ -16,7 +16,7 @@ __all__ = ["on_ray"]
 
 CONNECT_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 45
-"""What a cluster may take to answer; half of it or more goes into starting Python and Ray."""
+"""Longest time that a cluster may take to answer, s; half of it or more goes into starting Python and Ray."""
 JOIN = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='critical')"
 
 
@@ -26,10 +26,10 @@ def on_ray(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, add
     Results come as `(number of the job, result)` as soon as they are known, as from `in_processes`.
 
     Args:
-        function: of a module that is installed on every machine.
+        function: a function of a module that is installed on every machine.
         jobs: its arguments.
-        address: of the cluster, `HOST:PORT` or `ray://HOST:PORT`; `auto` for the one that runs here, `local` to start
-            one on this machine.
+        address: address of the cluster, `HOST:PORT` or `ray://HOST:PORT`; `auto` for the one that runs here, `local`
+            to start one on this machine.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -72,8 +72,8 @@ def _connect(ray: Any, address: str) -> None:
             logging_level="error",
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise _silent(address, said[0]) from error
+        message_lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise _silent(address, message_lines[0]) from error
 
 
 def _knock(address: str) -> None:
@@ -95,13 +95,13 @@ def _hear(address: str) -> None:
     Asked in a process of its own, since nothing else ends a `ray.init` that waits.
     """
     try:
-        asked = subprocess.run(
+        probe = subprocess.run(
             [sys.executable, "-c", JOIN, address], capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:
         raise _silent(address, f"something listens there, but not like Ray, in {ANSWER_TIMEOUT_S} s") from error
-    if asked.returncode:
-        raise _silent(address, (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1])
+    if probe.returncode:
+        raise _silent(address, (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1])
 
 
 def _silent(address: str, why: str) -> HratError:

@@ -1,4 +1,4 @@
-"""`sweep`: a grid or a search over fields of the spec and training options."""
+"""`sweep`: a parameter sweep, a grid or a search over fields of the spec and training options."""
 
 from __future__ import annotations
 
@@ -56,31 +56,32 @@ def sweep(
     search_seed: int = 0,
     progress: bool = True,
 ) -> SweepTable:
-    """Train and test the recipe's network at many points, and write the table and a picture of what came out.
+    """Train and test the recipe's network at many points, and write a table and a picture of the results.
 
-    Whatever is known already, from this sweep or another one in the same folder, is not done again.
+    Results that the folder holds already, from this sweep or another one, are not computed again.
 
     Args:
         recipe: a recipe, its name, or a TOML file.
         axes: what to vary, see `parse_axis`.
         folder: `trials.json`, `trials.csv`, `trials.parquet`, `sweep.png`, and what `run_trials` keeps.
         spec: the hardware, in place of the recipe's.
-        method: the way to train, unless it is varied.
-        search: `grid`, every combination; `random`, points drawn evenly; `bayes`, points that earlier ones speak for.
+        method: the training method, unless it is varied.
+        search: `grid`, every combination; `random`, points drawn evenly; `bayes`, points proposed
+            by earlier results.
         trials: points of a search.
-        seeds: of training; each point is done with each of them, and a Bayesian search looks at their mean.
+        seeds: seeds of training; each point is run with each of them, and a Bayesian search looks at their mean.
         chips: chips to test on, in place of the recipe's number.
-        held_out: training images that are kept for choosing; of a search a tenth, up to 5,000, unless given.
+        held_out: training images held out for choices; for a search a tenth, up to 5,000, unless given.
         workers: processes.
         ray: address of a Ray cluster, in place of processes.
-        search_seed: of the points.
+        search_seed: seed of the points.
         progress: show progress bars.
 
     Returns:
         The table, a row for each trial in the order of the points.
 
     Raises:
-        HratError: an axis that cannot be read, a point that cannot be (before anything is trained), or nothing to do.
+        HratError: an axis that cannot be read, invalid values (before anything is trained), or nothing to do.
     """
     recipe = load_recipe(recipe)
     chosen = load_spec(recipe.spec if spec is None else spec)
@@ -160,9 +161,11 @@ class _Sweep:
             progress=self.progress,
             title=self.search,
         )
-        found = {n: {**result, "key": trials[n].key} for n, result in zip(trials, results, strict=True)} | refused
+        row_by_number = {
+            n: {**result, "key": trials[n].key} for n, result in zip(trials, results, strict=True)
+        } | refused
         first = len(self.rows)
-        self.rows.extend({**point, **found[number]} for number, point in enumerate(every))
+        self.rows.extend({**point, **row_by_number[number]} for number, point in enumerate(every))
         self.written()
         of_point = len(every) // len(points)
         column = "val_mean" if self.base.held_out else "mean"

@@ -27,7 +27,7 @@ ONLY_TELLS = ("name", "description", "sources", "costs")
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """All that a result depends on; two trials of one `key` have the same result."""
+    """One trial, all that its result depends on; two trials of one `key` have the same result."""
 
     recipe: Recipe
     spec: HardwareSpec
@@ -91,7 +91,7 @@ class Trial:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Trial:
-        """The inverse of `to_dict`."""
+        """Make one from plain data: the inverse of `to_dict`."""
         chip_spec = data["chip_spec"]
         return cls(
             **{
@@ -109,8 +109,8 @@ def _digest(*parts: Any) -> str:
 
 def _files(folder: str) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of each file, by which one that has changed is told without reading it again."""
-    found = [(path, path.stat()) for path in sorted(Path(folder).iterdir()) if path.is_file()]
-    return tuple((str(path), about.st_size, about.st_mtime_ns) for path, about in found)
+    files = [(path, path.stat()) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+    return tuple((str(path), about.st_size, about.st_mtime_ns) for path, about in files)
 
 
 @lru_cache(maxsize=16)

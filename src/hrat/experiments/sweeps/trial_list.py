@@ -22,7 +22,7 @@ from hrat.training.logs import Display
 __all__ = ["run_trials"]
 
 FIGURES = ("software", "mean", "worst", "std", "chips", "train_seconds", "seconds")
-"""What the result of a trial has that is done."""
+"""Keys of the result of a finished trial; `software` is the accuracy without programming error."""
 
 
 def run_trials(
@@ -46,7 +46,7 @@ def run_trials(
         workers: processes.
         ray: address of a Ray cluster, in place of processes.
         progress: show a progress bar.
-        title: what it is called.
+        title: title of the progress bar.
         on_result: called with the number of a trial and its result as soon as it is known.
 
     Returns:
@@ -74,10 +74,10 @@ def run_trials(
             same.setdefault(trial.key, []).append(number)
         groups: dict[str, list[int]] = {}
         for key, numbers in same.items():
-            known = _known(root, key)
-            for number in numbers if known is not None else ():
-                note(number, {**(known or {}), "cached": True})
-            if known is None:
+            cached_result = _known(root, key)
+            for number in numbers if cached_result is not None else ():
+                note(number, {**(cached_result or {}), "cached": True})
+            if cached_result is None:
                 groups.setdefault(trials[numbers[0]].training_key, []).append(numbers[0])
         done = sum(result is not None for result in results)
         display.step(done, f"{done} known already" if done else "")
@@ -89,8 +89,10 @@ def run_trials(
                 ([trials[n].to_dict()], str(path_within(root, "trained", trials[n].training_key)), threads)
                 for n in left
             ]
-            found = in_processes(work, jobs, workers=workers) if ray is None else on_ray(work, jobs, address=ray)
-            for job, outcomes in found if jobs else ():
+            outcomes_by_job = (
+                in_processes(work, jobs, workers=workers) if ray is None else on_ray(work, jobs, address=ray)
+            )
+            for job, outcomes in outcomes_by_job if jobs else ():
                 outcome = {"status": "failed", "error": outcomes.why} if isinstance(outcomes, Died) else outcomes[0]
                 first = trials[left[job]]
                 known_now = same[first.key]
@@ -116,11 +118,11 @@ def _best(results: Sequence[dict[str, Any] | None]) -> str:
 
 def _known(root: Path, key: str) -> dict[str, Any] | None:
     try:
-        known = json.loads((root / "results" / f"{key}.json").read_text(encoding="utf-8"))
+        result = json.loads((root / "results" / f"{key}.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None  # not there, or not whole: done again
-    whole = isinstance(known, dict) and known.get("status") == "done" and known.keys() >= set(FIGURES)
-    return known if whole else None
+    whole = isinstance(result, dict) and result.get("status") == "done" and result.keys() >= set(FIGURES)
+    return result if whole else None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a worker does: train the network of some trials, and test it on the chips of each of them."""
+"""Work of one process: train the network of some trials, and test it on the chips of each of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hrat.experiments.running import IDENTITY, TEST_BATCH, Run, run_in, train
 from hrat.experiments.sweeps.trial import Trial
 from hrat.mapping import deploy
 from hrat.nn import PreparedModel, restrictions
-from hrat.programming import program_lots
+from hrat.programming import program_in_chunks
 from hrat.simulation import simulate
 from hrat.spec import HardwareSpec
 from hrat.training import ArrayDataset, DataSplits, accuracy, load_data, load_weights, make_loader
@@ -27,8 +27,8 @@ def work(trials: list[dict[str, Any]], folder: str, threads: int) -> list[dict[s
 
     Args:
         trials: `Trial.to_dict`, all of one `training_key`.
-        folder: where the training run lives, and is gone on with if it was stopped.
-        threads: of torch.
+        folder: where the training run lives, and is resumed if it was stopped.
+        threads: threads of torch.
     """
     torch.set_num_threads(threads)
     chosen = [Trial.from_dict(trial) for trial in trials]
@@ -82,27 +82,27 @@ def _for_training(trial: Trial, folder: Path) -> tuple[Recipe, HardwareSpec]:
 
 
 def _tested(trial: Trial, run: Run, data: DataSplits) -> dict[str, Any]:
-    found: dict[str, Any] = {"status": "done", "error": "", "software": run.software}
+    row: dict[str, Any] = {"status": "done", "error": "", "software": run.accuracy_without_error}
     if trial.method == "float":
-        found.update(mean=run.software, worst=run.software, std=0.0, chips=0)
+        row.update(mean=run.accuracy_without_error, worst=run.accuracy_without_error, std=0.0, chips=0)
         if data.val is not None:
             with restrictions(run.model, run.spec.ideal()):
                 share = accuracy(run.model, make_loader(data.val, TEST_BATCH), together=False)
-            found.update(val_mean=share, val_worst=share, val_std=0.0)
-        return found
+            row.update(val_mean=share, val_worst=share, val_std=0.0)
+        return row
     model = _for_chips(trial, run, data.train)
     with restrictions(model, trial.on_chip):
         deployment = deploy(model)
     for prefix, images in (("", data.test), ("val_", data.val)):
         if images is None:
             continue
-        lots = program_lots(deployment, chips=trial.n_chips)
-        result = simulate(lots, make_loader(images, TEST_BATCH), keep_outputs=False)
+        chunks = program_in_chunks(deployment, chips=trial.n_chips)
+        result = simulate(chunks, make_loader(images, TEST_BATCH), keep_outputs=False)
         accuracies = torch.tensor(result.accuracies, dtype=torch.float64)
-        found[f"{prefix}mean"], found[f"{prefix}worst"] = float(accuracies.mean()), float(accuracies.min())
-        found[f"{prefix}std"] = float(accuracies.std()) if len(accuracies) > 1 else 0.0
-    found["chips"] = trial.n_chips
-    return found
+        row[f"{prefix}mean"], row[f"{prefix}worst"] = float(accuracies.mean()), float(accuracies.min())
+        row[f"{prefix}std"] = float(accuracies.std()) if len(accuracies) > 1 else 0.0
+    row["chips"] = trial.n_chips
+    return row
 
 
 def _for_chips(trial: Trial, run: Run, images: ArrayDataset) -> PreparedModel:

@@ -19,11 +19,11 @@ from hrat.processes import Stopped, orderly_end
 __all__ = ["Died", "in_processes"]
 
 ATTEMPTS = 3
-"""How often a job is begun whose worker dies each time."""
+"""Attempts at a job whose worker dies each time."""
 
 
 class Died:
-    """In place of a result: the workers that were at a job died, each time."""
+    """Marker in place of a result: the workers of a job died at each attempt."""
 
     def __init__(self, why: str) -> None:
         self.why = why
@@ -72,12 +72,12 @@ def _work_on(pipe: Connection, function: Callable[..., Any]) -> None:
         except (EOFError, OSError):  # the process that started it is gone
             return
         try:
-            found: tuple[bool, Any] = (True, function(*args))
+            message: tuple[bool, Any] = (True, function(*args))
         except Stopped:
             raise
         except BaseException:  # whatever it is, the one who waits must hear of it
-            found = (False, traceback.format_exc())
-        pipe.send(found)
+            message = (False, traceback.format_exc())
+        pipe.send(message)
 
 
 def _leave_with(parent: BaseProcess | None) -> None:
@@ -93,7 +93,7 @@ def in_processes(
     """Call a function for each job, in several processes.
 
     Args:
-        function: of a module, so that other processes can import it; it must not raise.
+        function: a function of a module, so that other processes can import it; it must not raise.
         jobs: its arguments.
         workers: processes.
 
@@ -141,17 +141,17 @@ def in_processes(
 
 
 def _heard(worker: _Worker) -> Any:
-    """What a worker has to say, or that it died."""
+    """The message of a worker, or that it died."""
     try:
-        good, found = worker.pipe.recv()
+        good, outcome = worker.pipe.recv()
     except (EOFError, OSError):
         worker.process.join(timeout=10)
         code = worker.process.exitcode
         how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
         return Died(f"the worker died {how}")
     if not good:
-        raise RuntimeError(f"a worker failed:\n{found}")
-    return found
+        raise RuntimeError(f"a worker failed:\n{outcome}")
+    return outcome
 
 
 def cores_for(workers: int) -> int:

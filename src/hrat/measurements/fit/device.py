@@ -36,22 +36,22 @@ def fit_device(
     accept_poor: bool = False,
     progress: Progress | None = None,
 ) -> DeviceFit:
-    """Fit a device to what a lab has measured of it.
+    """Fit a device to the CSV files of a lab's measurements.
 
     Each file is a pulse sweep, a retention record or a write-verify record; its header says which, and names the units
     (docs/device.md). Several files of one kind are several devices of one type.
 
     Args:
         paths: one CSV file or several.
-        base: what is not measured: a preset, a TOML file or a spec.
-        model: what a pulse does: `soft_bounds`, `linear_step`, `jump_table`, or `auto`: equal steps where the steps do
+        base: source of all values that are not measured: a preset, a TOML file or a spec.
+        model: pulse model: `soft_bounds`, `linear_step`, `jump_table`, or `auto`: equal steps where the steps do
             not shrink, a table where the exponential is clearly off, else the exponential.
-        name: of the spec; that of the first file unless given.
+        name: name of the spec; that of the first file unless given.
         accept_poor: turn the reasons for which a fit is refused into warnings.
-        progress: called with what is being done, and how much of it is done, 0 to 1.
+        progress: called with the current task and the part of it that is done, 0 to 1.
 
     Raises:
-        DataError: a file that cannot be understood, or a fit that is not to be trusted, each with its reason.
+        DataError: a file that cannot be understood, or a device fit that is not to be trusted, each with its reason.
         SpecError: the base is unknown, or contradicts what was measured.
         OSError: a file cannot be read.
     """
@@ -109,7 +109,7 @@ class _Fits:
             self.findings.take(fit_write_verify(records.verify(), window_S))
 
     def _window_without_sweeps(self) -> tuple[float, float]:
-        """The window that the other records show, S.
+        """The window of conductances in the other records, S.
 
         Raises:
             DataError: they show none.
@@ -118,7 +118,7 @@ class _Fits:
             targets_S = np.concatenate([columns["target"] for columns in self.records.verify_files])
             low_S, high_S = float(targets_S.min()), float(targets_S.max())
             if low_S == high_S:
-                raise DataError("write-verify: all targets are equal; without a pulse sweep the window cannot be told")
+                raise DataError("write-verify: all targets are equal; without a pulse sweep the window is unknown")
             reason = "the outermost targets of the write-verify records"
         else:
             start_S = np.concatenate([columns["conductance"] for columns in self.records.retention_files])
@@ -132,7 +132,7 @@ class _Fits:
         return low_S, high_S
 
     def result(self, name: str, files: list[str]) -> DeviceFit:
-        """The spec with everything in it that was found, and where it came from."""
+        """The spec with all fitted values, and their sources."""
         findings, reports = self.findings, self.records.reports
         ages = self.aged is not None and bool(self.aged.findings.parameters)
         spec = fitted_spec(self.base, findings, reports, name, files, replaces_retention=ages)

@@ -1,4 +1,4 @@
-"""Findings of a fit: figures with standard errors, choices, remarks, and reasons not to trust it."""
+"""Findings of a device fit: figures with standard errors, choices, remarks, and reasons not to trust it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rounded(value: float) -> float:
 
 @dataclass
 class Findings:
-    """What one fit tells of the spec, and how far it can be trusted."""
+    """Findings of one device fit about the spec, and how far they can be trusted."""
 
     parameters: list[Parameter] = field(default_factory=list)
     """Fitted figures."""
@@ -69,14 +69,14 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     """Remarks, one sentence each."""
     poor: list[str] = field(default_factory=list)
-    """Reasons to refuse the fit."""
+    """Reasons to refuse the device fit."""
 
     def add(self, name: str, value: Any, error: Any, unit: str, basis: str) -> None:
         """Note a fitted figure, by the fields of `Parameter`."""
         self.parameters.append(Parameter(name, value, error, unit, basis))
 
     def take(self, other: Findings) -> None:
-        """Append what another fit tells."""
+        """Append the findings of another device fit."""
         self.parameters += other.parameters
         self.choices |= other.choices
         self.notes += other.notes

@@ -1,4 +1,4 @@
-"""What a fit yields: the spec, its figures with their errors, and how well they tell what was measured."""
+"""Result of a device fit: the spec, its figures with standard errors, and how well they describe the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DeviceFit", "MeasuredCurve", "MeasuredRetention", "SweepResiduals"]
 
 @dataclass(frozen=True)
 class SweepResiduals:
-    """How far the model lies off each sweep of one direction, when it starts where the sweep does."""
+    """Distance of the model from each pulse sweep of one direction, started at the same conductance."""
 
     direction: str
     """`set` or `reset`."""
@@ -34,13 +34,13 @@ class SweepResiduals:
     @property
     def median_r_squared(self) -> float:
         """Median over sweeps of R^2; not a number where all of them are too short."""
-        known = [value for value in self.r_squared if value == value]
-        return float(np.median(known)) if known else float("nan")
+        finite = [value for value in self.r_squared if value == value]
+        return float(np.median(finite)) if finite else float("nan")
 
 
 @dataclass(frozen=True)
 class MeasuredCurve:
-    """Sweeps of one direction put together, for pictures: conductances after 0, 1, 2, ... pulses, S."""
+    """Pulse sweeps of one direction put together, for pictures: conductances after 0, 1, 2, ... pulses, S."""
 
     direction: str
     mean_S: tuple[float, ...]
@@ -63,20 +63,20 @@ class MeasuredRetention:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceFit:
-    """A device as it was measured."""
+    """Result of fitting a device: spec, fitted figures and residuals."""
 
     spec: HardwareSpec
-    """The whole hardware: what was fitted, and the base for all else."""
+    """The whole hardware: fitted values, and those of the base for all else."""
     base: str
     """The preset that gave the rest."""
     parameters: tuple[Parameter, ...]
-    """What was fitted."""
+    """Fitted figures."""
     residuals: tuple[SweepResiduals, ...] = ()
     """Residuals by direction; empty for `jump_table`, which has no curve to be off from, and without sweeps."""
     cleaning: tuple[Cleaning, ...] = ()
-    """What was done to each file."""
+    """Cleaning report of each file."""
     warnings: tuple[str, ...] = ()
-    """What to know before the fit is used; poor fits that were accepted are among them."""
+    """Warnings before the device fit is used; accepted poor fits are among them."""
     curves: tuple[MeasuredCurve, ...] = field(default=(), repr=False)
     retention: MeasuredRetention | None = field(default=None, repr=False)
 

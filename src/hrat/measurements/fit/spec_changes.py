@@ -1,4 +1,4 @@
-"""From findings to the spec: the fields that change, and the sources of their values."""
+"""Spec from findings of a device fit: the fields that change, and the sources of their values."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def fitted_spec(
     *,
     replaces_retention: bool,
 ) -> HardwareSpec:
-    """The base with everything in it that was found, and where it came from.
+    """The base with all fitted values, and their sources.
 
     Args:
-        base: what is not measured.
+        base: source of all values that are not measured.
         findings: figures and choices; is told what of the base gives way.
-        reports: of all files, for the sources.
-        name: of the spec and its device.
+        reports: reports of all files, for the sources.
+        name: name of the spec and its device.
         files: their names.
         replaces_retention: retention was measured, so that none of the base's is left.
 

@@ -1,4 +1,4 @@
-"""From write-verify records to the error that training draws: how far devices end from their targets."""
+"""Fit of write-verify records: the programming error that training draws."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EDGE, EDGE_SHARE = 0.8, 0.04
 
 
 def fit_write_verify(columns: dict[str, Floats], window_S: tuple[float, float]) -> Findings:
-    """Fit the spread around targets, and find tolerance and budget where the records show them.
+    """Fit the spread around targets, and find tolerance and pulse budget where the records show them.
 
     Args:
         columns: cleaned rows of a write-verify file.
@@ -46,7 +46,7 @@ def fit_write_verify(columns: dict[str, Floats], window_S: tuple[float, float]) 
 
 
 def _offset(fit: Findings, error_S: Floats) -> None:
-    """Say where devices miss their targets on average, which a spread does not tell."""
+    """Remark where devices miss their targets on average, which a spread does not show."""
     mean, deviation = float(error_S.mean()), float(error_S.std())
     mean_error = float(error_S.std() / len(error_S) ** 0.5)
     has_table = any(parameter.field == "programming.table_S" for parameter in fit.parameters)

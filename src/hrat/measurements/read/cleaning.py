@@ -32,7 +32,7 @@ FACTOR_BETWEEN_FILES = 300.0
 
 @dataclass
 class Cleaning:
-    """What was done to a file's rows before anything was fitted."""
+    """Cleaning report of a file: rows kept, dropped and why."""
 
     file: str
     kind: str
@@ -42,7 +42,7 @@ class Cleaning:
     dropped: dict[str, int] = field(default_factory=dict)
     """Reason -> rows that were taken out."""
     notes: list[str] = field(default_factory=list)
-    """What else was odd, one sentence each."""
+    """Further remarks, one sentence each."""
 
     @property
     def n_kept(self) -> int:

@@ -1,4 +1,4 @@
-"""What the columns of a lab's CSV file are: their quantity and their unit, both read from the header."""
+"""Columns of a lab's CSV file: their quantity and their unit, both read from the header."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Column:
     factor: float = 1.0
     """SI units in one of its unit."""
     offset: float = 0.0
-    """Added after the factor was applied (0 degC is 273.15 K)."""
+    """Offset that is added after the factor (0 degC is 273.15 K)."""
     reciprocal: bool = False
     """Whether it is a resistance, which becomes a conductance."""
 
@@ -82,7 +82,7 @@ class RecordKind:
 
     @property
     def example(self) -> str:
-        """A header that would do."""
+        """An example of a valid header."""
         units = {"voltage": "_V", "width": "_s", "time": "_s", "temperature": "_K"}
         whole = sorted((*self.needed, *self.optional), key=list(NAMES).index)
         return ",".join(
@@ -125,7 +125,7 @@ def recognised(header: list[str], where: str) -> tuple[list[Column], list[str]]:
 
 
 def record_kind(columns: list[Column], others: list[str], where: str) -> RecordKind:
-    """Which kind of record has these columns.
+    """The kind of record that has these columns.
 
     Raises:
         DataError: none of them, with what is missing for the nearest one.

@@ -23,7 +23,7 @@ from hrat.names import one_line
 __all__ = ["Progress", "RawTable", "read_table"]
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done and how much of it is done, 0 to 1."""
+"""Called with the current task and the part of it that is done, 0 to 1."""
 
 DELIMITERS = (";", "\t", ",")
 
@@ -43,11 +43,11 @@ class RawTable:
     unused: tuple[str, ...]
     """Headers of columns that hrat does not know."""
     notes: tuple[str, ...] = ()
-    """What was odd about the file itself."""
+    """Remarks on the file itself."""
 
     @property
     def n_rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(next(iter(self.columns.values())))
 
 
@@ -57,7 +57,7 @@ def read_table(path: str | os.PathLike[str], progress: Progress | None = None) -
     Args:
         path: comma, semicolon or tab between the columns (with semicolons and tabs, decimal commas too); a header
             with units; lines that begin with `#` above it are passed over.
-        progress: told how far the reading is.
+        progress: called with the progress of reading.
 
     Raises:
         DataError: not text, no header, no rows, an unknown unit, or columns that fit no kind of record.
@@ -104,7 +104,7 @@ def _in_si(values: Floats, column: Column) -> Floats:
 
 
 def _encoding(path: Path) -> tuple[str, list[str]]:
-    """How the file's text is encoded.
+    """Encoding of the file's text.
 
     Raises:
         DataError: the file is empty or no text.

@@ -24,7 +24,7 @@ class Records:
     retention_files: list[dict[str, Floats]] = field(default_factory=list)
     verify_files: list[dict[str, Floats]] = field(default_factory=list)
     reports: list[Cleaning] = field(default_factory=list)
-    """What was done to each file."""
+    """Cleaning report of each file."""
 
     def sweeps(self) -> SweepReadings:
         """Readings of all pulse sweeps; the devices of each file are different ones."""

@@ -19,13 +19,13 @@ __all__ = ["FEWEST_STEPS", "SweepReadings", "joined_sweeps", "sweep_readings_in_
 Signs = NDArray[np.int8]
 
 FEWEST_STEPS = 30
-"""Pulses of one direction from which anything is told of them."""
+"""Fewest pulses of one direction from which anything is judged."""
 
 RUNS_DOWN = 0.7
 """Share of neighbouring rows whose pulse number falls, above which they are numbered against time."""
 
 DEVICES_LOOKED_AT = 50
-"""Devices by which it is judged how the file numbers its pulses."""
+"""Number of devices by which the numbering of pulses is judged."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _refuse_running_down(device: Ints, cycle: Ints, pulse: Ints, sign: Signs, wh
 
 
 def _order(device: Ints, cycle: Ints, pulse: Ints) -> Ints | None:
-    """By device, cycle and pulse; None where the rows are in this order."""
+    """Order by device, cycle and pulse; None where the rows are in it already."""
     keys = (device, cycle, pulse)
     ahead = np.ones(len(device) - 1, dtype=bool)
     tied = np.ones(len(device) - 1, dtype=bool)

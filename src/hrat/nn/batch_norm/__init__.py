@@ -1,4 +1,4 @@
-"""Where a layer's batch statistics come from in training: one file for each form."""
+"""Sources of a layer's batch statistics in training: one file for each form."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hrat.nn.batch_norm.unfused import Unfused
 __all__ = ["BATCH_NORM_FORMS", "BatchNormForm", "ForwardPass", "RunningStatistics", "statistics_of", "terms_before"]
 
 BatchNormForm = Literal["two_pass", "slice", "one_pass", "unfused"]
-"""Where the batch statistics come from in training.
+"""Source of the batch statistics in training.
 
 `two_pass`
     The reference: from the undistorted operation on the whole batch, as batch norm has it. Costs the operation twice.
 `slice`
-    The same on the first eighth of the batch.
+    From the undistorted operation on the first eighth of the batch.
 `one_pass`
     Fuse with the running statistics, normalise the distorted output by its own batch statistics, and feed these back
     through the gain of the fusing. Costs the operation once.
@@ -37,10 +37,10 @@ _RUNNING = RunningStatistics()
 
 
 def statistics_of(form: BatchNormForm, *, training: bool, frozen: bool) -> RunningStatistics:
-    """What a layer with a batch norm behind it normalises by.
+    """Statistics by which a layer normalises.
 
     Args:
-        form: of training.
+        form: the form in training.
         training: whether the layer is in training mode.
         frozen: whether its batch norms are frozen, so that training and eval are the same function.
     """

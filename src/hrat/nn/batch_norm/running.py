@@ -22,7 +22,7 @@ __all__ = ["ForwardPass", "RunningStatistics", "terms_before", "values_per_chann
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """One call of a layer: what goes in, and what stands behind the bit lines."""
+    """One call of a layer: its inputs, and the stage behind the bit lines."""
 
     lines: WordLines
     alpha_in: Tensor
@@ -42,7 +42,7 @@ class RunningStatistics:
         return None if layer.batch_norm is None else terms_of(layer.batch_norm)
 
     def output(self, layer: CrossbarLayer, at: ForwardPass) -> Tensor:
-        """Amplifier outputs, V."""
+        """Amplifier outputs, `(..., out)` or `(batch, out, *space)`, V."""
         fused = layer.fuse(at.alpha_in, at.alpha_out, at.before, self.terms_after(layer, at))
         bias_V = None if fused.bias_V is None else at.stage.bias(fused.bias_V)
         return at.stage.limit_(layer.crossbar(at.lines, fused, at.errors, bias_V))
@@ -62,7 +62,7 @@ def terms_before(layer: CrossbarLayer, lines: WordLines, alpha_in: Tensor, *, le
 
 
 def values_per_channel(layer: CrossbarLayer, x: Tensor) -> int:
-    """How many values of the batch of all ranks share one statistic.
+    """Number of values, over the batch of all ranks, that share one statistic.
 
     Raises:
         ConversionError: a single one, which has no spread.

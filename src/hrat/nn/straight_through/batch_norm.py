@@ -67,11 +67,11 @@ class _Normalise(torch.autograd.Function):
         stage: OutputStage,
     ) -> tuple[Tensor, Tensor, Tensor]:
         signal = alpha_out * running.gain
-        unit = signal / range_  # what 1 in normal scale is in u
+        unit = signal / range_  # what 1 in digital units is in u
         size = signal.abs()
         dead = size <= size.amax() * DEAD
         mean_u, var_u = batch_statistics(u)
-        # In normal scale, and the mean without the bias of the operation, which batch norm takes off again.
+        # In digital units, and the mean without the bias of the operation, which batch norm takes off again.
         mean = torch.where(dead, running.mean if bias is None else running.mean - bias, mean_u / unit)
         var = torch.where(dead, running.var, var_u / (unit * unit))
         inverse = torch.rsqrt(var + running.eps)
@@ -137,7 +137,7 @@ def normalise(
     range_: Tensor,
     stage: OutputStage,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch norm by the batch's own statistics, on what a crossbar that was fused with the running ones yields.
+    """Batch norm by the batch's own statistics, on the output of a crossbar fused with the running ones.
 
         u    = (Q(W') + error) v_in / range,   W' = (alpha_out / alpha_in) diag(gamma / sigma_running) W
         b'   = alpha_out (beta + gamma (b - mu) / sigma)
@@ -161,7 +161,7 @@ def normalise(
         stage: DAC and limits.
 
     Returns:
-        `(y, mu, sigma^2)`: V; the statistics in normal scale, without gradient.
+        `(y, mu, sigma^2)`: V; the statistics in digital units, without gradient.
     """
     return _Normalise.apply(  # type: ignore[no-any-return, no-untyped-call]
         u, alpha_out, gamma, beta, bias, running, range_, stage

@@ -15,7 +15,7 @@ PLANE = 16
 """Values of a channel in an image from which on the sums of batch norm's backward kernel are the faster ones."""
 
 LARGE_MEAN = 1e3
-"""Square of a mean, in variances, beyond which these sums are not exact enough: by so much they magnify rounding."""
+"""Square of a mean, in variances, beyond which these sums are not exact enough: they magnify rounding so much."""
 
 
 def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,9 +38,9 @@ def _own_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
         return mean, var
     in_planes = x.ndim > 2 and x.is_contiguous() and x.shape[2:].numel() >= PLANE
     if in_planes and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        found = _statistics_of_planes(x)
-        if found is not None:
-            return found
+        statistics = _statistics_of_planes(x)
+        if statistics is not None:
+            return statistics
     # The same figures from batch norm's own kernel, several times faster on a CPU; it has no gradient. For a half type
     # it takes the precision of its results from running statistics, which a momentum of 0 leaves as they are.
     running = x.new_zeros(x.shape[1], dtype=torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else None
@@ -49,7 +49,7 @@ def _own_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _statistics_of_planes(x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The same from `sum(x)` and `sum(x x)`, which the backward kernel of batch norm takes plane by plane.
+    """Mean and variance from `sum(x)` and `sum(x x)`, which the backward kernel of batch norm sums plane by plane.
 
     It does so with vector instructions and is several times faster than the forward one. None where a mean is so large
     beside the spread that the difference of the two would be of few digits.

@@ -12,7 +12,7 @@ _hardtanh_backward_out = torch.ops.aten.hardtanh_backward.grad_input
 
 
 def product_into(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    """`a * b` in the memory of `out`; a compiler, which sees to memory itself, does not take it in every layout."""
+    """`a * b`, of the shape of `out`, in the memory of `out`; a compiler does not take `mul(out=)` in every layout."""
     return out.copy_(a * b) if torch.compiler.is_compiling() else torch.mul(a, b, out=out)
 
 

@@ -34,31 +34,31 @@ class _Convert(torch.autograd.Function):
 
 
 def convert_ste(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
-    """A DAC or ADC of `bits` over `+-full_scale_V`: volts in, volts out; gradient 1 inside, 0 where it saturates."""
+    """A DAC or ADC of `bits` over `+-full_scale_V`: V, any shape -> V; gradient 1 inside, 0 where it saturates."""
     return _Convert.apply(voltage_V, bits, full_scale_V)  # type: ignore[no-any-return, no-untyped-call]
 
 
 @dataclass(frozen=True)
 class OutputStage:
-    """What stands behind the bit lines of a layer: the bias DAC and the limits of the amplifier."""
+    """The bias DAC and the amplifier's limits behind the bit lines of a layer."""
 
     dac_bits: int | None
-    """None: the bias has no steps."""
+    """Resolution of the bias DAC; None: the bias has no steps."""
     dac_full_scale_V: float
     low_V: float
     high_V: float
     """Limits of the output, infinite where there is none."""
 
     def bias(self, bias_V: Tensor) -> Tensor:
-        """What the DAC makes of a bias, V; straight-through gradient."""
+        """Round a bias to the steps of the DAC, `(out,)`, V; straight-through gradient."""
         return bias_V if self.dac_bits is None else convert_ste(bias_V, self.dac_bits, self.dac_full_scale_V)
 
     def convert(self, bias_V: Tensor) -> Tensor:
-        """The same without a gradient."""
+        """Round a bias to the steps of the DAC, `(out,)`, V; without gradient."""
         return bias_V if self.dac_bits is None else convert(bias_V, self.dac_bits, self.dac_full_scale_V)
 
     def limit_(self, voltage_V: Tensor) -> Tensor:
-        """Hold the amplifier's output within its limits, in place, V; gradient 0 beyond them."""
+        """Clamp the amplifier's output, any shape, V, in place; gradient 0 beyond the limits."""
         if not math.isfinite(self.low_V) and not math.isfinite(self.high_V):
             return voltage_V
         # The same values as `hrat.physics.clamp_to`; its gradient needs the result and not what was overwritten.
@@ -104,8 +104,8 @@ def apply_to_digital_input(
 
     Args:
         geometry: the operation.
-        voltage: what the DAC makes of `alpha x`, V.
-        weight: of `geometry.weight_shape`.
+        voltage: `DAC(alpha x)`, V.
+        weight: weight of the shape `geometry.weight_shape`.
         bias: `(out,)`.
         x: digital input, of the shape of `voltage`.
         alpha: scalar, V per unit.

@@ -1,4 +1,4 @@
-"""What programming pulses do to a conductance."""
+"""Models of programming pulses."""
 
 from __future__ import annotations
 

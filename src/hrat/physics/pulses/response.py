@@ -35,7 +35,7 @@ class Amplitudes:
 
     @classmethod
     def of(cls, spec: HardwareSpec) -> Amplitudes:
-        """The ladder of a spec."""
+        """The amplitudes that a spec names."""
         programming, pulses = spec.programming, spec.pulses
         ladders = (
             _ladder(pulses.set_V, programming.set_step_V, programming.v_max_V, programming.max_pulses),
@@ -47,7 +47,7 @@ class Amplitudes:
 
     @property
     def n_rungs(self) -> int:
-        """How many there are."""
+        """Number of rungs."""
         return len(self.set_V)
 
 
@@ -62,7 +62,7 @@ def _ladder(first_V: float, step_V: float, highest_V: float | None, pulses: int)
 
 
 class PulseResponse(Protocol):
-    """What a pulse does on average, or a sample of it where the model has its own randomness."""
+    """Change by a pulse on average, or a sample of it where the model is random itself."""
 
     def change_S(self, g_S: Tensor, up: Tensor, rung: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Change of the conductance by one pulse, S.
@@ -70,14 +70,14 @@ class PulseResponse(Protocol):
         Args:
             g_S: conductances before it, `(n,)`, S.
             up: 1 for set pulses, 0 for reset pulses, `(n,)`, in the type of `g_S`.
-            rung: how far each device is up the ladder of amplitudes, `(n,)`; None: on its lowest rung.
-            generator: for models that are random by themselves; None: their mean.
+            rung: index of each device's amplitude, `(n,)`; None: the lowest one.
+            generator: random numbers of models that are random themselves; None: their mean.
         """
         ...
 
 
 def either(up: Tensor, of_set: Tensor, of_reset: Tensor, rung: Tensor | None) -> Tensor:
-    """A figure of set pulses where `up` is 1 and of reset pulses where it is 0; both given by rung, `(rungs,)`."""
+    """A parameter of set pulses where `up` is 1, of reset pulses where it is 0, `(n,)`; both by rung, `(rungs,)`."""
     if rung is None:
         set_value, reset_value = float(of_set[0]), float(of_reset[0])
         return up.mul(set_value - reset_value).add_(reset_value)
@@ -106,7 +106,7 @@ def pulse_response(spec: HardwareSpec, *, dtype: torch.dtype = torch.float32) ->
 
     Args:
         spec: names the model, its figures and the pulses.
-        dtype: of the conductances that it will be asked about.
+        dtype: type of the conductances that it will be called with.
 
     Raises:
         SpecError: the window lies beyond what a physical model can have.
@@ -127,7 +127,7 @@ class _SoftBounds:
     """`dG = rate (end - G)`."""
 
     set_rate: Tensor
-    """By rung, `(rungs,)`."""
+    """Rate of set pulses by rung, `(rungs,)`."""
     reset_rate: Tensor
     set_end_S: float
     reset_end_S: float

@@ -26,13 +26,13 @@ __all__ = ["current_A", "gap_of_conductance_m", "gap_speed_m_s"]
 
 
 def current_A(gap_m: Tensor, voltage_V: Tensor | float, figures: StanfordPku) -> Tensor:
-    """Current at a gap and a voltage, in amperes."""
+    """Current at a gap and a voltage, any shapes that broadcast, A."""
     voltage = torch.as_tensor(voltage_V, dtype=gap_m.dtype, device=gap_m.device)
     return figures.i0_A * torch.exp(-gap_m / figures.g0_m) * torch.sinh(voltage / figures.v0_V)
 
 
 def gap_of_conductance_m(g_S: Tensor, v_read_V: float, figures: StanfordPku) -> Tensor:
-    """The gap at which `I(v_read) / v_read` is `g_S`, in metres; not held within the figures' limits."""
+    """The gap at which `I(v_read) / v_read` is `g_S`, any shape, m; not clamped to the figures' limits."""
     one = torch.as_tensor(v_read_V / figures.v0_V, dtype=g_S.dtype, device=g_S.device)
     return -figures.g0_m * torch.log(g_S * v_read_V / (figures.i0_A * torch.sinh(one)))
 
@@ -42,7 +42,7 @@ def gap_speed_m_s(gap_m: Tensor, voltage_V: float, figures: StanfordPku) -> Tens
 
     Args:
         gap_m: any shape, m.
-        voltage_V: of the pulse, V.
+        voltage_V: voltage of the pulse, V.
         figures: the model's.
     """
     voltage = torch.full_like(gap_m, voltage_V)

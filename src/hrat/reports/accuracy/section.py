@@ -38,7 +38,7 @@ class TrainingChart:
     low: str
     high: str
     lines: Sequence[str]
-    """What each curve is of."""
+    """Name of each curve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,25 +50,26 @@ class TrainingSection:
     table: Table
 
 
-def accuracy_section(result: SimulationResult | None, software: float | None) -> AccuracySection | None:
+def accuracy_section(result: SimulationResult | None, accuracy_without_error: float | None) -> AccuracySection | None:
     """A dot for each chip; None where there are no accuracies.
 
     Args:
-        result: of the chips.
-        software: accuracy of the trained network itself, as a part of 1.
+        result: result of the chips.
+        accuracy_without_error: accuracy of the trained network without programming error, 0 to 1.
     """
     if result is None or not result.accuracies:
         return None
-    shown = [value for value in result.accuracies if not math.isnan(value)]
-    if not shown:
+    accuracies = [value for value in result.accuracies if not math.isnan(value)]
+    if not accuracies:
         return AccuracySection(table=_failures(result))
-    marks = shown if software is None else [*shown, software]
+    marks = accuracies if accuracy_without_error is None else [*accuracies, accuracy_without_error]
     room = max(max(marks) - min(marks), 0.002)
     low, high = max(min(marks) - 0.1 * room, 0.0), min(max(marks) + 0.1 * room, 1.0)
     return AccuracySection(
         table=_failures(result),
-        dots=dots(shown, low, high),
-        label=f"Accuracy of {count(len(shown), 'chip')}, from {percent(min(shown))} to {percent(max(shown))}",
+        dots=dots(accuracies, low, high),
+        label=f"Accuracy of {count(len(accuracies), 'chip')}, "
+        f"from {percent(min(accuracies))} to {percent(max(accuracies))}",
         low=percent(low),
         high=percent(high),
     )

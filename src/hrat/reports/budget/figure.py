@@ -1,4 +1,4 @@
-"""A restriction budget as a picture: what costs how much, what would help, and where signals are lost."""
+"""A restriction budget as a picture: costs of restrictions, gains of changes, and signal loss by layer."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ __all__ = ["BudgetSection", "budget_section"]
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetSection:
-    """What each restriction costs, what would help, and each layer, in words."""
+    """Costs of restrictions, gains of changes, and figures of layers, in words."""
 
     head: str
     removed: Sequence[Bar]
-    """Points won when each restriction is taken away."""
+    """Percentage points gained when each restriction is removed."""
     alone: Sequence[Bar]
-    """Points that each restriction costs alone."""
+    """Percentage points that each restriction costs alone."""
     outputs: Table
     """Errors of the outputs."""
     steps: Table
@@ -29,7 +29,7 @@ class BudgetSection:
 
 
 def budget_section(budget: RestrictionBudget, images: str) -> BudgetSection:
-    """What each restriction costs, alone and in the full set, what would help, and each layer under it."""
+    """Section of the page: cost of each restriction, alone and in the full set, gains of changes, and layers."""
     longest = max((abs(row.removed) + row.removed_error for row in budget.rows), default=0.0) or 1.0
     longest = max(longest, *(abs(row.alone) + row.alone_error for row in budget.rows)) if budget.rows else longest
 

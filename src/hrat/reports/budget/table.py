@@ -16,7 +16,7 @@ __all__ = ["budget_table"]
 
 
 def budget_table(budget: RestrictionBudget) -> Group:
-    """The costs, the steps, the layers, and what it comes to."""
+    """Table of the costs, the steps, the layers, and the result in words."""
     return Group(_costs(budget), _steps(budget), _layers(budget), *(Text(line) for line in budget.sentences()))
 
 

@@ -1,4 +1,4 @@
-"""How far the devices of chips are from their targets."""
+"""Programming errors of chips."""
 
 from __future__ import annotations
 

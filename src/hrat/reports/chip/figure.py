@@ -37,27 +37,27 @@ def chip_figure(chip: ProgrammedChip, path: str | os.PathLike[str]) -> Path:
         OSError: the folder cannot be written or the disk is full.
     """
     figure_format(path)
-    shown = _spread_out(list(chip.layers), MAX_LAYERS)
+    layer_names = _spread_out(list(chip.layers), MAX_LAYERS)
     mapped = _spread_out(list(chip.layers), MAX_TILES)
-    body_in = max(TILE_IN * len(mapped), LAYER_IN * len(shown), TILE_IN)
+    body_in = max(TILE_IN * len(mapped), LAYER_IN * len(layer_names), TILE_IN)
     height_in = HEAD_IN + body_in + FOOT_IN
     figure = new_figure(WIDTH_IN, height_in)
-    _head(figure, chip, len(shown), height_in)
+    _head(figure, chip, len(layer_names), height_in)
     bottom, top = FOOT_IN / height_in, 1 - HEAD_IN / height_in
     maps = figure.add_gridspec(len(mapped), 3, left=0.075, right=0.55, bottom=bottom, top=top, wspace=0.1, hspace=0.4,
                                width_ratios=[1, 1, 0.06])  # fmt: skip
     for row, name in enumerate(mapped):
         axes = [figure.add_subplot(maps[row, column]) for column in range(3)]
         _maps(figure, axes, chip, name, last=row == len(mapped) - 1)
-    strips = figure.add_gridspec(len(shown), 1, left=0.65, right=0.98, bottom=bottom, top=top, hspace=0.45)
-    limit_uS = max(_sample(_errors_uS(chip, name)).abs().quantile(0.999).item() for name in shown) or 1.0
-    for row, name in enumerate(shown):
-        _histogram(figure.add_subplot(strips[row, 0]), chip, name, limit_uS, last=row == len(shown) - 1)
+    strips = figure.add_gridspec(len(layer_names), 1, left=0.65, right=0.98, bottom=bottom, top=top, hspace=0.45)
+    limit_uS = max(_sample(_errors_uS(chip, name)).abs().quantile(0.999).item() for name in layer_names) or 1.0
+    for row, name in enumerate(layer_names):
+        _histogram(figure.add_subplot(strips[row, 0]), chip, name, limit_uS, last=row == len(layer_names) - 1)
     return save_figure(figure, path)
 
 
 def _spread_out(names: list[str], most: int) -> list[str]:
-    """At most so many of the names, from the first to the last."""
+    """At most `most` of the names, evenly from the first to the last."""
     if len(names) <= most:
         return names
     return [names[round(k * (len(names) - 1) / (most - 1))] for k in range(most)]

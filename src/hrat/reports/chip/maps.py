@@ -48,11 +48,11 @@ class TileBlock:
 
 @dataclass(frozen=True)
 class LayerMap:
-    """What a page needs to draw a layer."""
+    """Data from which a page draws a layer."""
 
     name: str
     levels_S: list[float]
-    """What the codes of the targets stand for."""
+    """Conductances that the codes of the targets stand for, S."""
     exact: bool
     """Whether these are the targets themselves."""
     e_max_S: float
@@ -82,11 +82,11 @@ class LayerMap:
 
 
 def layer_maps(chip: ProgrammedChip, max_tiles: int) -> Iterator[LayerMap]:
-    """The layers of the first chip, with blocks for at most so many tiles, shared out over the layers.
+    """The layers of the first chip, with blocks for at most `max_tiles` tiles, shared out over the layers.
 
     Args:
         chip: one or several chips.
-        max_tiles: of which the page holds the conductances; each layer keeps its first ones.
+        max_tiles: most tiles whose conductances the page holds; each layer keeps its first ones.
     """
     counts = {name: len(chip.deployment.tiles(name)) for name in chip.layers}
     keep = _shared(counts, max_tiles)
@@ -136,7 +136,7 @@ def _layer(chip: ProgrammedChip, name: str, number: int, keep: int) -> LayerMap:
 
 
 def _codes(targets_S: list[Tensor]) -> tuple[list[float], bool, list[Tensor]]:
-    """What the codes stand for, whether that is exact, and the codes."""
+    """Conductances of the codes, whether they are exact, and the codes."""
     states = torch.unique(torch.cat([target.flatten() for target in targets_S]))
     exact = len(states) <= CODES
     if not exact:

@@ -31,7 +31,7 @@ class LayerHistograms:
 
     name: str
     levels: Markup
-    """Targets, and what the devices hold."""
+    """Target and achieved conductances."""
     spread: Markup
     """Achieved minus target."""
 
@@ -49,7 +49,7 @@ class HistogramsSection:
 
 @dataclass(frozen=True, kw_only=True)
 class PulsesSection:
-    """What programming took."""
+    """Pulses of programming."""
 
     table: Table
     chart: Markup
@@ -104,12 +104,14 @@ def histograms_section(chip: ProgrammedChip) -> HistogramsSection:
     errors = {name: torch.cat([e.flatten() for e in chip.errors_S(name)]) for name in chip.layers}
     limit_S = max((quantile(error.abs(), 0.999) for error in errors.values()), default=0.0) or device.g_range_S / 100
     top_S = max(device.g_max_S + 2 * limit_S, *(quantile(_achieved(chip, name), 0.9999) for name in chip.layers))
-    shown = []
+    layers = []
     for name in chip.layers:
         target = chip.deployment.layers[name]
-        wanted = torch.cat([target.g_pos_S.flatten(), target.g_neg_S.flatten()])
+        target_S = torch.cat([target.g_pos_S.flatten(), target.g_neg_S.flatten()])
         label = f"Conductances of layer {name}: targets, and what the devices hold"
-        levels = histogram([("achieved", _achieved(chip, name)), ("target", wanted)], 0.0, top_S, bins=120, label=label)
+        levels = histogram(
+            [("achieved", _achieved(chip, name)), ("target", target_S)], 0.0, top_S, bins=120, label=label
+        )
         spread = histogram(
             [("error", errors[name])],
             -limit_S,
@@ -117,8 +119,8 @@ def histograms_section(chip: ProgrammedChip) -> HistogramsSection:
             bins=61,
             label=f"Errors of layer {name}, achieved minus target",
         )
-        shown.append(LayerHistograms(name=name, levels=levels, spread=spread))
-    return HistogramsSection(layers=shown, top=f"{top_S * US:.3g} µS", limit=f"{limit_S * US:.3g} µS")
+        layers.append(LayerHistograms(name=name, levels=levels, spread=spread))
+    return HistogramsSection(layers=layers, top=f"{top_S * US:.3g} µS", limit=f"{limit_S * US:.3g} µS")
 
 
 def _achieved(chip: ProgrammedChip, name: str) -> Tensor:
@@ -127,7 +129,7 @@ def _achieved(chip: ProgrammedChip, name: str) -> Tensor:
 
 
 def pulses_section(chip: ProgrammedChip) -> PulsesSection:
-    """What programming took, layer by layer; of chips that were programmed pulse by pulse."""
+    """Pulses of programming, layer by layer; None for chips that were not programmed pulse by pulse."""
     rows = []
     for name in [None, *chip.layers]:
         total = chip.pulse_totals(name)

@@ -1,4 +1,4 @@
-"""What a file holds, as tables for the terminal."""
+"""Content of a file as tables for the terminal."""
 
 from __future__ import annotations
 

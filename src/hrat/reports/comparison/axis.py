@@ -38,7 +38,7 @@ class AccuracyAxis:
         return cls(low - margin, high + margin, axis.least_error, stretched)
 
     def place(self, accuracy: float) -> float:
-        """Where an accuracy stands."""
+        """Position of an accuracy."""
         return -math.log10(max(1.0 - accuracy, self.least_error)) if self.stretched else accuracy
 
     @property

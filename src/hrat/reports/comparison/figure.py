@@ -63,12 +63,12 @@ def comparison_figure(comparison: Comparison, path: str | os.PathLike[str]) -> P
 def _headline(comparison: Comparison) -> str:
     chips = [row for row in comparison.rows if row.method != FLOAT]
     reference = next((row for row in comparison.rows if row.method == FLOAT), None)
-    in_software = f"{percent(reference.mean, 1)} in software" if reference is not None else ""
+    reference_text = f"{percent(reference.mean, 1)} in floating point" if reference is not None else ""
     if not chips:
-        return in_software
+        return reference_text
     best = max(chips, key=lambda row: row.mean)
     text = f"{best.label}: {percent(best.mean, 1)} right on {count(comparison.n_chips, 'simulated chip')}"
-    return f"{text}, {in_software}" if in_software else text
+    return f"{text}, {reference_text}" if reference_text else text
 
 
 def _sentences(comparison: Comparison) -> list[str]:

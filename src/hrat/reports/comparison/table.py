@@ -14,7 +14,7 @@ __all__ = ["comparison_markdown", "comparison_table"]
 FLOAT = "float"
 """The method that runs on no chip, to which the others are compared."""
 
-COLUMNS = ("method", "software", "chip mean", "worst chip", "drop", "epochs", "training")
+COLUMNS = ("method", "without error", "chip mean", "worst chip", "drop", "epochs", "training")
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -57,7 +57,7 @@ def _cells(comparison: Comparison, row: ComparisonRow) -> list[str]:
     drop = points(reference - row.mean) if on_chip and reference is not None else "-"
     return [
         row.label,
-        percent(row.software),
+        percent(row.accuracy_without_error),
         percent(row.mean) if on_chip else "-",
         percent(row.worst) if on_chip else "-",
         drop,
@@ -73,6 +73,7 @@ def _title(comparison: Comparison) -> str:
 def _caption(comparison: Comparison) -> str:
     return (
         f"Test accuracy on {count(comparison.n_test, 'image')} after training on {comparison.n_train:,}, seed "
-        f"{comparison.seed}. Hardware: {comparison.spec_summary}. Software: in floating point; of HRAT, under all "
-        "restrictions but the error. Drop: percentage points by which the chips' mean is below the float network."
+        f"{comparison.seed}. Hardware: {comparison.spec_summary}. Without error: in floating point; for HRAT under "
+        "all restrictions but the programming error. Drop: percentage points by which the chips' mean is below the "
+        "float network."
     )

@@ -22,10 +22,10 @@ PART_NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class CostsSection:
-    """What an input costs, and what that rests on, in words."""
+    """Energy, time and area for one input, and the assumptions, in words."""
 
     bars: Sequence[Bar]
-    """Where the energy goes."""
+    """Energy by the kind of part."""
     facts: Sequence[Fact]
     layers: Table
     assumptions: Table
@@ -33,11 +33,11 @@ class CostsSection:
     """Inputs that it is averaged over."""
 
 
-def costs_section(found: Estimate) -> CostsSection:
+def costs_section(estimate: Estimate) -> CostsSection:
     """Energy, time and area with all that they rest on."""
-    energies = found.parts_J()
+    energies = estimate.parts_J()
     longest = max(energies.values()) or 1.0
-    total = found.energy_J or 1.0
+    total = estimate.energy_J or 1.0
     bars = [
         Bar(PART_NAMES[part], f"{si(value, 'J')} ({percent(value / total, 1)})", value / longest)
         for part, value in energies.items()
@@ -69,23 +69,23 @@ def costs_section(found: Estimate) -> CostsSection:
                 si(layer.energy_J, "J"),
                 _area(layer.area_m2),
             )
-            for layer in found.layers
+            for layer in estimate.layers
         ],
     )
     assumptions = Table(
         "What these figures rest on",
         ("what", "value", "source"),
-        [(said.what, said.value, said.source) for said in found.assumptions],
+        [(assumption.what, assumption.value, assumption.source) for assumption in estimate.assumptions],
         text=True,
     )
     facts = [
-        Fact("energy", si(found.energy_J, "J"), "for one input"),
-        Fact("time", si(found.latency_s, "s"), "for one input, layer after layer"),
-        Fact("interval", si(found.interval_s, "s"), "between inputs, all layers at work"),
-        Fact("area", _area(found.area_m2), "devices, amplifiers and converters"),
-        Fact("efficiency", f"{found.ops_per_J / 1e12:.3g} TOPS/W", "multiply-accumulate counted as two"),
+        Fact("energy", si(estimate.energy_J, "J"), "for one input"),
+        Fact("time", si(estimate.latency_s, "s"), "for one input, layer after layer"),
+        Fact("interval", si(estimate.interval_s, "s"), "between inputs, all layers at work"),
+        Fact("area", _area(estimate.area_m2), "devices, amplifiers and converters"),
+        Fact("efficiency", f"{estimate.ops_per_J / 1e12:.3g} TOPS/W", "multiply-accumulate counted as two"),
     ]
-    return CostsSection(bars=bars, facts=facts, layers=layers, assumptions=assumptions, n=found.n_images)
+    return CostsSection(bars=bars, facts=facts, layers=layers, assumptions=assumptions, n=estimate.n_images)
 
 
 def _area(area_m2: float) -> str:

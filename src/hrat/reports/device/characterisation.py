@@ -1,4 +1,4 @@
-"""What pulses reach from each target state, as a picture: the error's distribution, pulses, and failures."""
+"""Result of programming pulses for each target state, as a picture: the error's distribution, pulses, and failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a device does pulse by pulse and as time passes, drawn from its spec: the lines of its picture and the words."""
+"""Pulse curves and retention of a device, computed from its spec for its picture and its description."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class HardwareSection:
 
 def hardware_sections(spec: HardwareSpec) -> list[HardwareSection]:
     """The spec's sections; of the pulse models the one that is in use."""
-    found = []
+    sections = []
     for section in type(spec).model_fields:
         part = getattr(spec, section)
         unused = section in PULSE_MODELS and section != spec.pulses.model
@@ -33,8 +33,8 @@ def hardware_sections(spec: HardwareSpec) -> list[HardwareSection]:
             source = spec.sources.get(f"{section}.{field}", "")
             rows.append((field, _value(value), (info.description or "").strip(), source))
         table = Table(f"[{section}]", ("field", "value", "meaning", "source"), rows, text=True)
-        found.append(HardwareSection(name=section, table=table))
-    return found
+        sections.append(HardwareSection(name=section, table=table))
+    return sections
 
 
 def _value(value: object) -> str:

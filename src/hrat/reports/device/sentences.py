@@ -21,7 +21,7 @@ MODELS = {
 
 
 def device_sentences(spec: HardwareSpec) -> list[str]:
-    """What a device is, in a few sentences."""
+    """Description of a device in a few sentences."""
     device, pulses = spec.device, spec.pulses
     states = f"{device.n_states} states" if device.n_states else "any state"
     out = [
@@ -63,7 +63,7 @@ def _steps(spec: HardwareSpec, sweep: Staircase) -> str:
 
 
 def _beyond(age_s: float, times_s: tuple[float, ...]) -> str:
-    """A word on an age at which nobody has measured."""
+    """Remark on an age beyond the measured times."""
     if not times_s or times_s[0] <= age_s <= times_s[-1]:
         return ""
     measured = f"{time_text(times_s[0])} to {time_text(times_s[-1])}" if len(times_s) > 1 else time_text(times_s[0])

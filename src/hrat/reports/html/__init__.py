@@ -1,4 +1,4 @@
-"""What HTML pages are made of: tables and bars, charts, templates."""
+"""Parts of HTML pages: tables and bars, charts, templates."""
 
 from __future__ import annotations
 

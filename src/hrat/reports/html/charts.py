@@ -26,9 +26,9 @@ class Dot:
     """A value on a line."""
 
     place: float
-    """In percent of the line's width."""
+    """Position in percent of the line's width."""
     level: int
-    """How many dots are below it."""
+    """Number of dots below it."""
     value: str
 
 
@@ -54,15 +54,15 @@ def histogram(series: Sequence[tuple[str, Tensor]], low: float, high: float, bin
 
 
 def dots(values: Sequence[float], low: float, high: float) -> list[Dot]:
-    """Where the dot of each value stands on a line from `low` to `high`, stacked where they are close."""
-    taken: list[tuple[float, int]] = []
+    """Positions of the dots of values on a line from `low` to `high`, stacked where they are close."""
+    places: list[tuple[float, int]] = []
     for value in sorted(values):
         place = 100 * (value - low) / ((high - low) or 1.0)
         level = 0
-        while any(abs(place - other) < DOT_PERCENT and level == row for other, row in taken):
+        while any(abs(place - other) < DOT_PERCENT and level == row for other, row in places):
             level += 1
-        taken.append((place, level))
-    return [Dot(place, level, percent(value)) for (place, level), value in zip(taken, sorted(values), strict=True)]
+        places.append((place, level))
+    return [Dot(place, level, percent(value)) for (place, level), value in zip(places, sorted(values), strict=True)]
 
 
 def curve(series: Sequence[tuple[str, Sequence[float]]], *, label: str) -> Markup:

@@ -1,4 +1,4 @@
-"""What a report is made of: artefacts and plain figures, each of which may be missing with a reason."""
+"""Parts of a report: artefacts and plain figures, each of which may be missing with a reason."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["ReportParts"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReportParts:
-    """All that a page shows."""
+    """Content of a page."""
 
     title: str
     chip: ProgrammedChip
     """One or several chips; maps are those of the first."""
     result: SimulationResult | None = None
     """Accuracy of the chips."""
-    software: float | None = None
-    """Accuracy of the trained network itself, as a part of 1."""
+    accuracy_without_error: float | None = None
+    """Accuracy of the trained network without programming error, 0 to 1."""
     budget: RestrictionBudget | None = None
     budget_on: str = "images"
-    """What the budget was measured on, such as `training images`."""
+    """Data that the restriction budget was measured on, such as `training images`."""
     verification: Verification | None = None
     estimate: Estimate | None = None
     training: Sequence[Mapping[str, float]] = ()
     """A row for each epoch, with `epoch` among its keys."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """How it came about, such as `recipe`, `method`, `data`; shown as they are."""
+    """Facts such as `recipe`, `method`, `data`; shown as they are."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Why a part is not there, by its name: `accuracy`, `budget`, `verification`, `estimate`, `training`."""

@@ -1,4 +1,4 @@
-"""What the page's template shows, worked out of the artefacts: numbers become words here, not in the template."""
+"""Content of the page's template, made from the artefacts: numbers become words here, not in the template."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class PageView:
     title: str
     subtitle: str
     facts: Mapping[str, str]
-    """How the chips came about."""
+    """Origin of the chips."""
     figures: Sequence[Fact]
-    """Those that stand on top."""
+    """Figures at the top of the page."""
     said: Sequence[str]
     accuracy: AccuracySection | None
     training: TrainingSection | None
@@ -52,7 +52,7 @@ class PageView:
 
 
 def page_view(parts: ReportParts) -> PageView:
-    """All that the template shows of the artefacts."""
+    """Content of the template from the artefacts."""
     chip = parts.chip
     return PageView(
         title=parts.title,
@@ -60,7 +60,7 @@ def page_view(parts: ReportParts) -> PageView:
         facts=dict(parts.facts),
         figures=_figures(parts),
         said=_said(parts),
-        accuracy=accuracy_section(parts.result, parts.software),
+        accuracy=accuracy_section(parts.result, parts.accuracy_without_error),
         training=training_section(parts.training),
         budget=None if parts.budget is None else budget_section(parts.budget, parts.budget_on),
         layers=layers_table(chip),
@@ -87,23 +87,25 @@ def _subtitle(parts: ReportParts) -> str:
 
 def _figures(parts: ReportParts) -> list[Fact]:
     """The figures that stand on top."""
-    found = []
+    facts = []
     result = parts.result
     if result is not None and result.accuracies:
         chips = count(len(result.accuracies), "chip")
         if math.isnan(result.mean):
-            found.append(Fact("Accuracy", "none", f"of {chips}, all of which failed"))
+            facts.append(Fact("Accuracy", "none", f"of {chips}, all of which failed"))
         else:
             name = "Accuracy, mean" if len(result.accuracies) > 1 else "Accuracy"
             failed = f"; {len(result.failures)} failed" if result.failures else ""
-            found.append(Fact(name, percent(result.mean), f"{chips}, {result.n_images:,} test images{failed}"))
+            facts.append(Fact(name, percent(result.mean), f"{chips}, {result.n_images:,} test images{failed}"))
             if len(result.accuracies) > 1:
-                found.append(Fact("Worst chip", percent(result.worst), f"of {chips}"))
-    if parts.software is not None:
-        found.append(Fact("As trained", percent(parts.software), "the network without programming errors"))
+                facts.append(Fact("Worst chip", percent(result.worst), f"of {chips}"))
+    if parts.accuracy_without_error is not None:
+        facts.append(
+            Fact("As trained", percent(parts.accuracy_without_error), "the network without programming errors")
+        )
     if parts.budget is not None:
         budget = parts.budget
-        found.append(
+        facts.append(
             Fact(
                 "Cost of all restrictions",
                 f"{100 * budget.cost:.2f} points",
@@ -112,29 +114,29 @@ def _figures(parts: ReportParts) -> list[Fact]:
         )
     share = error_rms(parts.chip)
     window_S = parts.chip.deployment.spec.device.g_range_S
-    found.append(Fact("Programming error", percent(share), f"of the window, rms; {si(share * window_S, 'S')}"))
+    facts.append(Fact("Programming error", percent(share), f"of the window, rms; {si(share * window_S, 'S')}"))
     if parts.verification is not None and len(parts.verification.depths) > 1:
         last = [depth for depth in parts.verification.depths if depth.failure is None][-1]
         if last.agreement is not None:
             note = f"{last.name} against the formula, {parts.verification.n_images} images"
-            found.append(Fact("Same class on the circuit", percent(last.agreement), note))
+            facts.append(Fact("Same class on the circuit", percent(last.agreement), note))
     if parts.estimate is not None:
         estimate = parts.estimate
-        found.append(Fact("Energy, estimated", si(estimate.energy_J, "J"), "for one input"))
-        found.append(
+        facts.append(Fact("Energy, estimated", si(estimate.energy_J, "J"), "for one input"))
+        facts.append(
             Fact(
                 "Time, estimated",
                 si(estimate.latency_s, "s"),
                 f"for one input; one each {si(estimate.interval_s, 's')}",
             )
         )
-    return found
+    return facts
 
 
 def _said(parts: ReportParts) -> list[str]:
-    said = []
+    sentences = []
     if parts.budget is not None:
-        said += parts.budget.sentences()
+        sentences += parts.budget.sentences()
     if parts.verification is not None:
-        said += [sentence + "." for sentence in parts.verification.sentences()]
-    return said
+        sentences += [sentence + "." for sentence in parts.verification.sentences()]
+    return sentences

@@ -70,7 +70,7 @@ def write_report(parts: ReportParts, folder: str | os.PathLike[str], *, max_tile
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """All that the template asks for."""
+    """Variables of the template."""
 
     view: PageView
     version: str
@@ -95,12 +95,12 @@ def _page(parts: ReportParts, shown: PageView, max_tiles: int, beside: list[Path
         layers.append({**layer.meta(), "eShown": max(errors) or layer.e_max_S})
     kept = sum(tile.text is not None for layer in maps for tile in layer.tiles)
     total = chip.deployment.n_tiles
-    said = [f"Seed {chip.seeds[0]}."]
+    notes = [f"Seed {chip.seeds[0]}."]
     if any(not layer.exact for layer in maps):
-        said.append("Targets are continuous, and shown in 256 steps.")
-    said.append("Errors are within 0.8 % of the layer's largest.")
+        notes.append("Targets are continuous, and shown in 256 steps.")
+    notes.append("Errors are within 0.8 % of the layer's largest.")
     if kept < total:
-        said.append(f"The page holds {kept:,} of {total:,} tiles; the others show their error only.")
+        notes.append(f"The page holds {kept:,} of {total:,} tiles; the others show their error only.")
     return Page(
         view=shown,
         version=hrat_version(),
@@ -108,7 +108,7 @@ def _page(parts: ReportParts, shown: PageView, max_tiles: int, beside: list[Path
         style=asset("style.css"),
         script=asset("script.js"),
         maps=maps,
-        maps_note=" ".join(said),
+        maps_note=" ".join(notes),
         map_json=for_script({"gMin": device.g_min_S, "gMax": device.g_max_S, "layers": layers}),
         files=", ".join(path.name for path in beside),
     )
@@ -158,7 +158,7 @@ def _json(parts: ReportParts) -> str:
             "tiles": chip.deployment.n_tiles,
             "error_rms": error_rms(chip),
         },
-        "software": parts.software,
+        "software": parts.accuracy_without_error,
         "result": None if parts.result is None else parts.result.to_dict(),
         "budget": None if parts.budget is None else asdict(parts.budget),
         "verification": None if parts.verification is None else parts.verification.to_dict(),
@@ -171,7 +171,7 @@ def _json(parts: ReportParts) -> str:
 
 
 def _finite(data: Any) -> Any:
-    """JSON has no word for what is not a number, or not finite."""
+    """Data with None for numbers that JSON cannot hold: not a number, or not finite."""
     if isinstance(data, dict):
         return {key: _finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):

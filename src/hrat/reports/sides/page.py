@@ -15,19 +15,19 @@ from hrat.reports.words import percent
 __all__ = ["sides_page"]
 
 
-def sides_page(found: Sides, path: str | os.PathLike[str]) -> Path:
+def sides_page(sides: Sides, path: str | os.PathLike[str]) -> Path:
     """Write things side by side as one HTML page that needs nothing else, whole or not at all.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    shown = [Fact(f"{side.kind}, on {side.spec.name}", side.label, side.verdict) for side in found.sides]
+    shown = [Fact(f"{side.kind}, on {side.spec.name}", side.label, side.verdict) for side in sides.sides]
     text = template("sides.html.jinja").render(
-        title=" / ".join(found.labels),
+        title=" / ".join(sides.labels),
         sides=shown,
-        tables=page_tables(found),
-        strips=_strips(found),
-        same=not found.fields(),
+        tables=page_tables(sides),
+        strips=_strips(sides),
+        same=not sides.fields(),
         version=hrat_version(),
         style=asset("style.css"),
         script=asset("script.js"),
@@ -44,9 +44,9 @@ class Strip:
     words: str
 
 
-def _strips(found: Sides) -> list[Strip]:
+def _strips(sides: Sides) -> list[Strip]:
     """The accuracies over chips, all on one scale."""
-    every = [value for side in found.sides for value in side.accuracies]
+    every = [value for side in sides.sides for value in side.accuracies]
     if not every:
         return []
     room = max(max(every) - min(every), 0.002)
@@ -57,6 +57,6 @@ def _strips(found: Sides) -> list[Strip]:
             dots(side.accuracies, low, high),
             f"{percent(min(side.accuracies))} to {percent(max(side.accuracies))}",
         )
-        for side in found.sides
+        for side in sides.sides
         if side.accuracies
     ]

@@ -83,7 +83,7 @@ def _of_folder(folder: Path) -> Side:
         "method": run.method,
         "training seed": str(run.seed),
     }
-    figures = {} if run.software is None else {"software": run.software}
+    figures = {} if run.accuracy_without_error is None else {"software": run.accuracy_without_error}
     side = Side(label=folder.name, kind="run", spec=spec, facts=facts, figures=figures)
     if not (folder / "report" / "report.json").is_file():
         return side
@@ -117,14 +117,14 @@ def _of_report(path: Path, label: str) -> Side:
 
 
 def _report_figures(report: ReportFile) -> dict[str, float]:
-    """By the keys of `FIGURES`, those that the report has."""
+    """Figures of the report, by the keys of `FIGURES`."""
     chips, result, budget, estimate = report.chips, report.result, report.budget, report.estimate
     figures: dict[str, float | None] = {
         "devices": float(chips.devices),
         "tiles": float(chips.tiles),
         "chips": float(len(chips.seeds)),
         "error_rms": chips.error_rms,
-        "software": report.software,
+        "software": report.accuracy_without_error,
     }
     if result is not None and result.mean is not None:
         figures |= {"mean": result.mean, "worst": result.worst, "images": float(result.n_images)}
@@ -149,9 +149,9 @@ def _of_chips(chips: ProgrammedChip) -> dict[str, float]:
 def _told_apart(sides: list[Side]) -> list[Side]:
     """Labels that are alike get a number."""
     seen: dict[str, int] = {}
-    found = []
+    labelled = []
     for side in sides:
         seen[side.label] = seen.get(side.label, 0) + 1
         alike = [other.label for other in sides].count(side.label) > 1
-        found.append(replace(side, label=f"{side.label} ({seen[side.label]})") if alike else side)
-    return found
+        labelled.append(replace(side, label=f"{side.label} ({seen[side.label]})") if alike else side)
+    return labelled

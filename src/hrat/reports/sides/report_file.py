@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from hrat.artifacts import ResultFigures
 from hrat.artifacts.decode import STRICT, Count, Part, Positive, decoded, parse_json
@@ -37,7 +37,7 @@ class ChipFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class CostOfOne:
-    """What is won when a restriction is taken away."""
+    """Accuracy gained when a restriction is removed."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _SOME_FIELDS
 
@@ -71,7 +71,7 @@ class EstimateFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFile:
-    """What `hrat diff` wants of a report."""
+    """Content of a report that `hrat diff` reads."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _SOME_FIELDS
 
@@ -79,7 +79,7 @@ class ReportFile:
     facts: dict[str, str]
     spec: dict[str, Any]
     chips: ChipFigures
-    software: Part | None
+    accuracy_without_error: Annotated[Part | None, Field(validation_alias="software")]
     result: ResultFigures | None
     budget: BudgetFigures | None
     verification: Verification | None

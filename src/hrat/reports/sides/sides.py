@@ -33,7 +33,7 @@ def _points(value: float) -> str:
 FIGURES: dict[str, Figure] = {
     "mean": Figure("accuracy, mean of the chips", percent, 1),
     "worst": Figure("accuracy, worst chip", percent, 1),
-    "software": Figure("accuracy as trained", percent, 1),
+    "software": Figure("accuracy without programming error", percent, 1),
     "cost": Figure("cost of all restrictions", _points, -1),
     "rms": Figure("output error under all restrictions", lambda value: percent(value, 1), -1),
     "error_rms": Figure("programming error, of the window", percent, -1),
@@ -58,9 +58,9 @@ class Side:
     spec: HardwareSpec
     facts: dict[str, str] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
-    """By the keys of `FIGURES`."""
+    """Figures by the keys of `FIGURES`."""
     costs: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """What is won when a restriction is taken away, and its standard error, as parts of 1."""
+    """Accuracy gained when a restriction is removed, and its standard error, as parts of 1."""
     accuracies: tuple[float, ...] = ()
     verdict: str = ""
     """The budget's last sentence."""
@@ -74,7 +74,7 @@ class Sides:
 
     @property
     def labels(self) -> list[str]:
-        """What a person calls each."""
+        """Name of each side."""
         return [side.label for side in self.sides]
 
     def figures(self) -> list[tuple[str, list[float | None]]]:
@@ -88,21 +88,21 @@ class Sides:
     def facts(self) -> list[tuple[str, list[str]]]:
         """(name, the value of each side) of what differs, or is known of some only."""
         names = dict.fromkeys(name for side in self.sides for name in side.facts)
-        found = [(name, [side.facts.get(name, "-") for side in self.sides]) for name in names]
-        return [(name, values) for name, values in found if len(set(values)) > 1]
+        rows = [(name, [side.facts.get(name, "-") for side in self.sides]) for name in names]
+        return [(name, values) for name, values in rows if len(set(values)) > 1]
 
     def fields(self) -> list[tuple[str, list[Any]]]:
         """(`section.field`, the value of each side) of all fields of the specs that differ."""
         tables = [side.spec.to_dict() for side in self.sides]
-        found = []
+        rows = []
         for section, part in tables[0].items():
             if section in ("name", "description", "sources"):
                 continue
             for name in part:
                 values = [table[section][name] for table in tables]
                 if any(value != values[0] for value in values[1:]):
-                    found.append((f"{section}.{name}", values))
-        return found
+                    rows.append((f"{section}.{name}", values))
+        return rows
 
     def costs(self) -> list[tuple[str, list[tuple[float, float] | None]]]:
         """(restriction, what its removal wins on each side), the dearest first."""
@@ -111,7 +111,7 @@ class Sides:
         return sorted(rows, key=lambda row: -max(value[0] for value in row[1] if value is not None))
 
     def to_dict(self) -> dict[str, Any]:
-        """All that is compared, as JSON data."""
+        """The comparison as JSON data."""
         return {
             "sides": [
                 {"label": side.label, "kind": side.kind, "spec": side.spec.name, "accuracies": list(side.accuracies)}

@@ -16,26 +16,26 @@ from hrat.reports.words import percent, points, safe_markup
 __all__ = ["page_tables", "sides_table"]
 
 
-def sides_table(found: Sides) -> Group:
+def sides_table(sides: Sides) -> Group:
     """Figures, facts, fields of the specs and costs of the restrictions, as far as they differ."""
     parts: list[Any] = []
-    for table in page_tables(found):
+    for table in page_tables(sides):
         shown = Table(box=box.SIMPLE_HEAD, title=safe_markup(table.caption), title_justify="left", padding=(0, 1, 0, 0))
         for number, heading in enumerate(table.headings):
             shown.add_column(safe_markup(heading), justify="right" if number else "left", overflow="fold")
         for row in table.rows:
             shown.add_row(*(safe_markup(cell) for cell in row))
         parts.append(shown)
-    if not found.fields():
+    if not sides.fields():
         parts.append(Text("The hardware is the same."))
     return Group(*parts)
 
 
-def page_tables(found: Sides) -> list[PageTable]:
+def page_tables(sides: Sides) -> list[PageTable]:
     """Tables of figures, facts, fields and costs, as far as there is something in them."""
-    labels = found.labels
+    labels = sides.labels
     tables = []
-    if rows := found.figures():
+    if rows := sides.figures():
         two = len(labels) == 2
         tables.append(
             PageTable(
@@ -44,15 +44,15 @@ def page_tables(found: Sides) -> list[PageTable]:
                 [_figure_row(key, values, two) for key, values in rows],
             )
         )
-    if facts := found.facts():
+    if facts := sides.facts():
         tables.append(PageTable("How they came about", ("what", *labels), [(name, *values) for name, values in facts]))
-    if fields := found.fields():
+    if fields := sides.fields():
         tables.append(
             PageTable(
                 "Hardware, what differs", ("field", *labels), [(name, *map(_value, values)) for name, values in fields]
             )
         )
-    if costs := found.costs():
+    if costs := sides.costs():
         caption = "Points won when a restriction is taken away"
         tables.append(
             PageTable(

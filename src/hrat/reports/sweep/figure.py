@@ -1,4 +1,4 @@
-"""A sweep as a picture: curves over one value, a map over two, and the course and slices of a search."""
+"""A parameter sweep as a picture: curves over one value, a map over two, and the course and slices of a search."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IN_A_ROW = 3
 
 
 def sweep_figure(table: SweepTable, path: str | os.PathLike[str]) -> Path:
-    """Draw a sweep: lines where one number is varied, maps where two are on a grid, else course and slices.
+    """Draw a parameter sweep: lines where one number is varied, maps where two are on a grid, else course and slices.
 
     Args:
         table: with one trial or more that has a result.

@@ -37,15 +37,15 @@ def experiment_page(
     """The page in Markdown.
 
     Args:
-        name: of the experiment.
-        tables: of each part, by what it varies.
-        labels: of the methods, by their keys, in the order of the columns.
-        epochs: of training.
-        chips: of each trial.
-        seeds: of training.
-        command: what made the page.
-        seconds: of work for all its results, whenever they were made.
-        wall_seconds: that this call took.
+        name: name of the experiment.
+        tables: table of each part, by what it varies.
+        labels: labels of the methods, by their keys, in the order of the columns.
+        epochs: epochs of training.
+        chips: chips of each trial.
+        seeds: seeds of training.
+        command: the command that made the page.
+        seconds: seconds of work for all its results, whenever they were made.
+        wall_seconds: seconds that this call took.
     """
     first = next(iter(tables.values()))
     lines = [

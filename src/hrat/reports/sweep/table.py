@@ -1,4 +1,4 @@
-"""A sweep as a table for the terminal."""
+"""A parameter sweep as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_ROWS = 40
 
 
 def sweep_table(table: SweepTable) -> Table:
-    """What was varied and what came of it: a grid in its order, a search from the best trial on."""
+    """Settings and outcomes of the trials: a grid in its order, a search from the best trial on."""
     rows = list(table.rows)
     if table.search != "grid":
         rows.sort(key=lambda row: row.get(table.score, -1.0), reverse=True)

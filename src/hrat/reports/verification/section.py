@@ -14,17 +14,18 @@ __all__ = ["VerificationSection", "verification_section"]
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationSection:
-    """The depths of simulation, how far layers are apart, and what that comes to, in words."""
+    """Depths of simulation, differences between layers, and their causes, in words."""
 
     depths: Table
     layers: Table
     said: Sequence[str]
 
 
-def verification_section(found: Verification) -> VerificationSection:
+def verification_section(verification: Verification) -> VerificationSection:
     """One depth of simulation after another, and how far each layer is from the first one."""
     depths = Table(
-        f"Chip of seed {found.chip_seed}, {count(found.n_images, 'image')}, one depth of simulation after another",
+        f"Chip of seed {verification.chip_seed}, {count(verification.n_images, 'image')}, "
+        "one depth of simulation after another",
         ("depth", "adds", "accuracy", "same class", "time"),
         [
             (
@@ -34,12 +35,12 @@ def verification_section(found: Verification) -> VerificationSection:
                 "-" if depth.agreement is None else percent(depth.agreement),
                 duration(depth.seconds),
             )
-            for depth in found.depths
+            for depth in verification.depths
         ],
     )
-    solved = [depth for depth in found.depths if depth.layers]
+    solved = [depth for depth in verification.depths if depth.layers]
     layers = Table(
-        f"Amplifier outputs: difference from {found.depths[0].name}, rms (largest)",
+        f"Amplifier outputs: difference from {verification.depths[0].name}, rms (largest)",
         ("layer", "signal, rms", *(depth.name for depth in solved)),
         [
             (
@@ -52,4 +53,6 @@ def verification_section(found: Verification) -> VerificationSection:
         if solved
         else [],
     )
-    return VerificationSection(depths=depths, layers=layers, said=[sentence + "." for sentence in found.sentences()])
+    return VerificationSection(
+        depths=depths, layers=layers, said=[sentence + "." for sentence in verification.sentences()]
+    )

@@ -15,8 +15,8 @@ __all__ = ["verification_table"]
 
 def verification_table(verification: Verification) -> RenderableType:
     """Accuracy and classes at each depth, how far the layers' outputs lie apart, and why."""
-    said = [Text(f"- {sentence}.") for sentence in verification.sentences()]
-    return Group(_depths(verification), _layers(verification), *said)
+    sentences = [Text(f"- {sentence}.") for sentence in verification.sentences()]
+    return Group(_depths(verification), _layers(verification), *sentences)
 
 
 def _depths(verification: Verification) -> Table:

@@ -6,7 +6,7 @@ from hrat.simulation.nodal.curved import sinh_law
 from hrat.simulation.nodal.effective import effective_conductance
 from hrat.simulation.nodal.layers import layer_conductances
 from hrat.simulation.nodal.losses import NodeVoltages
-from hrat.simulation.nodal.method import Nodal
+from hrat.simulation.nodal.solver import Nodal
 from hrat.simulation.nodal.tile import TileSolution, TileSolver
 from hrat.simulation.nodal.wires import Wires
 

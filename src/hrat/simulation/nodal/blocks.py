@@ -55,7 +55,7 @@ LEAF = 4
 
 
 def inverse(matrices: Tensor) -> Tensor:
-    """The inverse of each matrix; NaN for one that has none in float64, whatever the machine's linear algebra does.
+    """The inverse of each matrix, `(..., k, k)`; NaN for one that has none in float64, on every machine.
 
     Mathematically all of a tile's matrices have one; where resistances differ by more than float64 can tell, rounding
     leaves none. Whoever asks for currents or conductances looks for NaN.
@@ -81,12 +81,12 @@ class Layout:
 
     @property
     def outer(self) -> int:
-        """How many ends meet."""
+        """Number of ends that meet."""
         return self.height if self.rightward else self.width
 
     @property
     def inner(self) -> int:
-        """How many ends of either other kind there are."""
+        """Number of ends of either other kind."""
         return self.width if self.rightward else self.height
 
     @property
@@ -95,13 +95,13 @@ class Layout:
         return 2 * (self.height + self.width)
 
     def slices(self) -> dict[str, slice]:
-        """Where the ends `L`, `R`, `T`, `B` stand."""
+        """Positions of the ends `L`, `R`, `T`, `B`."""
         sizes = {"L": self.height, "T": self.width, "B": self.width, "R": self.height}
-        found, start = {}, 0
+        places, start = {}, 0
         for name in "LTBR" if self.rightward else "TLRB":
-            found[name] = slice(start, start + sizes[name])
+            places[name] = slice(start, start + sizes[name])
             start += sizes[name]
-        return found
+        return places
 
     def joined(self, *, rightward: bool) -> Layout:
         """Layout of two blocks as one, made ready for its own next neighbour."""
@@ -109,7 +109,7 @@ class Layout:
         return Layout(*grown, rightward)
 
     def moves(self, *, turn: bool) -> tuple[list[slice], list[slice]]:
-        """Where the ends that do not meet go: three runs of the first block, and three of the second.
+        """Positions in the joined block of the ends that do not meet: three runs of either block.
 
         Args:
             turn: whether the next neighbour of the joined block stands in the other direction.
@@ -126,10 +126,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Steps:
-    """How a tile is cut into leaves, and in which order these are joined."""
+    """Division of a tile into leaves, and the order in which these are joined."""
 
     layouts: tuple[Layout, ...]
-    """Of the leaves, and after each step."""
+    """Layout of the leaves, and of the blocks after each step."""
     grid: tuple[int, int]
     """Leaves above one another, and side by side."""
 
@@ -238,7 +238,7 @@ def _wire_resistance(drop_ohm: Tensor, rise_ohm: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Join:
-    """What two blocks leave behind when they become one; `f` ends meet. Any number of pairs at once."""
+    """Matrices that lead from a joined block back to its two halves; `f` ends meet. Any number of pairs at once."""
 
     a: Tensor
     """`(..., f, k)`: outputs of the first block's ends that meet, by the inputs of the joined block."""
@@ -258,7 +258,7 @@ def join(first: Tensor, second: Tensor, layout: Layout, *, turn: bool) -> tuple[
     Args:
         first: `(..., k, k)`, the left or upper blocks.
         second: `(..., k, k)`, the right or lower blocks.
-        layout: of each of them.
+        layout: layout of each of them.
         turn: whether the next neighbour stands in the other direction.
 
     Returns:

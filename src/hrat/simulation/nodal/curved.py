@@ -29,11 +29,11 @@ with its devices and no source. They part where the law bends:
   its two steps, in `i` where its voltage grows and in `u` where it falls, as circuit simulators limit the steps of a
   diode. Where neither leads down, the step in `i` is halved until it does.
 
-**Limits of the numbers.** A voltage that is off by `dv` changes a current by `dv / u_0` of itself: where no wire bounds
-the current, rounding alone leaves errors of about `1e-14 V / u_0`, with `V` the largest source. The method ends at the
-tolerance or there. Without resistance between two sources and their devices, currents follow sinh and leave float64 at
-`V / u_0` of about 700; if they then meet in the sense resistance alone, the small difference of these large currents is
-lost to rounding from about 40 on. Both are told as not converged.
+**Limits of the numbers.** A voltage that is off by `dv` changes a current by `dv / u_0` of itself: where no wire
+bounds the current, rounding alone leaves errors of about `1e-14 V / u_0`, with `V` the largest source. The iteration
+ends at the tolerance or there. Without resistance between two sources and their devices, currents follow sinh and
+leave float64 at `V / u_0` of about 700; if they then meet in the sense resistance alone, the small difference of these
+large currents is lost to rounding from about 40 on. Both are told as not converged.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ ROUNDING = 32 * torch.finfo(torch.float64).eps
 
 
 def sinh_law(u_V: Tensor, curvature_V: float) -> Tensor:
-    """`u_0 sinh(u / u_0)`, V: the voltage at which an ohmic device would carry the same current."""
+    """`u_0 sinh(u / u_0)`, any shape, V: the voltage at which an ohmic device would carry the same current."""
     return curvature_V * torch.sinh(u_V / curvature_V)
 
 
 @dataclass(kw_only=True)
 class Operation:
-    """Where the devices stand, and how far that is from the solution; tensors as in `CurvedCircuit`."""
+    """Operating point of the devices and its distance from the solution; shapes as in `CurvedCircuit`."""
 
     device_V: Tensor
     currents_A: Tensor
@@ -92,7 +92,7 @@ class Operation:
 
 
 Move = Callable[[Operation, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From where the devices stand, by steps in voltages and in currents, to voltages and currents."""
+"""Operating point and steps in voltages and currents -> new voltages and currents."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class CurvedCircuit:
         return bool(self._open.any())
 
     def currents_A(self, u_V: Tensor) -> Tensor:
-        """Through each device."""
+        """Current through each device, `(tiles, rows, cols, batch)`, A."""
         currents_A = self.g_S.unsqueeze(-1) * sinh_law(u_V, self.curvature_V)
         return currents_A.masked_fill_(self._open, 0.0) if self._some_open else currents_A
 
@@ -129,16 +129,16 @@ class CurvedCircuit:
     def solve(
         self, tree: Tree, v_V: Tensor, *, tolerance: float, max_iterations: int
     ) -> tuple[Operation, Tensor, Tensor]:
-        """Newton's method from the ohmic solution; ends with the best that it has.
+        """Solve by Newton's method from the ohmic solution; ends with the best point that it reached.
 
         Args:
-            tree: of these tiles at small voltage.
+            tree: the tree of these tiles at small voltage.
             v_V: voltages of the sources.
             tolerance: residual that is small enough.
             max_iterations: most steps that an input gets.
 
         Returns:
-            Where the devices stand, how many steps each input took and whether it converged, both `(batch,)`.
+            The operating point, how many steps each input took and whether it converged, both `(batch,)`.
 
         Raises:
             SolverError: resistances that float64 cannot tell apart.
@@ -191,7 +191,7 @@ class CurvedCircuit:
         return after.residual <= WORTH_IT * before
 
     def _start_again(self, now: Operation, some: Tensor, v_V: Tensor, tree: Tree) -> None:
-        """Take the ohmic currents of some inputs where they are nearer than what there is, in place."""
+        """Take the ohmic currents of some inputs where they are nearer to the solution, in place."""
         u_V, currents_A = self._ohmic(tree, v_V)
         ohmic = self._at(self._voltages_V(currents_A, u_V), currents_A, v_V)
         was_W, ohmic_W = self._content_W(now.of(some), v_V)[0], self._content_W(ohmic, v_V)[0]
@@ -261,7 +261,7 @@ class CurvedCircuit:
         return node_voltages(no_source_V, step_A, self.wires).device_V - mismatch_V, step_A
 
     def _own_step(self, was: Operation) -> tuple[Tensor, Tensor]:
-        """The same with a tree for each tile and input: tiles in place of inputs."""
+        """Newton's step with a tree for each tile and input: tiles in place of inputs."""
         slope_S, mismatch_V = self._slope_S(was.currents_A).movedim(-1, 0), was.mismatch_V.movedim(-1, 0)
         tree = Tree(slope_S.flatten(0, 1), self.wires)
         step_V, step_A = self._step(tree, mismatch_V.flatten(0, 1).unsqueeze(-1))

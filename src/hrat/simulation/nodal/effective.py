@@ -1,4 +1,4 @@
-"""What a tile's conductances look like from outside.
+"""Effective conductances of a tile between its sources and sense ends.
 
 A tile of ohmic devices is linear, whatever its wires: `I = M^T v`, with `M` of the shape of the conductances. `M`
 stands in for them, and inference through wires costs what it costs without.
@@ -21,7 +21,7 @@ __all__ = ["as_tiles", "effective_conductance"]
 def effective_conductance(
     g_S: Tensor, wires: Wires, *, open_word_lines: Sequence[int] = (), open_bit_lines: Sequence[int] = ()
 ) -> Tensor:
-    """Current at each sense end per volt of each source.
+    """Effective conductance: current at each sense end per volt of each source.
 
     Exact in float64, whatever dtype comes in; differentiable with respect to `g_S`.
 

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrat.simulation.methods import SolverError
 from hrat.simulation.nodal.blocks import Join, Layout, inverse, join, make_leaves, plan_steps
 from hrat.simulation.nodal.wires import Wires
+from hrat.simulation.solvers import SolverError
 
 __all__ = ["Edge", "Tree", "edge_of", "require_numbers"]
 
@@ -38,7 +38,7 @@ class Edge:
     """`(tiles, cols, cols)`: current into each virtual ground by a voltage there; negative semi-definite."""
 
     def with_open_lines(self, word_lines: Sequence[int], bit_lines: Sequence[int]) -> Tensor:
-        """`output_S` where some word lines have no source and some bit lines no virtual ground.
+        """`output_S`, `(tiles, cols, rows)`, where some word lines have no source, some bit lines no virtual ground.
 
         Driven at both, the tile is a network `[i_words, i_bits] = Y [v_words, v_bits]` with `Y` symmetric. Ends that
         carry no current take the voltage `v_o = -Y_oo^-1 Y_oc v_c`. The pseudo-inverse is for open lines that no
@@ -79,10 +79,10 @@ def edge_of(g_S: Tensor, wires: Wires, *, undriven: Sequence[int] = ()) -> Edge:
 
 
 def require_numbers(solution: Tensor, g_S: Tensor, wires: Wires) -> Tensor:
-    """What was found for tiles `(tiles, rows, cols)`, S, if it is finite.
+    """The solution for tiles `(tiles, rows, cols)`, S, checked to be finite.
 
     Raises:
-        SolverError: it is not.
+        SolverError: it is not finite.
     """
     if bool(torch.isfinite(solution).all()):
         return solution

@@ -1,4 +1,4 @@
-"""A layer on its tiles: what each device's conductance looks like at the amplifiers.
+"""A layer on its tiles: effective conductances of its devices at the amplifiers.
 
 A pair of the layer's matrix is two devices of one physical grid, as its read-out lays them out
 (`hrat.encoding.Readout.to_grid`).
@@ -18,9 +18,9 @@ from torch import Tensor
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import Readout, Tile
 from hrat.errors import HratError
-from hrat.simulation.methods import SolverError
 from hrat.simulation.nodal.effective import effective_conductance
 from hrat.simulation.nodal.wires import Wires
+from hrat.simulation.solvers import SolverError
 
 __all__ = ["layer_conductances"]
 
@@ -31,7 +31,7 @@ DEVICES_AT_ONCE = 2**19
 def layer_conductances(
     chip: ProgrammedChip, layer: str, *, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """What stands in for `(G+, G-)` in `V_out = R_f (G+ - G-)^T v + V_bias` when wires lose voltage.
+    """Effective `(G+, G-)` for `V_out = R_f (G+ - G-)^T v + V_bias` when wires lose voltage.
 
     Args:
         chip: one or several chips.

@@ -20,12 +20,12 @@ class NodeVoltages:
 
     @property
     def device_V(self) -> Tensor:
-        """Across each device."""
+        """Voltage across each device, `(tiles, rows, cols, batch)`, V."""
         return self.word_V - self.bit_V
 
 
 def node_voltages(v_V: Tensor, currents_A: Tensor, wires: Wires) -> NodeVoltages:
-    """What is left of the sources' voltages at each device, and what has built up on the bit lines.
+    """Voltages of word lines and bit lines at each device, from the currents of the devices.
 
     Args:
         v_V: `(tiles, rows, batch)`, voltage of each source, V.

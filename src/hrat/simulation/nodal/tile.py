@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from hrat.errors import HratError
-from hrat.simulation.methods import SolverError
 from hrat.simulation.nodal.curved import CurvedCircuit
 from hrat.simulation.nodal.effective import as_tiles, effective_conductance
 from hrat.simulation.nodal.grid import Tree, require_numbers
 from hrat.simulation.nodal.losses import NodeVoltages, node_voltages
 from hrat.simulation.nodal.wires import Wires
+from hrat.simulation.solvers import SolverError
 
 __all__ = ["TileSolution", "TileSolver"]
 
@@ -24,7 +24,7 @@ VOLTAGES_AT_ONCE = 2**23
 
 @dataclass(frozen=True, kw_only=True)
 class TileSolution:
-    """Output currents, and how they were found."""
+    """Output currents, with iterations, residual and convergence."""
 
     currents_A: Tensor
     """`(..., batch, cols)`: into each virtual ground, A."""
@@ -96,29 +96,30 @@ class TileSolver:
         return self.solve(v_V, throw=True).currents_A
 
     def solve(self, v_V: Tensor, *, throw: bool = False) -> TileSolution:
-        """The same, with how it was found.
+        """Output currents, with iterations, residual and convergence.
 
         Args:
             v_V: `(..., batch, rows)`, voltage of each source, V.
             throw: whether to raise where Newton's method does not converge.
 
         Raises:
-            SolverError: it did not, and `throw` is set; or float64 cannot tell the tile's resistances apart.
+            SolverError: Newton's method did not converge, and `throw` is set; or float64 cannot tell the tile's
+                resistances apart.
         """
         sources_V = self._sources(v_V)
         if self._curvature_V is None:
             currents_A = sources_V.mT @ self._effective_S
             return TileSolution(currents_A=self._outside(currents_A), iterations=0, residual=0.0, converged=True)
-        parts, found = [], []
+        parts, solutions = [], []
         for some_V in self._in_parts(sources_V):
             solution = self._solved(some_V)
             parts.append(solution.currents_A.sum(1).mT)
-            found.append(solution)
+            solutions.append(solution)
         whole = TileSolution(
             currents_A=self._outside(torch.cat(parts, dim=1)),
-            iterations=max(solution.iterations for solution in found),
-            residual=max(solution.residual for solution in found),
-            converged=all(solution.converged for solution in found),
+            iterations=max(solution.iterations for solution in solutions),
+            residual=max(solution.residual for solution in solutions),
+            converged=all(solution.converged for solution in solutions),
         )
         if throw:
             self._refuse_unsolved(whole)
@@ -150,7 +151,7 @@ class TileSolver:
         return NodeVoltages(word_V=word_V, bit_V=bit_V)
 
     def _solved(self, sources_V: Tensor) -> TileSolution:
-        """The same with the current of each device, `(tiles, rows, cols, batch)`."""
+        """Output currents, and the current of each device, `(tiles, rows, cols, batch)`, A."""
         if self._curvature_V is None:
             nothing_V = sources_V.new_zeros(*self._tiles_S.shape, sources_V.shape[-1])
             currents_A = require_numbers(self._tree.device_currents(sources_V, nothing_V), self._tiles_S, self._wires)

@@ -37,13 +37,13 @@ class Wires:
     """Resistances around the devices of a tile; any of them may be zero."""
 
     word_ohm: float = 0.0
-    """Of one segment of a word line, ohm."""
+    """Resistance of one segment of a word line, ohm."""
     bit_ohm: float = 0.0
-    """Of one segment of a bit line, ohm."""
+    """Resistance of one segment of a bit line, ohm."""
     driver_ohm: float = 0.0
-    """Between a source and the word line's first segment, ohm."""
+    """Resistance between a source and the word line's first segment, ohm."""
     sense_ohm: float = 0.0
-    """Between the bit line's last segment and virtual ground, ohm."""
+    """Resistance between the bit line's last segment and virtual ground, ohm."""
     both_ends: bool = False
     """Whether word lines are driven at their far ends too."""
 
@@ -58,7 +58,7 @@ class Wires:
 
     @classmethod
     def of(cls, array: Array) -> Wires:
-        """Those of a spec's tiles: ideal ones where the restriction `wires` is off."""
+        """The wires of a spec's tiles: ideal ones where the restriction `wires` is off."""
         if not array.limit_wires:
             return cls()
         return cls(
@@ -76,7 +76,7 @@ class Wires:
 
     @property
     def far_end_ohm(self) -> float | None:
-        """From the last device of a word line to its second source, ohm; None where there is none.
+        """Resistance from the last device of a word line to its second source, ohm; None without one.
 
         Without any resistance in word lines the second source changes nothing, and is left out.
         """

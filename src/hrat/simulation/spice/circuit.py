@@ -1,4 +1,4 @@
-"""What a circuit is made of: layers, amplifiers, and how it is to be solved. Plain data, checked where it is written.
+"""Parts of a circuit, layers and amplifiers, and the options of its solution. Plain data, checked when made.
 
 Conventions are those of the whole package: `V_out = clamp(R_f sum_k (G+_k - G-_k) v_k + V_bias)`, positive by
 convention. Amplifiers invert, so each word line carries the opposite of the voltage that the convention names, and the
@@ -55,7 +55,7 @@ class Amplifier:
     gbw_Hz: float = 10e6
     """Gain-bandwidth product, for transients only, Hz."""
     seed: int = 0
-    """Of the offsets: each layer has its own stream, by its name."""
+    """Seed of the offsets; each layer has its own stream, by its name."""
 
     def __post_init__(self) -> None:
         """Refuse values that no amplifier has."""
@@ -88,7 +88,7 @@ class CircuitLayer:
     r_f_ohm: float
     """Feedback resistance of the amplifiers."""
     bias_V: Floats | None = None
-    """What is added to each output, `(cols,)`, V."""
+    """Bias that is added to each output, `(cols,)`, V."""
     low_V: float = -math.inf
     """Lowest output voltage of the amplifiers."""
     high_V: float = math.inf
@@ -160,7 +160,7 @@ class CircuitLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class SpiceOptions:
-    """How the circuit is built and solved."""
+    """Options of building and solving the circuit."""
 
     amplifier: Amplifier = field(default_factory=Amplifier)
     workers: int | None = None
@@ -168,7 +168,7 @@ class SpiceOptions:
     chunk: int | None = None
     """Inputs of one run; None for the number that was quickest in trials."""
     time_limit_s: float = 3600.0
-    """After which a run of ngspice is stopped."""
+    """Longest time of a run of ngspice, s."""
     reltol: float = 1e-6
     """Newton's relative tolerance. At DC the circuit is piecewise linear: results are far more exact than this."""
     vntol_V: float = 1e-9
@@ -179,7 +179,7 @@ class SpiceOptions:
     """A folder for the netlists and logs of the runs; None to throw them away."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run."""
+        """Refuse options that cannot be run."""
         for name in ("workers", "chunk"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -232,7 +232,7 @@ def pair_of(grid: Floats, spec: HardwareSpec) -> tuple[Floats, Floats]:
 
 
 def first_limit_V(spec: HardwareSpec) -> float:
-    """What the first amplifier of a two-stage read-out saturates at, V."""
+    """Output limit of the first amplifier of a two-stage read-out, V."""
     return spec.periphery.v_swing_V if spec.periphery.limit_swing else math.inf
 
 

@@ -1,4 +1,4 @@
-"""Where ngspice, LTspice and Xyce differ, and nothing else.
+"""Differences between ngspice, LTspice and Xyce, and nothing else.
 
 | matter | ngspice | LTspice | Xyce |
 |---|---|---|---|

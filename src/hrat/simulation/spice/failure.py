@@ -1,10 +1,10 @@
-"""What can go wrong with ngspice, told apart."""
+"""Failures of ngspice by their kind."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from hrat.simulation.methods import SolverError
+from hrat.simulation.solvers import SolverError
 
 __all__ = ["Reason", "SpiceFailure"]
 
@@ -35,5 +35,5 @@ class SpiceFailure(SolverError):  # noqa: N818 - a failure is also handed out as
 
 
 def tail(log: str) -> str:
-    """The last lines that say something."""
+    """The last lines of a log that are not empty."""
     return "\n".join([line for line in log.splitlines() if line.strip()][-TAIL_LINES:])

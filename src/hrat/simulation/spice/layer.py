@@ -30,7 +30,7 @@ class LayerText:
     """Name of the subcircuit that the devices are, where they are no resistors."""
 
     def lines(self, before: CircuitLayer | None) -> Iterator[str]:
-        """All of the layer.
+        """The lines of the whole layer.
 
         Args:
             before: the layer that feeds it; None where its inputs are driven from outside.
@@ -47,7 +47,7 @@ class LayerText:
             yield from self._biases(layer.bias_V)
 
     def _entrance(self, before: CircuitLayer) -> Iterator[str]:
-        """What the layer before hands over, clamped to what leaves the memristors untouched."""
+        """Outputs of the layer before, clamped to voltages that leave the memristors unchanged."""
         limit = "no read clamp" if math.isinf(before.clamp_V) else f"read clamp at +-{before.clamp_V:g} V"
         yield comment(f"---- from {before.name}, {limit}")
         node = self.layer.node
@@ -76,7 +76,7 @@ class LayerText:
         return Readout.of(self.spec)
 
     def _word_line(self, i: int) -> str:
-        """What drives line i of the physical grid: amplifiers invert, so that it is the opposite of what is meant."""
+        """Node that drives line i of the physical grid: it carries the opposite of the signal, as amplifiers invert."""
         k, inverted = self.readout.word_line(i)
         if self.layer.row_inputs is not None:
             k = self.layer.row_inputs[k]

@@ -22,11 +22,11 @@ from hrat.processes import tell_waiting
 __all__ = ["NOT_STARTED", "TELL_S", "run_on_leash"]
 
 POLL_S = 0.1
-"""How often a run looks whether it is to stop."""
+"""Interval at which a run checks whether it should stop, s."""
 TELL_S = 1.0
-"""How often it says that it is still at it."""
+"""Interval of its progress messages, s."""
 NOT_STARTED = (126, 127)
-"""What a shell returns for a program that cannot be run."""
+"""Exit codes of a shell for a program that cannot be run."""
 SHELL = """
 folder=$1
 shift
@@ -79,14 +79,14 @@ def run_on_leash(
 
 def _wait(process: subprocess.Popen[bytes], time_limit_s: float, stop: threading.Event) -> bool:
     """Whether it ended by itself."""
-    started = told = time.monotonic()
+    started = reported = time.monotonic()
     pause_s = POLL_S / 50  # small circuits end within milliseconds
     while process.poll() is None:
         now = time.monotonic()
         if stop.is_set() or now > started + time_limit_s:
             return False
-        if now > told + TELL_S:
-            told = now
+        if now > reported + TELL_S:
+            reported = now
             tell_waiting(0, 1)
         with suppress(subprocess.TimeoutExpired):
             process.wait(pause_s)

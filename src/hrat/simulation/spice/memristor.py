@@ -35,9 +35,9 @@ class ThresholdMemristor:
     g_min_S: float
     g_max_S: float
     v_set_V: float
-    """Above it the conductance grows."""
+    """Set threshold, V: above it the conductance grows."""
     v_reset_V: float
-    """Below it, a negative voltage, the conductance falls."""
+    """Reset threshold, negative, V: below it the conductance falls."""
     rate_Hz: float = 1e6
     """k, the rate at twice the threshold and far from the ends."""
     alpha: float = 3.0
@@ -69,7 +69,7 @@ class ThresholdMemristor:
         return (g_S - self.g_min_S) / (self.g_max_S - self.g_min_S)
 
     def conductance_of(self, state: Floats) -> Floats:
-        """The opposite of `state_of`, S."""
+        """Conductance of a state, any shape, S: the inverse of `state_of`."""
         g_S: Floats = self.g_min_S + (self.g_max_S - self.g_min_S) * state
         return g_S
 

@@ -57,7 +57,7 @@ def netlist(
         spec: tile size, wires, read-out, and the swing of first amplifiers; what bears on a layer alone stands there.
         inputs_V: voltages on the first layer's word lines, `(n, rows)`, V.
         options: amplifier and tolerances.
-        dialect: for which SPICE.
+        dialect: dialect of SPICE.
         klu: ask ngspice for its quick solver.
 
     Raises:
@@ -109,7 +109,7 @@ class ChainText:
         dialect: Dialect = "ngspice",
         klu: bool = True,
     ) -> ChainText:
-        """Write out all that the inputs have no part in."""
+        """Write the netlist without its inputs."""
         check_dialect(dialect)
         lines = [_title(layers, spec)]
         for before, layer in zip([None, *layers], layers, strict=False):

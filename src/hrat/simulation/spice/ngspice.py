@@ -1,4 +1,4 @@
-"""Finding ngspice and knowing what it can do.
+"""Search for ngspice, and test of its abilities.
 
 ngspice is a program that users install. Version 42 and later, where built with the KLU solver, solve large arrays in
 seconds; the Sparse 1.3 solver of older ones takes minutes: 100 s against 0.6 s for one input of a 128 x 128 tile with
@@ -32,22 +32,22 @@ START_LIMIT_S = 60.0
 SPARSE_DEVICES = 40_000
 """Devices on ideal wires that Sparse 1.3 solves in seconds."""
 SPARSE_WIRED_DEVICES = 2_500
-"""The same where wires have resistance."""
+"""Devices on wires with resistance that Sparse 1.3 solves in seconds."""
 
 PROBE = "* probe\nV1 a 0 1\nR1 a 0 1\n.options klu\n.op\n.end\n"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ngspice:
-    """A program that has been started once."""
+    """An ngspice program that has been started once."""
 
     path: Path
     version: str
-    """Such as 44.2."""
+    """Its version, such as 44.2."""
     has_klu: bool
 
     def check_size(self, n_devices: int, *, wires: bool) -> None:
-        """Refuse what would take hours.
+        """Refuse circuits that would take hours.
 
         Raises:
             SpiceFailure: the circuit is too large for the solver at hand.
@@ -62,7 +62,7 @@ class Ngspice:
         )
 
     def __str__(self) -> str:
-        """For people."""
+        """Version and path as text."""
         return f"ngspice {self.version} {'with' if self.has_klu else 'without'} KLU"
 
 
@@ -82,7 +82,7 @@ def find_ngspice(path: str | os.PathLike[str] | None = None) -> Ngspice:
             source = "the path given" if path else ENVIRONMENT
             raise SpiceFailure("missing", f"{source} names {named}, which is no program; {HOW_TO_GET}")
         return _examined(Path(program).absolute())
-    candidates = [Path(found) for found in (shutil.which("ngspice"), shutil.which(LOCAL)) if found]
+    candidates = [Path(on_path) for on_path in (shutil.which("ngspice"), shutil.which(LOCAL)) if on_path]
     if not candidates:
         raise SpiceFailure("missing", f"no ngspice in PATH or at {LOCAL}; {HOW_TO_GET}")
     examined = [_examined(candidate.absolute()) for candidate in candidates]
@@ -98,10 +98,10 @@ def _examine(path: Path, changed_ns: int) -> Ngspice:
     del changed_ns  # a program that has been replaced is examined again
     with private_folder("spice") as folder:
         answer = _start(path, folder, "--version")
-    found = re.search(r"ngspice-(\S+)", answer)
-    if not found:
+    version = re.search(r"ngspice-(\S+)", answer)
+    if not version:
         raise SpiceFailure("missing", f"{path} --version names no version of ngspice; {HOW_TO_GET}", answer)
-    return Ngspice(path=path, version=found[1], has_klu="KLU" in answer and _uses_klu(path))
+    return Ngspice(path=path, version=version[1], has_klu="KLU" in answer and _uses_klu(path))
 
 
 def _uses_klu(path: Path) -> bool:

@@ -35,11 +35,11 @@ def transimpedance(
     """A subcircuit `name ref sum out`: the current into `sum` becomes `v(out) = v(ref) - R_f i`, within limits.
 
     Args:
-        name: of the subcircuit.
+        name: name of the subcircuit.
         r_f_ohm: feedback resistance.
         limits_V: lowest and highest output.
         amplifier: the op-amp; at DC one without a gain is a current-controlled source, its virtual ground exact.
-        dialect: of SPICE.
+        dialect: dialect of SPICE.
         dynamic: with the amplifier's pole, for transients.
     """
     if amplifier.gain is None and not dynamic:

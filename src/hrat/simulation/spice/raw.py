@@ -32,9 +32,9 @@ class Plot:
     """One analysis."""
 
     name: str
-    """Such as `DC transfer characteristic`."""
+    """Name of the analysis, such as `DC transfer characteristic`."""
     variables: tuple[str, ...]
-    """Such as `v(layer1_out0)`, in lower case; the first is the scale."""
+    """Names, such as `v(layer1_out0)`, in lower case; the first is the scale."""
     values: NDArray[Any]
     """`(points, variables)`, float64 or complex128."""
 
@@ -43,7 +43,7 @@ class Plot:
         return self.columns([variable])[:, 0]
 
     def columns(self, variables: list[str]) -> NDArray[Any]:
-        """Some variables, `(points, len(variables))`.
+        """Values of some variables, `(points, len(variables))`.
 
         Raises:
             RawFileError: one of them is not there.

@@ -33,10 +33,10 @@ MOST_WORKERS = 2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChainResult:
-    """What the amplifiers put out."""
+    """Amplifier outputs of a chain of layers."""
 
     outputs: tuple[Floats, ...]
-    """For each layer `(n, cols)`, V; empty after a failure."""
+    """Outputs of each layer, `(n, cols)`, V; empty after a failure."""
     seconds: float
     """Wall time."""
     stats: dict[str, Any]

@@ -1,4 +1,4 @@
-"""One run of ngspice: a netlist in, plots out, and every way to fail told apart."""
+"""One run of ngspice: a netlist in, plots out, and a reason for every failure."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def tile_subcircuit(
     """The lines of a tile's subcircuit.
 
     Args:
-        name: of the subcircuit.
+        name: name of the subcircuit.
         g_S: conductances of the physical grid, `(word lines, bit lines)`, S; a device of 0 S is left out.
         array: wires, and whether they count.
         c_node_F: capacitance to ground at each crossing of each line, F (transients only).

@@ -1,4 +1,4 @@
-"""How a layer settles after its word lines have been driven."""
+"""Settling of a layer after a step on its word lines."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def transient(
         spec: tile size, wires, read-out.
         input_V: voltages on the word lines, `(rows,)`, V.
         options: the amplifier, and how to run ngspice.
-        duration_s: how long; None for 25 of the slowest time constants as `time_constant_s` has them.
+        duration_s: simulated time; None for 25 of the slowest time constants by `time_constant_s`.
         c_node_F: capacitance to ground at each crossing, on the word line and on the bit line, F.
         memristor: what the devices are, beginning at the layer's conductances and with their `plus` at the word lines,
             in place of resistors. Word lines carry the opposite of the signal.
@@ -152,7 +152,7 @@ def transient_netlist(
     dialect: Dialect = "ngspice",
     klu: bool = True,
 ) -> str:
-    """The netlist that `transient` solves; arguments as there, and as those of `netlist`.
+    """Netlist that `transient` solves; arguments: see `transient` and `netlist`.
 
     Raises:
         CircuitError: something does not fit.

@@ -137,7 +137,7 @@ class ArrayDataset(Dataset[tuple[Tensor, Any]]):
         return images.to(torch.float32).div_(255.0).sub_(self._mean).div_(self._std)
 
     def take(self, rows: Tensor | NDArray[np.intp]) -> ArrayDataset:
-        """A data set of these rows, in this order, normalised as this one is."""
+        """A data set of these rows, `(n,)`, in this order, normalised as this one is."""
         rows = torch.as_tensor(rows)
         return ArrayDataset(
             self.images[rows], self.labels[rows], mean=self.mean, std=self.std, num_classes=self.num_classes

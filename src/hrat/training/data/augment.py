@@ -11,7 +11,7 @@ from torch.nn import functional as F
 __all__ = ["AUGMENTATIONS", "Augmentation", "crop_flip", "flip"]
 
 Augmentation = Callable[[Tensor, torch.Generator | None], Tensor]
-"""`(images, generator) -> images`, with every random number out of the generator, so that a run can be gone on with."""
+"""`(images, generator) -> images`, with every random number from the generator, so that a run can be resumed."""
 
 
 def flip(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -19,7 +19,7 @@ def flip(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
     Args:
         images: `(batch, channels, height, width)`.
-        generator: of the random numbers; PyTorch's default one where there is none.
+        generator: source of the random numbers; PyTorch's default one where there is none.
     """
     mirrored = torch.randint(2, (len(images), 1, 1, 1), generator=generator) == 1
     return torch.where(mirrored, images.flip(3), images)
@@ -32,7 +32,7 @@ def crop_flip(images: Tensor, generator: torch.Generator | None = None, *, paddi
 
     Args:
         images: `(batch, channels, height, width)`.
-        generator: of the random numbers; PyTorch's default one where there is none.
+        generator: source of the random numbers; PyTorch's default one where there is none.
         padding: the largest shift.
     """
     batch, _, height, width = images.shape
@@ -43,4 +43,4 @@ def crop_flip(images: Tensor, generator: torch.Generator | None = None, *, paddi
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {"flip": flip, "crop-flip": crop_flip}
-"""By the names that recipes use."""
+"""Augmentations by the names that recipes use."""

@@ -21,7 +21,7 @@ class Download:
     url: str
     md5: str
     members: tuple[str, ...] = ()
-    """For a tar archive, the names (without folders) of the files in it that are wanted."""
+    """Names (without folders) of the files to extract from a tar archive."""
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ def _pooch() -> Any:
 
 
 def cache_folder() -> Path:
-    """Where fetched data sets are kept, by the customs of the operating system."""
+    """Folder of downloaded data sets, by the conventions of the operating system."""
     return Path(_pooch().os_cache("hrat"))
 
 

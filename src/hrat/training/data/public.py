@@ -1,4 +1,4 @@
-"""The public data sets: their files, their numbers, and where they are to be had."""
+"""The public data sets: their files, their numbers, and their sources."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ LAYOUTS: dict[Format, Layout] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PublicSet:
-    """A public data set: what it holds, and where it is to be had."""
+    """A public data set: its content and its source."""
 
     format: Format
     classes: tuple[str, ...] | None = None
-    """None: they are in the file of class names."""
+    """Names of the classes; None: read from the file of class names."""
     num_classes: int = 10
     num_coarse: int = 0
     """CIFAR-100 only: values of a record's first label, which is not used."""

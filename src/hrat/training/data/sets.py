@@ -40,7 +40,7 @@ class DataSplits:
 
 
 class _Part(NamedTuple):
-    """What a file, or several of one kind, hold: images, uint8 `(N, C, H, W)`, and labels, int64 `(N,)`."""
+    """Content of one file or several of one kind: images, uint8 `(N, C, H, W)`, and labels, int64 `(N,)`."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -172,8 +172,8 @@ def _own_layout(folder: Path, format: Format) -> Layout:
     layout = LAYOUTS[format]
     train = layout.train
     if format == "cifar10":
-        found = sorted((path.name for path in folder.glob("data_batch_*.bin")), key=lambda name: (len(name), name))
-        train = tuple(found) or ("data_batch_1.bin",)
+        names = sorted((path.name for path in folder.glob("data_batch_*.bin")), key=lambda name: (len(name), name))
+        train = tuple(names) or ("data_batch_1.bin",)
     named = layout.names is not None and (folder / layout.names).is_file()
     return Layout(train=train, test=layout.test, names=layout.names if named else None, gzip=layout.gzip)
 
@@ -188,14 +188,14 @@ def _locate(name: str, public: PublicSet, root: str | os.PathLike[str] | None, d
     variable = os.environ.get(ENVIRONMENT_VARIABLE)
     if root is not None or variable:
         place = Path(root if root is not None else variable or "").expanduser()
-        told = "root" if root is not None else ENVIRONMENT_VARIABLE
+        setting = "root" if root is not None else ENVIRONMENT_VARIABLE
         folder = place / name
         missing = layout.missing(folder)
         if missing:
             what = f"lacks {', '.join(missing)}" if folder.is_dir() else "does not exist"
             raise DataError(
-                f"{folder} {what}. {told} names {place}, so {name} is expected there: {layout.describe()}. "
-                f"Put them there, or leave {told} unset to have them downloaded."
+                f"{folder} {what}. {setting} names {place}, so {name} is expected there: {layout.describe()}. "
+                f"Put them there, or leave {setting} unset to have them downloaded."
             )
         return folder
     folder = cache_folder() / name

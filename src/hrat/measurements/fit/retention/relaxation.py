@@ -32,7 +32,7 @@ def fit_relaxation(
 
     Args:
         findings: is told the figures.
-        readings: of all devices.
+        readings: readings of all devices.
         trend: the decay.
         window_S: the device's window, S.
         read_noise_rel: relative noise of one reading; 0: unknown.
@@ -45,7 +45,7 @@ def fit_relaxation(
         return None
     times_s, sets = _by_time(readings, usable, trend, read_noise_rel)
     if not sets:
-        findings.poor.append(f"retention: fewer than {FEWEST_DEVICES} devices at every time; the spread cannot be told")
+        findings.poor.append(f"retention: fewer than {FEWEST_DEVICES} devices at every time; the spread is unknown")
         return None
     polynomials = fit_spreads(sets, window_S, window_S[1])
     if polynomials is None:

@@ -1,4 +1,4 @@
-"""Everything that retention records tell."""
+"""Fit of retention records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fit_retention(readings: RetentionReadings, window_S: tuple[float, float], re
     """Fit the change of conductances with time.
 
     Args:
-        readings: of all devices, in the order of time.
+        readings: readings of all devices, in the order of time.
         window_S: the device's window, S.
         read_noise_rel: relative noise of one reading, which is in every spread; 0: unknown.
     """

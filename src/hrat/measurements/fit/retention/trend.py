@@ -42,7 +42,7 @@ def fit_trend(findings: Findings, readings: RetentionReadings, window_S: tuple[f
 
     Args:
         findings: is told the figures, and what was not found.
-        readings: of all devices.
+        readings: readings of all devices.
         window_S: the device's window, S.
     """
     counts = readings.t_s >= 1.0
@@ -135,7 +135,7 @@ def _exponents(device: Ints, log_t: Floats, log_g: Floats, n_devices: int) -> tu
     """Exponent of each device's power law, with its standard error, and which devices have one.
 
     Args:
-        device: of each reading, `(n,)`.
+        device: number of the device of each reading, `(n,)`.
         log_t: ln (t / t0), `(n,)`.
         log_g: ln G, `(n,)`.
         n_devices: how many devices there are.

@@ -45,11 +45,11 @@ def stuck_devices(fit: SweepFit, levels_S: Floats, alive: Mask) -> None:
         levels_S: mean conductance by device number, not a number where there is no such device.
         alive: whether each device moves, by device number.
     """
-    known = ~np.isnan(levels_S)
-    dead_S = levels_S[known & ~alive]
+    measured = ~np.isnan(levels_S)
+    dead_S = levels_S[measured & ~alive]
     if len(dead_S) == 0:
         return
-    n, window, findings = int(known.sum()), fit.window, fit.findings
+    n, window, findings = int(measured.sum()), fit.window, fit.findings
     low_S, high_S = window.low_S + 0.25 * window.width_S, window.high_S - 0.25 * window.width_S
     for name, which in (
         ("stuck_off", dead_S < low_S),

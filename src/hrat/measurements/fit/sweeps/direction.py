@@ -35,7 +35,7 @@ class DirectionFit:
     n_steps: int
     """Number of steps that were fitted."""
     misfit_rel: float
-    """How far mean steps lie off the model along the window, relative to it, beyond their errors (rms)."""
+    """Relative distance of mean steps from the model along the window, beyond their errors (rms)."""
 
     @property
     def nonlinearity(self) -> float:
@@ -68,9 +68,9 @@ def sweep_residuals(steps: Steps, window: Window, fit: DirectionFit, mean_factor
     """Root mean square of data minus model, S, and R^2 for each sweep, the model starting where the data does.
 
     Args:
-        steps: of one direction.
+        steps: steps of one direction.
         window: the ends of the window.
-        fit: of that direction.
+        fit: fit of that direction.
         mean_factor: mean of a step that never works backwards, over the mean of the Gaussian behind it.
     """
     sweep, number = steps.sweep, steps.number

@@ -1,4 +1,4 @@
-"""Reasons not to trust the fit of a direction, and what to know of it."""
+"""Reasons not to trust the fit of a direction, and remarks on it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _judge_nonlinearity(findings: Findings, name: str, direction: DirectionFit, 
 
 
 def _judge_end(findings: Findings, name: str, curve: MeasuredCurve) -> None:
-    """Say where sweeps end before the device does."""
+    """Remark where pulse sweeps end before the end of the device's window."""
     steps_S = np.abs(np.diff(curve.mean_S))
     if len(steps_S) >= 8 and steps_S[-3:].mean() > STILL_MOVING * steps_S[:3].mean():
         findings.notes.append(

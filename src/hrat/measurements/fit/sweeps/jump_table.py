@@ -1,4 +1,4 @@
-"""From steps to a table of measured changes: quantiles of what one pulse does, at some conductances.
+"""Table of measured changes from steps: quantiles of the change by one pulse, at some conductances.
 
 No model of the device is in it: whatever steps look like, they are drawn as they were measured, by devices that are all
 alike (`device_spread_rel` is 0: how devices differ is in the quantiles). Noise of the readings is in them too, and

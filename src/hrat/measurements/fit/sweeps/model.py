@@ -19,12 +19,12 @@ __all__ = ["fit_model"]
 
 
 def fit_model(fit: SweepFit, sweeps: dict[bool, Steps], readings: SweepReadings, model: str) -> None:
-    """Fit what a pulse does.
+    """Fit the pulse model.
 
     Args:
         fit: is told the figures, and reasons not to trust them.
         sweeps: steps by direction (true: set).
-        readings: of all devices, for what repeated readings tell.
+        readings: readings of all devices, for what repeated readings tell.
         model: `soft_bounds`, `linear_step`, `jump_table` or `auto`.
 
     Raises:

@@ -76,7 +76,7 @@ def pulse_figures(fit: SweepFit, readings: SweepReadings, directions: Iterable[b
 
     Args:
         fit: is told the figures.
-        readings: of all devices.
+        readings: readings of all devices.
         directions: those that were fitted (true: set).
         positive_sets: whether positive pulses raise the conductance.
     """

@@ -1,4 +1,4 @@
-"""From steps to the pulse model: step sizes, nonlinearity, and spreads over cycles and devices.
+"""Fit of the pulse model to steps: step sizes, nonlinearity, and spreads over cycles and devices.
 
 With x the position in the window (0 where the sweep begins, 1 where it ends, for set and reset alike), soft bounds say
 

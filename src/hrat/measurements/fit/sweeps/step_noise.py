@@ -1,4 +1,4 @@
-"""How far steps scatter: from cycle to cycle, and by the noise of the readings between them."""
+"""Scatter of steps: from cycle to cycle, and by the noise of the readings between them."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ class Steps:
     after_S: Floats
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of steps."""
         return len(self.device)
 
     @property
     def n_devices(self) -> int:
-        """How many devices they come from, at most."""
+        """Upper bound of the number of devices."""
         return int(self.device.max()) + 1
 
     @property
@@ -63,7 +63,7 @@ def steps_of(readings: SweepReadings, up: bool, positive_sets: bool, alive: Mask
     """The steps of one direction.
 
     Args:
-        readings: of all devices.
+        readings: readings of all devices.
         up: set pulses, else reset pulses.
         positive_sets: whether a positive voltage raises the conductance.
         alive: by device, whether it moves at all.

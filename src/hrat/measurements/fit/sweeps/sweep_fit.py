@@ -1,4 +1,4 @@
-"""Everything that pulse sweeps tell: which way is up, who is stuck, where the window ends, and what a pulse does."""
+"""Fit of pulse sweeps: polarity, stuck devices, the ends of the window, and the pulse model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["fit_sweeps"]
 
 
 def fit_sweeps(readings: SweepReadings, model: str) -> SweepFit:
-    """Fit everything that pulse sweeps tell.
+    """Fit polarity, stuck devices, window and pulse model to pulse sweeps.
 
     Args:
-        readings: of all devices, in the order of time.
+        readings: readings of all devices, in the order of time.
         model: `auto`, `soft_bounds`, `linear_step` or `jump_table`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What pulse sweeps tell, while it is put together."""
+"""Findings of the fit to pulse sweeps, while they are collected."""
 
 from __future__ import annotations
 

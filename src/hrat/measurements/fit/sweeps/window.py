@@ -40,11 +40,11 @@ class Window:
 
 
 def find_window(sweeps: dict[bool, Steps], readings: SweepReadings) -> Window:
-    """Where sweeps end: the median over devices of each device's median over its sweeps.
+    """Ends of pulse sweeps: the median over devices of each device's median over its sweeps.
 
     Args:
         sweeps: steps by direction (true: set); where one is missing, the other one's beginnings stand in for its ends.
-        readings: of all devices, for how finely they were written down.
+        readings: readings of all devices, for how finely they were written down.
 
     Raises:
         DataError: set sweeps end below reset sweeps.

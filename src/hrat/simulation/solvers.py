@@ -1,6 +1,6 @@
-"""How arrays and amplifiers may be solved: what a method is, and which layer gets which.
+"""The protocol of solvers of arrays and amplifiers, and the choice of one for each layer.
 
-A method turns the layers of a chip into models. A model of a layer is either linear, and then as quick as the network
+A solver turns the layers of a chip into models. A model of a layer is either linear, and then as quick as the network
 itself,
 
     gains       what each amplifier multiplies the word lines' voltages by (`hrat.encoding.Readout.terms`), such as
@@ -29,11 +29,11 @@ from hrat.spec import HardwareSpec
 
 __all__ = [
     "LayerModel",
-    "Method",
+    "Solver",
     "SolverChoice",
     "SolverError",
     "Statistics",
-    "choose_methods",
+    "choose_solvers",
     "gains",
     "in_words",
 ]
@@ -41,35 +41,35 @@ __all__ = [
 LayerModel = tuple[Tensor, ...] | tuple[Callable[[Tensor], Tensor], ...]
 """Gains, or a callable for each chip."""
 Statistics = dict[str, dict[str, float]]
-"""What the solution of each layer took, such as `seconds`: amounts that add up over batches and chips."""
+"""Statistics of each layer's solution, such as `seconds`: amounts that add up over batches and chips."""
 
 
 class SolverError(HratError, RuntimeError):
     """A circuit that could not be solved: the message says which, why, and what to do."""
 
 
-class Method(Protocol):
+class Solver(Protocol):
     """A way to solve layers. Hashable, and without state of its own."""
 
     @property
     def name(self) -> str:
-        """What a person calls it by."""
+        """Its name in results and messages."""
         ...
 
     def making(self, spec: HardwareSpec) -> int:
-        """Memory that solving a layer takes beside its gains, in units of them."""
+        """Memory that solving a layer takes beside its gains, in units of their size."""
         ...
 
     def models(
         self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
     ) -> dict[str, LayerModel]:
-        """Solve the layers of the chips as far as that can be done before inputs are known.
+        """Solve the layers of the chips as far as possible before inputs are known.
 
         Args:
             chip: one or several chips.
             names: the layers.
             device: where to compute.
-            statistics: where to tell what the solution took.
+            statistics: to be filled with the statistics of each layer.
 
         Raises:
             SolverError: a layer cannot be solved.
@@ -77,48 +77,48 @@ class Method(Protocol):
         ...
 
 
-SolverChoice = str | Method | Mapping[str, str | Method]
-"""A method, its name, or either by layer; a layer may be a pattern such as `conv*`, and the first that fits holds."""
+SolverChoice = str | Solver | Mapping[str, str | Solver]
+"""A solver, its name, or either by layer; a layer may be a pattern such as `conv*`, and the first that fits holds."""
 
 
-def choose_methods(choice: SolverChoice, known: Mapping[str, Method], layers: Sequence[str]) -> dict[str, Method]:
-    """The method of each layer.
+def choose_solvers(choice: SolverChoice, known: Mapping[str, Solver], layers: Sequence[str]) -> dict[str, Solver]:
+    """The solver of each layer.
 
     Args:
-        choice: what the user asked for.
-        known: methods by name.
+        choice: the user's choice.
+        known: solvers by name.
         layers: names of the chip's layers.
 
     Raises:
         HratError: an unknown name, a pattern that fits no layer, or a layer that no pattern fits.
     """
     if not isinstance(choice, Mapping):
-        method = _method(choice, known)
-        return dict.fromkeys(layers, method)
-    methods = {str(pattern): _method(one, known) for pattern, one in choice.items()}
-    chosen: dict[str, Method] = {}
+        solver = _solver(choice, known)
+        return dict.fromkeys(layers, solver)
+    solvers = {str(pattern): _solver(one, known) for pattern, one in choice.items()}
+    chosen: dict[str, Solver] = {}
     for layer in layers:
-        fitting = [pattern for pattern in methods if layer == pattern] or [p for p in methods if fnmatchcase(layer, p)]
+        fitting = [pattern for pattern in solvers if layer == pattern] or [p for p in solvers if fnmatchcase(layer, p)]
         if not fitting:
             raise HratError(
                 f"no solver is given for layer {layer!r}; expected one for each layer: add '*': 'behavioural' for all "
                 "others"
             )
-        chosen[layer] = methods[fitting[0]]
-    for pattern in methods:
+        chosen[layer] = solvers[fitting[0]]
+    for pattern in solvers:
         if pattern != "*" and not any(fnmatchcase(layer, pattern) for layer in layers):
             raise HratError(f"the chip has no layer {pattern!r}; it has {', '.join(layers)}")
     return chosen
 
 
 def in_words(choice: SolverChoice) -> str:
-    """How a person would call it."""
+    """The choice as text."""
     if isinstance(choice, Mapping):
         return ", ".join(f"{pattern}: {in_words(one)}" for pattern, one in choice.items())
     return choice if isinstance(choice, str) else choice.name
 
 
-def _method(choice: str | Method, known: Mapping[str, Method]) -> Method:
+def _solver(choice: str | Solver, known: Mapping[str, Solver]) -> Solver:
     if not isinstance(choice, str):
         if isinstance(choice, type) or not hasattr(choice, "models"):
             meant = f"; did you mean {choice.__name__}()?" if isinstance(choice, type) else ""

@@ -1,4 +1,4 @@
-"""SPICE as a way to solve the layers of a network.
+"""SPICE as a solver of the layers of a network.
 
 Fully connected layers that feed each other through nothing but ReLU and the read clamp are one circuit, so that a
 network of such layers runs in SPICE as a whole. A convolution is the crossbar driven with each patch; what lies between
@@ -20,7 +20,7 @@ from torch import Tensor
 from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
 from hrat.circuit import OPS, Crossbar, Node, OpNode, Recurrence
 from hrat.physics import amplifier_limits_V, digital_sum
-from hrat.simulation.methods import LayerModel, SolverError, Statistics
+from hrat.simulation.solvers import LayerModel, SolverError, Statistics
 from hrat.simulation.spice.circuit import Amplifier, CircuitError, CircuitLayer, SpiceOptions
 from hrat.simulation.spice.ngspice import find_ngspice
 from hrat.simulation.spice.run import run_chain
@@ -34,7 +34,7 @@ class Spice:
     """The circuit of memristors, wires, amplifiers and DACs in ngspice, one operating point for each input or patch.
 
     Wires are as the spec has them (`array.limit_wires`). Limits: DC, so that nothing is said of settling (see
-    `transient`); the converters of inputs and islands are ideal steps; one process for each chunk of inputs.
+    `transient`); the converters of inputs and digital operations are ideal steps; one process for each chunk of inputs.
     """
 
     amplifier: Amplifier = field(default_factory=Amplifier)
@@ -42,7 +42,7 @@ class Spice:
     workers: int | None = None
     """Processes at a time; None for as many as there are cores, two at most."""
     time_limit_s: float = 3600.0
-    """After which one run of ngspice is stopped."""
+    """Longest time of one run of ngspice, s."""
     ngspice: str | None = None
     """The program; None to look for it: HRAT_NGSPICE, the PATH, .ngspice/bin."""
     keep: str | None = None
@@ -51,7 +51,7 @@ class Spice:
     name = "spice"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run."""
+        """Refuse options that cannot be run."""
         if not isinstance(self.amplifier, Amplifier):
             raise CircuitError(
                 f"Spice.amplifier: expected an Amplifier, such as Amplifier(gain=1e4), got {self.amplifier!r}"
@@ -69,10 +69,10 @@ class Spice:
     def models(
         self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
     ) -> dict[str, LayerModel]:
-        """A callable for each layer and chip; see `hrat.simulation.methods.Method`."""
+        """A callable for each layer and chip; see `hrat.simulation.solvers.Solver`."""
         del device  # circuits are solved on the CPU
         program = find_ngspice(self.ngspice)  # refused now, not after an hour of other layers
-        found: dict[str, list[Callable[[Tensor], Tensor]]] = {name: [] for name in names}
+        models_of: dict[str, list[Callable[[Tensor], Tensor]]] = {name: [] for name in names}
         for index, seed in enumerate(chip.seeds):
             options = SpiceOptions(
                 amplifier=replace(self.amplifier, seed=(self.amplifier.seed << 64) + seed % 2**64),
@@ -84,15 +84,15 @@ class Spice:
             for chain in linear_chains(chip.deployment, names):
                 circuit = _Chain(chip, index, chain, options, statistics)
                 for place, name in enumerate(chain):
-                    found[name].append(circuit.outputs_of(place))
-        return {name: tuple(models) for name, models in found.items()}
+                    models_of[name].append(circuit.outputs_of(place))
+        return {name: tuple(models) for name, models in models_of.items()}
 
 
 def linear_chains(deployment: Deployment, names: Sequence[str]) -> list[list[str]]:
     """Which layers are one circuit: each list holds layers that feed each other directly.
 
     Args:
-        deployment: of the chip.
+        deployment: the deployment of the chip.
         names: the layers to put into circuits.
     """
     nodes = {node.name: node for node in deployment.graph}
@@ -218,7 +218,7 @@ def rectified_layers(deployment: Deployment) -> set[str]:
 
 
 class _Chain:
-    """A circuit of one or several layers of a chip. The first layer runs it; the others hand out what it gave."""
+    """A circuit of one or several layers of a chip. The first layer runs it; the others return its results."""
 
     def __init__(
         self, chip: ProgrammedChip, index: int, chain: list[str], options: SpiceOptions, statistics: Statistics
@@ -236,7 +236,7 @@ class _Chain:
         self.waiting: dict[int, Tensor] = {}
 
     def outputs_of(self, place: int) -> Callable[[Tensor], Tensor]:
-        """What a layer of the chain does with its word lines' voltages."""
+        """Function of a layer of the chain: word-line voltages -> amplifier outputs, V."""
         return self._run if place == 0 else lambda voltage_V: self._handed_out(place, voltage_V)
 
     def _run(self, voltage_V: Tensor) -> Tensor:

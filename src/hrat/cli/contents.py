@@ -1,4 +1,4 @@
-"""Telling what stands at a path."""
+"""Recognition of the file or folder at a path."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
     from hrat.artifacts import Comparison, Deployment, ProgrammedChip, ResultFigures
 
-__all__ = ["Found", "found"]
+__all__ = ["Contents", "contents_of"]
 
 KNOWN = "a deployment, chips, a comparison or results (.json), or the folder of a run or comparison"
 
 
 @dataclass(frozen=True)
-class Found:
-    """What stands at a path."""
+class Contents:
+    """Description of the file or folder at a path."""
 
     what: str
     table: RenderableType
     artifact: Deployment | ProgrammedChip | Comparison | None = None
 
 
-def found(path: Path) -> Found:
-    """Look at a file or folder.
+def contents_of(path: Path) -> Contents:
+    """Recognise a file or folder of hrat's.
 
     Raises:
         FileNotFoundError: there is nothing.
@@ -48,10 +48,10 @@ def found(path: Path) -> Found:
 
     artifact = load(path)
     what = "programmed chips" if isinstance(artifact, ProgrammedChip) else "deployment"
-    return Found(what, artifact_table(artifact), artifact)
+    return Contents(what, artifact_table(artifact), artifact)
 
 
-def _folder(path: Path) -> Found:
+def _folder(path: Path) -> Contents:
     if (path / "comparison.json").is_file():
         return _json(path / "comparison.json")
     if (path / "run.json").is_file():
@@ -59,20 +59,20 @@ def _folder(path: Path) -> Found:
     raise ArtifactError(f"{path} is a folder with neither run.json nor comparison.json; expected {KNOWN}")
 
 
-def _json(path: Path) -> Found:
+def _json(path: Path) -> Contents:
     data = _read(path)
     if "rows" in data:
         from hrat.artifacts import Comparison
         from hrat.reports import comparison_table
 
         comparison = Comparison.from_dict(data)
-        return Found("comparison of methods", comparison_table(comparison), comparison)
+        return Contents("comparison of methods", comparison_table(comparison), comparison)
     if "solver" in data and "accuracies" in data:
         from hrat.artifacts import ResultFigures
         from hrat.artifacts.decode import decoded
 
         result = decoded(ResultFigures, data, f"{path} is damaged or no results of hrat simulate")
-        return Found(f"results of a simulation ({result.solver})", _results(result))
+        return Contents(f"results of a simulation ({result.solver})", _results(result))
     if "recipe" in data and "method" in data:
         return _run(path.parent)
     raise ArtifactError(f"{path} is JSON, but nothing that hrat wrote; expected {KNOWN}")
@@ -84,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
     return read_json(path, KNOWN)
 
 
-def _run(folder: Path) -> Found:
+def _run(folder: Path) -> Contents:
     from hrat.artifacts.run_facts import RunFacts
     from hrat.reports import duration, percent
 
@@ -98,10 +98,13 @@ def _run(folder: Path) -> Found:
         "seed": run.seed,
         "epochs": run.recipe.fit.epochs,
     }
-    finished = run.software is not None
-    if run.software is not None and run.seconds is not None:
-        facts |= {"software accuracy": percent(run.software), "trained in": duration(run.seconds)}
-    return Found("run, finished" if finished else "run, not finished: hrat train goes on with it", _grid(facts))
+    finished = run.accuracy_without_error is not None
+    if run.accuracy_without_error is not None and run.seconds is not None:
+        facts |= {
+            "accuracy without programming error": percent(run.accuracy_without_error),
+            "trained in": duration(run.seconds),
+        }
+    return Contents("run, finished" if finished else "run, not finished: hrat train goes on with it", _grid(facts))
 
 
 def _results(result: ResultFigures) -> Table:

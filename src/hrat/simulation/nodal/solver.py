@@ -15,10 +15,10 @@ from hrat.artifacts import ProgrammedChip
 from hrat.encoding import Readout
 from hrat.errors import HratError
 from hrat.physics import digital_sum
-from hrat.simulation.methods import LayerModel, SolverError, Statistics, gains
 from hrat.simulation.nodal.layers import layer_conductances
 from hrat.simulation.nodal.tile import TileSolver
 from hrat.simulation.nodal.wires import Wires
+from hrat.simulation.solvers import LayerModel, SolverError, Statistics, gains
 from hrat.spec import HardwareSpec
 
 __all__ = ["Nodal"]
@@ -53,24 +53,24 @@ class Nodal:
     def models(
         self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
     ) -> dict[str, LayerModel]:
-        """Gains of the layers, or callables for curved devices; see `hrat.simulation.methods.Method`."""
-        found: dict[str, LayerModel] = {}
+        """Gains of the layers, or callables for curved devices; see `hrat.simulation.solvers.Solver`."""
+        models: dict[str, LayerModel] = {}
         for name in names:
             start = time.perf_counter()
             if self.curvature_V is None or device.type == "meta":
                 g_pos_S, g_neg_S = layer_conductances(chip, name, device=device)
                 dtype = chip.layers[name].g_pos_S.dtype
-                found[name] = tuple(gain.to(dtype) for gain in gains(chip, name, g_pos_S, g_neg_S))  # type: ignore[union-attr]
+                models[name] = tuple(gain.to(dtype) for gain in gains(chip, name, g_pos_S, g_neg_S))  # type: ignore[union-attr]
             else:
                 layers = [_CurvedLayer(chip, index, name, self.curvature_V, device) for index in range(chip.n_chips)]
-                told = statistics.setdefault(name, {})
-                found[name] = tuple(partial(_run, layer.outputs, name, told) for layer in layers)
+                amounts = statistics.setdefault(name, {})
+                models[name] = tuple(partial(_run, layer.outputs, name, amounts) for layer in layers)
             of_layer = statistics.setdefault(name, {})
             of_layer["seconds"] = of_layer.get("seconds", 0.0) + time.perf_counter() - start
-        return found
+        return models
 
 
-def _run(solve: Callable[[Tensor], Tensor], name: str, told: dict[str, float], voltage_V: Tensor) -> Tensor:
+def _run(solve: Callable[[Tensor], Tensor], name: str, amounts: dict[str, float], voltage_V: Tensor) -> Tensor:
     """Outputs of the layer `name`; what they take is told."""
     start = time.perf_counter()
     try:
@@ -78,7 +78,7 @@ def _run(solve: Callable[[Tensor], Tensor], name: str, told: dict[str, float], v
     except SolverError as error:
         raise SolverError(f"layer {name}: {error}") from error
     finally:
-        told["seconds"] = told.get("seconds", 0.0) + time.perf_counter() - start
+        amounts["seconds"] = amounts.get("seconds", 0.0) + time.perf_counter() - start
 
 
 class _CurvedLayer:
