@@ -174,7 +174,7 @@ def _losses(
         try:
             for _ in range(trials):
                 layer.fixed_error = draw_pair_error(fraction, layer.geometry, model.spec, generator=generator)
-                found[name].append(_loss(model, batches, loss))
+                losses[name].append(_loss(model, batches, loss))
         finally:
             layer.fixed_error = None
     return losses

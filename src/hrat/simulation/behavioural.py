@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding.wires import effective_pair
-from hrat.simulation.methods import LayerModel, SolverError, Statistics, gains
+from hrat.simulation.solvers import LayerModel, SolverError, Statistics, gains
 from hrat.spec import Array, HardwareSpec
 
 __all__ = ["Behavioural"]

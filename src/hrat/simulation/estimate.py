@@ -79,12 +79,12 @@ def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGE
 def _layer(
     chip: ProgrammedChip, name: str, amounts: dict[str, float], dac_values: float, adc_values: float
 ) -> LayerEstimate:
-    """`told` is what the meter has told, for one input; `dac_values` and `adc_values` pass converters for one."""
+    """`amounts` are the meter's for one input; `dac_values` and `adc_values` pass converters for one."""
     deployment, layer = chip.deployment, chip.deployment.layers[name]
     costs, periphery = deployment.spec.costs, deployment.spec.periphery
     groups, rows, cols = layer.array_shape
     n_devices = layer.g_pos_S.numel() + layer.g_neg_S.numel()
-    products = told["products"]
+    products = amounts["products"]
     mvm_s = costs.mvm_s if costs.mvm_s is not None else _settling_s(chip, name)
     sums = 1 if layer.tile_adc_V is None else len(layer.tile_adc_V)
     outputs, lines = groups * cols, groups * rows

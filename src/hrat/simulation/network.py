@@ -22,6 +22,7 @@ from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.limits import check_value, most_bytes
 from hrat.simulation.memory import Footprint
 from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked, tensors_of
+from hrat.simulation.solvers import LayerModel, Solver, SolverError
 from hrat.simulation.steps import ChipSteps, Gain, Gains, Step, Values, take
 
 __all__ = ["ChipSolver"]
@@ -29,7 +30,7 @@ __all__ = ["ChipSolver"]
 Record = Mapping[str, Callable[[Tensor], None]]
 """For each layer of interest, what to call with its amplifier outputs."""
 
-_BEHAVIOURAL: Method = Behavioural()
+_BEHAVIOURAL: Solver = Behavioural()
 
 
 class ChipSolver:
@@ -202,7 +203,7 @@ class ChipSolver:
             numbers[name] = sum(tensor.numel() for tensor in tensors_of(values[name])) // n_images
 
         take(for_all + for_each, values, probe._gains_of[0], count)
-        return found
+        return numbers
 
     def _workspace(self, name: str, values: Values) -> int:
         """Bytes that a convolution takes beside its input and output, as measured on a CPU."""

@@ -23,8 +23,8 @@ from hrat.circuit import (
     Node,
     OpNode,
     Output,
+    OutputRescale,
     PlannedNode,
-    Reader,
     Recurrence,
     Ref,
     TensorKey,
@@ -35,7 +35,7 @@ from hrat.circuit import (
 )
 from hrat.encoding import LayerReadout
 from hrat.errors import HratError
-from hrat.physics import amplifier_limits_V, digital_value, input_voltage, normal_scale
+from hrat.physics import amplifier_limits_V, digital_value, input_voltage, to_digital_units
 from hrat.simulation.limits import check_value, computed
 
 __all__ = ["ChipSteps", "Gain", "Gains", "Step", "Values", "Watch", "take"]
@@ -122,8 +122,8 @@ class ChipSteps:
                 )
             case Adc(source=source, alpha=alpha):
                 return partial(digital_value, periphery=spec.periphery), (source, self.tensors[alpha.key])
-            case Reader(source=source, alpha=alpha):
-                return normal_scale, (source, self.tensors[alpha.key])
+            case OutputRescale(source=source, alpha=alpha):
+                return to_digital_units, (source, self.tensors[alpha.key])
             case Constant(tensor=tensor):
                 return _as_it_is, (self.tensors[tensor.key],)
             case Output(value=value):
@@ -153,7 +153,9 @@ class ChipSteps:
                 )
                 steps_V.append(voltage_V.clamp(*swing_V))
                 last_V = steps_V[-1] if keep else steps_V.pop()
-                return normal_scale(last_V, alpha_out) if summed else digital_value(last_V, alpha_out, spec.periphery)
+                if summed:
+                    return to_digital_units(last_V, alpha_out)
+                return digital_value(last_V, alpha_out, spec.periphery)
 
             now = [None if state is None else values[state.name] for state in node.states]
             signal = values[node.source.name]

@@ -103,10 +103,10 @@ def train(
         # A network that was trained without restrictions is measured without them, one that knows them with them.
         with restrictions(model, chosen if METHODS[method].restricted else chosen.ideal()):
             # By each rank alone, on a CPU, where the model is by now.
-            software = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
+            without_error = accuracy(model, make_loader(data.test, TEST_BATCH), together=False)
         if ranks.leads:
             save_weights(path_within(root, "model.pt"), model, identity)
-            finished = {"format": FORMAT, **identity, "software": software, "seconds": result.seconds}
+            finished = {"format": FORMAT, **identity, "software": without_error, "seconds": result.seconds}
             write_atomic(path_within(root, "run.json"), json.dumps(finished, indent=2) + "\n")
         return Run(
             folder=root,
@@ -115,7 +115,7 @@ def train(
             spec=chosen,
             method=method,
             seed=seed,
-            software=software,
+            accuracy_without_error=without_error,
             seconds=result.seconds,
         )
 
