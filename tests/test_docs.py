@@ -109,7 +109,7 @@ def test_the_how_to_pages_run_as_they_stand(name: str, tmp_path: Path, monkeypat
         assert names["bits"] == 4
         assert names["result"].mean > 0.8
     elif name == "spice":
-        assert names["found"].depths[1].agreement == 1.0
+        assert names["verification"].depths[1].agreement == 1.0
     else:
         assert names["real"].n_chips == 2
         assert (tmp_path / "page" / "report.html").is_file()

@@ -28,7 +28,7 @@ from laws.checks import (
 from laws.networks import SPECS, as_trained
 
 SPEC = SPECS["harsh"]
-deploy_module = import_module("hrat.mapping.deploy")  # by name: `hrat.mapping.deploy` is the function
+deploy_module = import_module("hrat.mapping.deploying")
 fuse, to_matrix, from_matrix = layers_module.fuse, Geometry.to_matrix, Geometry.from_matrix
 
 

@@ -15,7 +15,7 @@ from hrat.encoding import Geometry
 from hrat.programming import memory, program_in_chunks
 from laws.networks import SPECS, network, small_network
 
-module = sys.modules["hrat.programming.program"]  # the name `hrat.programming.program` is the function's
+module = sys.modules["hrat.programming.programming_chips"]
 
 
 def deployment(spec: str = "harsh", name: str | None = None) -> hrat.Deployment:

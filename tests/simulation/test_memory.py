@@ -118,7 +118,7 @@ def test_only_one_groups_gains_live_at_a_time(monkeypatch: pytest.MonkeyPatch) -
                 solvers.add(self)
                 sizes.append(sum(solver.n_chips for solver in solvers))
 
-    monkeypatch.setattr(sys.modules["hrat.simulation.simulate"], "ChipSolver", Counted)
+    monkeypatch.setattr(sys.modules["hrat.simulation.simulating"], "ChipSolver", Counted)
     one_chip = sum(g_S[0].numel() * 4 for g_S in conductances(chips)) // 2
     simulate(chips, data, memory_bytes=20 * one_chip, keep_outputs=False)
     assert len(sizes) > 1
@@ -193,7 +193,7 @@ def test_chunks_are_the_chips_at_once() -> None:
 
 def test_one_chunk_lives_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     deployment, data = deployed()
-    module = sys.modules["hrat.programming.program"]
+    module = sys.modules["hrat.programming.programming_chips"]
     made: list[weakref.ref[Tensor]] = []
 
     def programmed(*args: Any) -> hrat.ProgrammedChip:

@@ -27,7 +27,7 @@ from hrat.circuit.nodes import (
     layer_of,
     map_nested,
 )
-from hrat.circuit.operations import MOST_BITS, MOST_VALUES, OPS, Op, op_of
+from hrat.circuit.operations import MOST_BITS, MOST_VALUES, OPS, Op, op_of, ways_to_call
 from hrat.circuit.own_operations import operation
 from hrat.circuit.recurrence import CELLS, Cell, through_time
 
@@ -67,4 +67,5 @@ __all__ = [
     "op_of",
     "operation",
     "through_time",
+    "ways_to_call",
 ]

@@ -42,8 +42,7 @@ def budget(
     from hrat.experiments import load_run, restriction_budget
     from hrat.reports import budget_figure, budget_table, figure_format
     from hrat.spec import parse_assignment
-    from hrat.training import load_data, make_loader
-    from hrat.training.logs import Display
+    from hrat.training import Display, load_data, make_loader
 
     if picture is not None:
         figure_format(picture)  # refused now, and not when all is done

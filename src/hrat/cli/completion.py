@@ -49,7 +49,7 @@ def specs(incomplete: str) -> list[str]:
 
 def fields(incomplete: str) -> Offered:
     """Fields of a spec as `section.field=`, and by the field's own name where one section alone has it."""
-    from hrat.spec.sections import SECTIONS
+    from hrat.spec import SECTIONS
 
     offered: Offered = []
     owners = Counter(name for part in SECTIONS.values() for name in part.model_fields)

@@ -68,8 +68,7 @@ def _json(path: Path) -> Contents:
         comparison = Comparison.from_dict(data)
         return Contents("comparison of methods", comparison_table(comparison), comparison)
     if "solver" in data and "accuracies" in data:
-        from hrat.artifacts import ResultFigures
-        from hrat.artifacts.decode import decoded
+        from hrat.artifacts import ResultFigures, decoded
 
         result = decoded(ResultFigures, data, f"{path} is damaged or no results of hrat simulate")
         return Contents(f"results of a simulation ({result.solver})", _results(result))
@@ -79,13 +78,13 @@ def _json(path: Path) -> Contents:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from hrat.artifacts.storage import read_json
+    from hrat.artifacts import read_json
 
     return read_json(path, KNOWN)
 
 
 def _run(folder: Path) -> Contents:
-    from hrat.artifacts.run_facts import RunFacts
+    from hrat.artifacts import RunFacts
     from hrat.reports import duration, percent
 
     run = RunFacts.load(folder / "run.json")

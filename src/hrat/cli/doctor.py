@@ -128,9 +128,8 @@ def _ngspice() -> Finding:
 
 def _data() -> Iterator[Finding]:
     from hrat.errors import HratError
-    from hrat.training import load_data
+    from hrat.training import cache_folder, load_data
     from hrat.training.data import DATASET_NAMES
-    from hrat.training.data.downloads import cache_folder
 
     named = os.environ.get("HRAT_DATA")
     place = Path(named) if named else Path(cache_folder())

@@ -60,7 +60,7 @@ def report(
 ) -> None:
     """Write one HTML page about chips or a run, which needs no network, with PNG, CSV and JSON beside it."""
     from hrat.experiments import read_report_source
-    from hrat.training.logs import Display
+    from hrat.training import Display
 
     source = read_report_source(path, output, run=run, data=data, budget=budget, verification=verification)
     with Display("report", 1) as display:

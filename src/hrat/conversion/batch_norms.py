@@ -9,7 +9,7 @@ from hrat.conversion.blocks import Block, geometry_of
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES, Seen, describe
 from hrat.errors import ConversionError
-from hrat.nn.signals import DigitalBatchNorm
+from hrat.nn import DigitalBatchNorm
 
 __all__ = ["fuse_batch_norms", "wrap_digital_batch_norms"]
 

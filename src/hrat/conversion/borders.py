@@ -7,7 +7,7 @@ from torch import fx
 from hrat.conversion.domains import Domains
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
-from hrat.nn.signals import InputDac, OutputAdc, OutputRescale, SwingClamp
+from hrat.nn import InputDac, OutputAdc, OutputRescale, SwingClamp
 
 __all__ = ["insert_borders"]
 

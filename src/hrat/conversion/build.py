@@ -12,13 +12,19 @@ from hrat.conversion.blocks import Block, geometry_of
 from hrat.conversion.network import Network
 from hrat.conversion.scales import Scales
 from hrat.encoding import tile_grid
-from hrat.nn.batch_norm import BatchNormForm
-from hrat.nn.crossbar_layer import CrossbarLayer
-from hrat.nn.device_errors import NoiseSource
-from hrat.nn.recurrent import CrossbarRecurrence, Recurrence
-from hrat.nn.report import LayerRow
-from hrat.nn.shared_error import SharedError
-from hrat.nn.signals import InputDac, OutputAdc, OutputRescale, Scale
+from hrat.nn import (
+    BatchNormForm,
+    CrossbarLayer,
+    CrossbarRecurrence,
+    InputDac,
+    LayerRow,
+    NoiseSource,
+    OutputAdc,
+    OutputRescale,
+    Recurrence,
+    Scale,
+    SharedError,
+)
 
 __all__ = ["LayerBuilder"]
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 from torch import fx
 
 from hrat.circuit import Op, op_of
-from hrat.nn.crossbar_layer import CrossbarLayer
-from hrat.nn.signals import InputDac
+from hrat.nn import CrossbarLayer, InputDac
 
 __all__ = ["fuse_clamps"]
 

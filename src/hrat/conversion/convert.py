@@ -30,11 +30,19 @@ from hrat.conversion.scales import ScaleMode, Scales, unite_signals
 from hrat.conversion.trace import Traced, clone_for_conversion, example_args, refuse_parametrised, trace
 from hrat.conversion.written_out import write_out
 from hrat.errors import ConversionError
-from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
-from hrat.nn.device_errors import NoiseSource
-from hrat.nn.prepared import PreparedModel, crossbar_layers, restrictions
-from hrat.nn.report import ConversionReport, DigitalOperationRow, LayerRow
-from hrat.nn.signals import InputDac, OutputAdc
+from hrat.nn import (
+    BATCH_NORM_FORMS,
+    BatchNormForm,
+    ConversionReport,
+    DigitalOperationRow,
+    InputDac,
+    LayerRow,
+    NoiseSource,
+    OutputAdc,
+    PreparedModel,
+    crossbar_layers,
+    restrictions,
+)
 from hrat.spec import HardwareSpec, load_spec
 
 __all__ = ["prepare"]

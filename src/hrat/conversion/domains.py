@@ -11,9 +11,7 @@ from hrat.conversion.blocks import geometry_of
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
 from hrat.encoding import LayerReadout
-from hrat.nn.recurrent import Recurrence
-from hrat.nn.report import DigitalOperationRow
-from hrat.nn.signals import InputDac, OutputAdc
+from hrat.nn import DigitalOperationRow, InputDac, OutputAdc, Recurrence
 
 __all__ = ["Domains", "digital_rows", "mark_domains"]
 

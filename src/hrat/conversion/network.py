@@ -9,8 +9,7 @@ from torch import fx, nn
 
 from hrat.circuit import OPS, Op, op_of
 from hrat.conversion.trace import Traced
-from hrat.nn.dropout import is_dropout
-from hrat.nn.recurrent import Recurrence
+from hrat.nn import Recurrence, is_dropout
 from hrat.spec import HardwareSpec
 
 __all__ = ["Network"]

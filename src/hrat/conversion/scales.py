@@ -13,7 +13,7 @@ from hrat.conversion.blocks import Block, Signals, geometry_of
 from hrat.conversion.domains import Domains
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
-from hrat.nn.signals import InputDac, OutputRescale, Scale, SwingClamp
+from hrat.nn import InputDac, OutputRescale, Scale, SwingClamp
 
 __all__ = ["ScaleMode", "Scales", "unite_signals"]
 

@@ -26,8 +26,7 @@ from hrat.circuit import op_of
 from hrat.conversion.calls import calls_to_modules, computes_its_weight
 from hrat.conversion.tracer import ModelTracer
 from hrat.errors import ConversionError
-from hrat.nn.dropout import DROPOUTS, is_drop_path, is_dropout
-from hrat.nn.recurrent import Recurrence
+from hrat.nn import DROPOUTS, Recurrence, is_drop_path, is_dropout
 
 __all__ = [
     "LINEAR_MODULES",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hrat.circuit import CELLS
 from hrat.errors import ConversionError
-from hrat.nn.recurrent import Recurrence
+from hrat.nn import Recurrence
 
 __all__ = ["write_out"]
 

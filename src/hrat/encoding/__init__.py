@@ -8,9 +8,10 @@ from hrat.encoding.pairs import encode_pair, has_window, quantise_fraction, quan
 from hrat.encoding.readouts import Readout, refuse_shared_negatives
 from hrat.encoding.row_tiles import RowTiles
 from hrat.encoding.tiles import Tile, tile_grid
-from hrat.encoding.wires import effective_pair
+from hrat.encoding.wires import Effective, effective_pair
 
 __all__ = [
+    "Effective",
     "Geometry",
     "LayerReadout",
     "Readout",

@@ -22,7 +22,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from hrat.physics.levels import nearest_state
+from hrat.physics import nearest_state
 from hrat.spec import Device, HardwareSpec
 
 __all__ = ["encode_pair", "has_window", "quantise_fraction", "quantise_fraction_", "state_steps"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hrat.mapping.compensation import CompensationReport, LayerCompensation, compensate
-from hrat.mapping.deploy import deploy
+from hrat.mapping.deploying import deploy
 from hrat.mapping.redundancy import Redundancy, choose_redundancy, replicate
-from hrat.mapping.remap import LayerRemap, RemapReport, favour_states, remap
+from hrat.mapping.remapping import LayerRemap, RemapReport, favour_states, remap
 
 __all__ = [
     "CompensationReport",

@@ -27,8 +27,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment
-from hrat.encoding import encode_pair, quantise_fraction, refuse_shared_negatives
-from hrat.encoding.wires import Effective, effective_pair
+from hrat.encoding import Effective, effective_pair, encode_pair, quantise_fraction, refuse_shared_negatives
 from hrat.errors import ConversionError
 from hrat.physics import attenuated, sigma_S
 from hrat.spec import HardwareSpec

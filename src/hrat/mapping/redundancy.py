@@ -25,9 +25,7 @@ from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment
 from hrat.errors import ConversionError
-from hrat.nn import PreparedModel
-from hrat.nn.device_errors import draw_pair_error
-from hrat.nn.prepared import crossbar_layers, layers_with_scales
+from hrat.nn import PreparedModel, crossbar_layers, draw_pair_error, layers_with_scales
 from hrat.physics import has_error
 from hrat.seeds import check_seed
 

@@ -5,23 +5,61 @@ from __future__ import annotations
 from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
 from hrat.nn.calibration import calibrate
 from hrat.nn.crossbar_layer import CrossbarLayer
-from hrat.nn.prepared import PreparedModel, crossbar_layers, restrictions
-from hrat.nn.report import ConversionReport
-from hrat.nn.signals import Scale
+from hrat.nn.device_errors import NoiseSource, draw_pair_error
+from hrat.nn.dropout import DROPOUTS, is_drop_path, is_dropout
+from hrat.nn.prepared import (
+    PreparedModel,
+    crossbar_layers,
+    layers_with_scales,
+    restrictions,
+    scale_value,
+    scales_of_call,
+)
+from hrat.nn.recurrent import CrossbarRecurrence, Recurrence
+from hrat.nn.report import ConversionReport, DigitalOperationRow, LayerRow
+from hrat.nn.shared_error import SharedError
+from hrat.nn.signals import (
+    DigitalBatchNorm,
+    InputDac,
+    OutputAdc,
+    OutputRescale,
+    Scale,
+    SwingClamp,
+    batch_norm_over_ranks,
+)
 from hrat.nn.state import freeze_batch_norm, sampled_chip, set_noise_strength, use_chip
 
 __all__ = [
     "BATCH_NORM_FORMS",
+    "DROPOUTS",
     "BatchNormForm",
     "ConversionReport",
     "CrossbarLayer",
+    "CrossbarRecurrence",
+    "DigitalBatchNorm",
+    "DigitalOperationRow",
+    "InputDac",
+    "LayerRow",
+    "NoiseSource",
+    "OutputAdc",
+    "OutputRescale",
     "PreparedModel",
+    "Recurrence",
     "Scale",
+    "SharedError",
+    "SwingClamp",
+    "batch_norm_over_ranks",
     "calibrate",
     "crossbar_layers",
+    "draw_pair_error",
     "freeze_batch_norm",
+    "is_drop_path",
+    "is_dropout",
+    "layers_with_scales",
     "restrictions",
     "sampled_chip",
+    "scale_value",
+    "scales_of_call",
     "set_noise_strength",
     "use_chip",
 ]

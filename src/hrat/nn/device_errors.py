@@ -10,8 +10,7 @@ from torch import Tensor
 
 from hrat.encoding import Geometry, Readout, encode_pair
 from hrat.nn.scratch import scratch_like
-from hrat.physics import achieved_conductance, has_error, pair_error_is_gaussian, sigma_S
-from hrat.physics.errors import standard_normal
+from hrat.physics import achieved_conductance, has_error, pair_error_is_gaussian, sigma_S, standard_normal
 from hrat.spec import HardwareSpec
 
 __all__ = ["DeviceErrors", "NoiseSource", "PairError", "draw_difference_error", "draw_pair_error"]

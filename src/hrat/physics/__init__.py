@@ -12,6 +12,7 @@ from hrat.physics.errors import (
     missed_target,
     pair_error_is_gaussian,
     sigma_S,
+    standard_normal,
 )
 from hrat.physics.faults import has_stuck_devices, stuck_devices
 from hrat.physics.levels import nearest_state
@@ -58,6 +59,7 @@ __all__ = [
     "pulse_response",
     "settling_s",
     "sigma_S",
+    "standard_normal",
     "stuck_devices",
     "to_digital_units",
 ]

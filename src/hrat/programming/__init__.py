@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hrat.programming.ageing import age
-from hrat.programming.characterise import characterise
+from hrat.programming.characterising import characterise
+from hrat.programming.engine import Cells, Pulser
 from hrat.programming.found_faults import find_faults
-from hrat.programming.program import ChipChunks, program, program_in_chunks
+from hrat.programming.programming_chips import ChipChunks, program, program_in_chunks
 
-__all__ = ["ChipChunks", "age", "characterise", "find_faults", "program", "program_in_chunks"]
+__all__ = ["Cells", "ChipChunks", "Pulser", "age", "characterise", "find_faults", "program", "program_in_chunks"]

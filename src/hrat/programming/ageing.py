@@ -10,7 +10,7 @@ from torch import Tensor
 from hrat.artifacts import ProgrammedChip
 from hrat.errors import HratError
 from hrat.physics import aged_S
-from hrat.programming.program import seed_of_place, stuck_on_chip
+from hrat.programming.programming_chips import seed_of_place, stuck_on_chip
 
 __all__ = ["age"]
 

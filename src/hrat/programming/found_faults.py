@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hrat.artifacts import Deployment, FaultMap, LayerFaults
 from hrat.encoding import refuse_shared_negatives
-from hrat.programming.program import stuck_on_chip
+from hrat.programming.programming_chips import stuck_on_chip
 from hrat.seeds import check_seed
 
 __all__ = ["find_faults"]

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from hrat.simulation.behavioural import Behavioural
-from hrat.simulation.estimate import estimate
+from hrat.simulation.estimating import estimate
 from hrat.simulation.metered import Metered
 from hrat.simulation.network import ChipSolver
 from hrat.simulation.nodal import Nodal
-from hrat.simulation.simulate import SOLVERS, simulate
-from hrat.simulation.solvers import Solver, SolverChoice, SolverError
+from hrat.simulation.simulating import SOLVERS, simulate
+from hrat.simulation.solvers import LayerModel, Solver, SolverChoice, SolverError, Statistics
 from hrat.simulation.spice import Amplifier, Spice
-from hrat.simulation.verify import Rung, ladder, verify
+from hrat.simulation.verifying import Rung, ladder, verify
 
 __all__ = [
     "SOLVERS",
     "Amplifier",
     "Behavioural",
     "ChipSolver",
+    "LayerModel",
     "Metered",
     "Nodal",
     "Rung",
@@ -24,6 +25,7 @@ __all__ = [
     "SolverChoice",
     "SolverError",
     "Spice",
+    "Statistics",
     "estimate",
     "ladder",
     "simulate",

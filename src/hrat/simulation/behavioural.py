@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding.wires import effective_pair
+from hrat.encoding import effective_pair
 from hrat.simulation.solvers import LayerModel, SolverError, Statistics, gains
 from hrat.spec import Array, HardwareSpec
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrat.testing.check_laws import LAWS, check_laws
+from hrat.testing.network_laws import LAWS, check_laws
 from hrat.testing.operations import check_operation
 from hrat.testing.pulses import check_pulse_model
 from hrat.testing.readouts import check_readout

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hrat.artifacts import Deployment
-from hrat.circuit import OPS, OpNode, op_of
-from hrat.circuit.operations import Op, ways_to_call
+from hrat.circuit import OPS, Op, OpNode, op_of, ways_to_call
 from hrat.conversion import prepare
 from hrat.errors import HratError
 from hrat.mapping import deploy

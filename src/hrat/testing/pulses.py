@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hrat.physics.pulses import Amplitudes, PulseResponse, pulse_response
-from hrat.programming.engine import Cells, Pulser
+from hrat.programming import Cells, Pulser
 from hrat.spec import HardwareSpec, load_spec
 from hrat.testing.compare import compared
 from hrat.testing.report import CheckReport, Finding, at_most, held, merged, true_or_not, unchecked

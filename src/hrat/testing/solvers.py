@@ -15,8 +15,7 @@ from hrat.encoding import LayerReadout
 from hrat.errors import HratError
 from hrat.mapping import deploy
 from hrat.programming import program
-from hrat.simulation import SOLVERS, Solver, simulate
-from hrat.simulation.solvers import LayerModel, Statistics
+from hrat.simulation import SOLVERS, LayerModel, Solver, Statistics, simulate
 from hrat.spec import HardwareSpec, load_spec
 from hrat.testing.circuit import outputs_and_voltages
 from hrat.testing.compare import compared, named_tensors

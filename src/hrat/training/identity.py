@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.data import Subset, TensorDataset
 
-from hrat.artifacts.storage import digest_of
+from hrat.artifacts import digest_of
 from hrat.errors import TrainingError
 from hrat.nn import CrossbarLayer, PreparedModel
 from hrat.training.data import ArrayDataset

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.errors import TrainingError
-from hrat.nn.signals import batch_norm_over_ranks
+from hrat.nn import batch_norm_over_ranks
 from hrat.training.ranks import Ranks, gone
 
 __all__ = ["averaged_over_ranks", "others_are_there", "statistics_over_ranks"]

@@ -10,7 +10,7 @@ import pytest
 
 from hrat.simulation.spice import Amplifier, CircuitLayer, SpiceOptions, run_chain
 from hrat.simulation.spice.circuit import Floats
-from hrat.simulation.spice.transient import noise_gain
+from hrat.simulation.spice.settling import noise_gain
 from hrat.spec import HardwareSpec
 from ngspice import needs_ngspice
 from simulation.spice.circuits import IDEAL, READ_V, READOUTS, by_formula, inputs_of, layer_of, spec_of

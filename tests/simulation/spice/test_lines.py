@@ -16,7 +16,7 @@ from hrat.simulation.spice.circuit import CircuitError, CircuitLayer
 from hrat.simulation.spice.lines import harmless
 from hrat.simulation.spice.memristor import ThresholdMemristor
 from hrat.simulation.spice.runner import run_netlist
-from hrat.simulation.spice.transient import transient_netlist
+from hrat.simulation.spice.settling import transient_netlist
 from hrat.spec import HardwareSpec
 from ngspice import needs_ngspice
 from simulation.spice.circuits import inputs_of, layer_of, spec_of

@@ -13,7 +13,7 @@ from hrat.simulation.spice import Amplifier, CircuitError, SpiceOptions, Thresho
 from hrat.simulation.spice.circuit import Dialect
 from hrat.simulation.spice.dialects import number, table, wrapped
 from hrat.simulation.spice.memristor import pulse_netlist
-from hrat.simulation.spice.transient import transient_netlist
+from hrat.simulation.spice.settling import transient_netlist
 from simulation.spice.circuits import READOUTS, inputs_of, layer_of, spec_of
 
 ONLY_NGSPICE = [r"v\(x\w+\.", r"pwl\(v\(", r"\bklu\b", r"\$", r"^\.control", r"^\.save all", r"^\*ng_"]

@@ -20,7 +20,7 @@ from hrat.simulation.spice import (
     run_chain,
     transient,
 )
-from hrat.simulation.spice.transient import noise_gain
+from hrat.simulation.spice.settling import noise_gain
 from ngspice import needs_ngspice
 from simulation.spice.circuits import READOUTS, inputs_of, layer_of, spec_of
 

@@ -18,9 +18,8 @@ from hrat.errors import HratError
 from hrat.experiments.recipes.networks import NETWORKS
 from hrat.names import check_name, check_text, one_line
 from hrat.nn import BatchNormForm
-from hrat.training import FitOptions
+from hrat.training import FitOptions, settle_fields
 from hrat.training.data import AUGMENTATIONS, DATASET_NAMES
-from hrat.training.fields import settle_fields
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names"]
 

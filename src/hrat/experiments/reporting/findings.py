@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hrat.artifacts import Estimate, ProgrammedChip, RestrictionBudget, SimulationResult
-from hrat.artifacts.verification import Verification
+from hrat.artifacts import Estimate, ProgrammedChip, RestrictionBudget, SimulationResult, Verification
 from hrat.errors import HratError
 from hrat.experiments.budget import restriction_budget
-from hrat.nn import PreparedModel
-from hrat.nn.prepared import crossbar_layers
+from hrat.nn import PreparedModel, crossbar_layers
 from hrat.reports import MAX_TILES, ReportParts, write_report
 from hrat.simulation import estimate, ladder, simulate, verify
 

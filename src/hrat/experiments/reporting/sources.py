@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hrat.artifacts import ProgrammedChip, RestrictionBudget
-from hrat.artifacts.verification import Verification
+from hrat.artifacts import ProgrammedChip, RestrictionBudget, Verification
 from hrat.errors import HratError
 from hrat.experiments.reporting.findings import Say, nobody_asks, report_parts
 from hrat.experiments.running import TEST_BATCH, Run, load_run

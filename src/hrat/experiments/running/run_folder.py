@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hrat.artifacts.storage import read_json
+from hrat.artifacts import read_json
 from hrat.errors import ArtifactError, HratError
 from hrat.experiments.recipes import METHODS, Recipe, build_network, prepared_for
 from hrat.nn import PreparedModel
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
 from hrat.tables import csv_rows
-from hrat.training import DataSplits, load_data, load_weights
-from hrat.training.checkpoint import load_state
-from hrat.training.identity import plain
+from hrat.training import DataSplits, load_data, load_state, load_weights, plain
 
 __all__ = ["FORMAT", "IDENTITY", "Run", "load_run", "run_in"]
 

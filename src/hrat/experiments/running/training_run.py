@@ -16,10 +16,20 @@ from hrat.files import path_within, write_atomic
 from hrat.nn import restrictions
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec, load_spec
-from hrat.training import DataSplits, accuracy, alone_in, fit, load_data, make_loader, the_ranks
-from hrat.training.checkpoint import put_away, save_weights
+from hrat.training import (
+    DataSplits,
+    accuracy,
+    alone_in,
+    data_digest,
+    fit,
+    load_data,
+    make_loader,
+    plain,
+    put_away,
+    save_weights,
+    the_ranks,
+)
 from hrat.training.data import AUGMENTATIONS
-from hrat.training.identity import data_digest, plain
 
 __all__ = ["TEST_BATCH", "train"]
 

@@ -16,8 +16,7 @@ from hrat.errors import HratError
 from hrat.experiments.recipes import METHODS, Recipe
 from hrat.experiments.sweeps.trial import Trial
 from hrat.seeds import check_seed
-from hrat.spec import HardwareSpec
-from hrat.spec.sections import SECTIONS
+from hrat.spec import SECTIONS, HardwareSpec
 from hrat.training import FitOptions
 
 __all__ = ["Axis", "changed", "grid", "parse_axis", "random_points"]

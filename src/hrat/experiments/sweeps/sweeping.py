@@ -22,8 +22,7 @@ from hrat.files import path_within
 from hrat.reports import draw_beside, sweep_figure
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec, load_spec
-from hrat.training import load_data
-from hrat.training.data.arrays import MOST_OF_NUMPY
+from hrat.training import MOST_OF_NUMPY, load_data
 
 __all__ = ["Search", "sweep"]
 

@@ -17,7 +17,7 @@ from hrat.experiments.sweeps.trial import Trial
 from hrat.experiments.sweeps.trial_work import work
 from hrat.experiments.sweeps.workers import Died, cores_for, in_processes
 from hrat.files import path_within, write_atomic
-from hrat.training.logs import Display
+from hrat.training import Display
 
 __all__ = ["run_trials"]
 

@@ -8,8 +8,8 @@ lies beyond the limit. The gradients are written out so that each large tensor i
 from __future__ import annotations
 
 from hrat.nn.straight_through.batch_norm import normalise
-from hrat.nn.straight_through.batch_statistics import batch_statistics
 from hrat.nn.straight_through.signals import OutputStage, apply_to_digital_input, convert_ste, digital_sum_ste
+from hrat.nn.straight_through.statistics import batch_statistics
 from hrat.nn.straight_through.weights import pair_of, realise
 
 __all__ = [

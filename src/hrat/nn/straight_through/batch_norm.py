@@ -12,9 +12,9 @@ from torch.autograd.function import once_differentiable
 from hrat.nn.fusing import BatchNormTerms
 from hrat.nn.ranks import world_size
 from hrat.nn.scratch import scratch_like
-from hrat.nn.straight_through.batch_statistics import batch_norm_backward, batch_statistics
 from hrat.nn.straight_through.memory import clamp_backward, hardtanh_backward
 from hrat.nn.straight_through.signals import OutputStage
+from hrat.nn.straight_through.statistics import batch_norm_backward, batch_statistics
 
 __all__ = ["normalise"]
 

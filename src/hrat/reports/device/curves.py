@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from hrat.physics.retention import aged_S
-from hrat.programming.engine import Cells, Pulser
+from hrat.physics import aged_S
+from hrat.programming import Cells, Pulser
 from hrat.spec import HardwareSpec
 
 __all__ = ["Staircase", "retention_spread_S", "staircase"]

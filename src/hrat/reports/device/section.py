@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hrat.reports.html import Table
-from hrat.spec import HardwareSpec
-from hrat.spec.pulses import PULSE_MODELS
+from hrat.spec import PULSE_MODELS, HardwareSpec
 
 __all__ = ["HardwareSection", "hardware_sections"]
 

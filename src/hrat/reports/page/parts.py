@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hrat.artifacts import Estimate, ProgrammedChip, RestrictionBudget, SimulationResult
-from hrat.artifacts.verification import Verification
+from hrat.artifacts import Estimate, ProgrammedChip, RestrictionBudget, SimulationResult, Verification
 
 __all__ = ["ReportParts"]
 

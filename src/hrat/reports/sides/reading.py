@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hrat.artifacts import Deployment, ProgrammedChip, load
-from hrat.artifacts.run_facts import RunFacts
+from hrat.artifacts import Deployment, ProgrammedChip, RunFacts, load
 from hrat.errors import ArtifactError, HratError
 from hrat.reports.chip import error_rms
 from hrat.reports.sides.report_file import ReportFile, read_report

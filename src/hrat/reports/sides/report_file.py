@@ -8,9 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from hrat.artifacts import ResultFigures
-from hrat.artifacts.decode import STRICT, Count, Part, Positive, decoded, parse_json
-from hrat.artifacts.verification import Verification
+from hrat.artifacts import STRICT, Count, Part, Positive, ResultFigures, Verification, decoded, parse_json
 from hrat.errors import ArtifactError
 
 __all__ = ["ReportFile", "read_report"]

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hrat.artifacts.verification import Depth, Verification
+from hrat.artifacts import Depth, Verification
 from hrat.reports.drawing import BLUE, GREY, INK, LINE, VERMILION, figure_format, new_figure, save_figure
 from hrat.reports.words import count, percent
 

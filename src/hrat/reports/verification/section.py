@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrat.artifacts.verification import Verification, volts
+from hrat.artifacts import Verification, volts
 from hrat.reports.html import Table
 from hrat.reports.words import count, duration, percent
 

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hrat.artifacts.verification import Verification
+from hrat.artifacts import Verification
 from hrat.reports.words import duration, percent, safe_markup
 
 __all__ = ["verification_table"]

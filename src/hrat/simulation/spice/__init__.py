@@ -5,11 +5,11 @@ from __future__ import annotations
 from hrat.simulation.spice.circuit import Amplifier, CircuitError, CircuitLayer, SpiceOptions
 from hrat.simulation.spice.failure import SpiceFailure
 from hrat.simulation.spice.memristor import Pulse, ThresholdMemristor, memristor_pulse
-from hrat.simulation.spice.netlist import netlist, save_netlist
+from hrat.simulation.spice.netlist_text import netlist, save_netlist
 from hrat.simulation.spice.ngspice import Ngspice, find_ngspice
 from hrat.simulation.spice.run import ChainResult, run_chain
+from hrat.simulation.spice.settling import Transient, transient
 from hrat.simulation.spice.solver import Spice, circuit_layers, linear_chains, rectified_layers
-from hrat.simulation.spice.transient import Transient, transient
 
 __all__ = [
     "Amplifier",

@@ -17,7 +17,7 @@ from hrat.processes import tell_waiting
 from hrat.simulation.spice.circuit import CircuitLayer, Floats, SpiceOptions, check_chain, count_devices
 from hrat.simulation.spice.failure import SpiceFailure
 from hrat.simulation.spice.leash import TELL_S
-from hrat.simulation.spice.netlist import ChainText
+from hrat.simulation.spice.netlist_text import ChainText
 from hrat.simulation.spice.ngspice import Ngspice, find_ngspice
 from hrat.simulation.spice.runner import run_netlist
 from hrat.spec import HardwareSpec

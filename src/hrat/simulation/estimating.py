@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from hrat.artifacts import Deployment, ProgrammedChip
-from hrat.artifacts.estimate import Assumption, Estimate, LayerEstimate
+from hrat.artifacts import Assumption, Deployment, Estimate, LayerEstimate, ProgrammedChip
 from hrat.circuit import Adc, Converter, Dac, Node, OutputRescale, Recurrence, layer_of
 from hrat.encoding import Readout
 from hrat.errors import HratError
@@ -16,8 +15,7 @@ from hrat.physics import conversion_J, settling_s
 from hrat.simulation.batches import batches
 from hrat.simulation.metered import Metered
 from hrat.simulation.network import ChipSolver
-from hrat.spec import HardwareSpec
-from hrat.spec.costs import COST_SOURCES
+from hrat.spec import COST_SOURCES, HardwareSpec
 
 __all__ = ["estimate"]
 

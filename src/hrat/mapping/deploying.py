@@ -27,13 +27,21 @@ from hrat.circuit import (
     op_of,
 )
 from hrat.errors import ConversionError
-from hrat.nn import CrossbarLayer, PreparedModel, Scale
-from hrat.nn.dropout import is_dropout
-from hrat.nn.prepared import scale_value, scales_of_call
-from hrat.nn.recurrent import CrossbarRecurrence
-from hrat.nn.shared_error import SharedError
-from hrat.nn.signals import DigitalBatchNorm, InputDac, OutputAdc, SwingClamp
-from hrat.nn.signals import OutputRescale as OutputRescaleModule
+from hrat.nn import (
+    CrossbarLayer,
+    CrossbarRecurrence,
+    DigitalBatchNorm,
+    InputDac,
+    OutputAdc,
+    PreparedModel,
+    Scale,
+    SharedError,
+    SwingClamp,
+    is_dropout,
+    scale_value,
+    scales_of_call,
+)
+from hrat.nn import OutputRescale as OutputRescaleModule
 from hrat.physics import convert, converter_codes
 
 __all__ = ["deploy"]

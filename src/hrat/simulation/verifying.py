@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrat.artifacts import ProgrammedChip, SimulationResult
-from hrat.artifacts.verification import Depth, LayerDifference, Verification, volts
+from hrat.artifacts import Depth, LayerDifference, ProgrammedChip, SimulationResult, Verification, volts
 from hrat.errors import HratError
 from hrat.physics import amplifier_limits_V
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.nodal import Nodal
-from hrat.simulation.simulate import simulate
+from hrat.simulation.simulating import simulate
 from hrat.simulation.solvers import SolverChoice
 from hrat.simulation.spice import Amplifier, Spice, rectified_layers
 from hrat.spec import HardwareSpec
