@@ -40,11 +40,12 @@ class Behavioural:
 
     def _conductances(self, chip: ProgrammedChip, name: str, device: torch.device) -> tuple[Tensor, Tensor]:
         programmed = chip.layers[name]
-        _refuse_huge_resistances(chip.deployment.spec.array, programmed.g_pos_S.dtype)
+        if device.type != "meta":  # where sizes are asked for and no numbers, for other solvers too
+            _refuse_huge_resistances(chip.deployment.spec.array, programmed.g_pos_S.dtype, name)
         return effective_pair(programmed.g_pos_S.to(device), programmed.g_neg_S.to(device), chip.deployment.spec)
 
 
-def _refuse_huge_resistances(array: Array, dtype: torch.dtype) -> None:
+def _refuse_huge_resistances(array: Array, dtype: torch.dtype, layer: str) -> None:
     """The formula multiplies resistances: what the numbers of this type cannot hold would be no result.
 
     Raises:
@@ -54,7 +55,7 @@ def _refuse_huge_resistances(array: Array, dtype: torch.dtype) -> None:
     most_ohm = torch.finfo(dtype).max ** 0.5
     if array.limit_wires and largest_ohm > most_ohm:
         raise SolverError(
-            f"a resistance of {largest_ohm:g} ohm in the wires (spec section array) cannot be reckoned with in "
-            f"{dtype}: expected at most {most_ohm:.2g} ohm; a line that is broken is a matter of the nodal solver "
-            "(open_word_lines, open_bit_lines)"
+            f"layer {layer}: a resistance of {largest_ohm:g} ohm in the wires (spec section array) cannot be reckoned "
+            f"with in {dtype}: expected at most {most_ohm:.2g} ohm; a line that is broken is a matter of the nodal "
+            "solver (open_word_lines, open_bit_lines)"
         )

@@ -18,6 +18,7 @@ from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec, load_spec
 from hrat.training import (
     DataSplits,
+    Ranks,
     accuracy,
     alone_in,
     data_digest,
@@ -79,17 +80,13 @@ def train(
     root = Path(folder)
     identity = _identity(recipe, chosen, method, seed, data)
     ranks = the_ranks()
+    # A finished run may be read while others read it; only who trains keeps the others out.
+    if resume and _is_finished(root, identity, ranks):
+        return load_run(root, data=data)
     with alone_in(root, wanted=ranks.leads):
         if ranks.leads and not resume:
             put_away(root, "model.pt", "run.json")
-        before = ranks.from_leader(run_in(root) if ranks.leads else {})
-        changed = [key for key in IDENTITY if before and before.get(key) != identity[key]]
-        if changed:
-            raise HratError(
-                f"{root} holds a run with another {' and '.join(changed)}; expected the same to go on with it. Give "
-                "another folder, or begin anew (--fresh)"
-            )
-        if ranks.from_leader("software" in before and (root / "model.pt").is_file()):
+        if _is_finished(root, identity, ranks):  # by now
             return load_run(root, data=data)
         if ranks.leads:
             write_atomic(path_within(root, "run.json"), json.dumps({"format": FORMAT, **identity}, indent=2) + "\n")
@@ -128,6 +125,22 @@ def train(
             accuracy_without_error=without_error,
             seconds=result.seconds,
         )
+
+
+def _is_finished(root: Path, identity: dict[str, Any], ranks: Ranks) -> bool:
+    """Whether the folder holds this run to its end.
+
+    Raises:
+        HratError: it holds another run.
+    """
+    before = ranks.from_leader(run_in(root) if ranks.leads else {})
+    changed = [key for key in IDENTITY if before and before.get(key) != identity[key]]
+    if changed:
+        raise HratError(
+            f"{root} holds a run with another {' and '.join(changed)}; expected the same to go on with it. Give "
+            "another folder, or begin anew (--fresh)"
+        )
+    return bool(ranks.from_leader("software" in before and (root / "model.pt").is_file()))
 
 
 def _identity(recipe: Recipe, spec: HardwareSpec, method: str, seed: int, data: DataSplits) -> dict[str, Any]:
