@@ -53,7 +53,7 @@ check: $(DEV)  ## lint, formatting, types, import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(DEV)  ## mend formatting and what lint can mend by itself
 	$(BIN)/ruff check --fix
