@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 
 import hrat
 from hrat.artifacts import Deployment, ProgrammedChip
-from hrat.encoding import Geometry, Readout, tile_grid
+from hrat.circuit import input_names
+from hrat.encoding import Geometry, LayerReadout, Readout, tile_grid
 from hrat.errors import ArtifactError, HratError, SpecError
-from hrat.mapping import compensate, favour_states, replicate
+from hrat.mapping import choose_redundancy, compensate, favour_states, replicate
+from hrat.nn import set_noise_strength
 from hrat.programming import find_faults
-from hrat.simulation import Amplifier, Nodal, Spice
+from hrat.reports import chip_figure, programming_figure
+from hrat.simulation import Amplifier, ChipSolver, Nodal, Spice
 from hrat.simulation.nodal import TileSolver, Wires
 from hrat.spec import HardwareSpec, load_spec
 from hrat.testing import check_laws
@@ -73,8 +77,7 @@ def test_spice_and_the_nodal_solver_agree_on_wires() -> None:
     assert float((nodal - ideal).abs().max()) > 1e-4 * float(ideal.abs().max())
 
 
-def test_devices_with_curvature_on_ideal_wires_are_the_formula() -> None:
-    """As curvature goes, ohmic devices come back; with it the two currents still differ by `G u0 sinh(v / u0)`."""
+def test_curved_devices_become_ohmic_ones_as_their_curvature_goes() -> None:
     chip, x = chip_of(spec_of(**WIRES))
     ohmic = hrat.simulate(chip, x[:2], solver=Nodal()).value
     assert_same(hrat.simulate(chip, x[:2], solver=Nodal(curvature_V=1e4)).value, ohmic, "ohmic", 1e-6)
@@ -111,16 +114,17 @@ def test_one_reference_misses_for_all_weights_of_its_row() -> None:
 
 def test_the_reference_amplifier_saturates() -> None:
     spec = spec_of(**{"array.rows": 64, "array.cols": 64, "periphery.v_swing_V": 0.2}).only("swing")
-    chip, x = chip_of(spec)
+    chip, _ = chip_of(spec)
     layer = chip.deployment.layers["5"]
     voltage_V = torch.full((1, 24), 0.3, dtype=torch.float64)
     inner_V = layer.r_f_ohm * voltage_V @ chip.layers["5"].g_neg_S[0, 0].double()
     assert float(inner_V.min()) > 0.2  # it would want more
     last_V = layer.r_f_ohm * voltage_V @ chip.layers["5"].g_pos_S[0, 0].double()
     wanted_V = last_V - 0.2
-    got_V = Readout.of(spec).combined((last_V, inner_V), layer.geometry)
+    got_V = LayerReadout.of(layer.geometry, spec).volts(
+        voltage_V, (layer.r_f_ohm * layer.g_pos_S[0].T.double(), layer.r_f_ohm * layer.g_neg_S[0].T.double())
+    )
     torch.testing.assert_close(got_V, wanted_V, rtol=1e-12, atol=1e-12)
-    del x
 
 
 def test_devices_and_amplifiers_are_counted() -> None:
@@ -130,7 +134,42 @@ def test_devices_and_amplifiers_are_counted() -> None:
     assert [layer.n_devices for layer in layers] == [2 * 18 * (3 + 1), 24 * (7 + 3)]
     assert [layer.n_amplifiers for layer in layers] == [2 * (3 + 1), 7 + 3]
     assert chip.deployment.n_devices == 2 * 18 * 4 + 24 * 10
-    assert "384" in str(hrat.prepare(network()[0], spec_of(), x).report)
+    model = hrat.prepare(network()[0], spec_of(), x)
+    assert "384" in str(model.report)
+    redundancy = choose_redundancy(model, [(x, torch.zeros(8, dtype=torch.int64))], extra_devices=240, trials=1)
+    assert redundancy.devices == {"0": 144, "5": 240}
+
+
+def test_what_people_see_of_a_chip(tmp_path: Path) -> None:
+    """Tables, pictures and the page: each reads arrays of negative partners that are smaller than those of weights."""
+    model, x = network()
+    spec = spec_of("yao2020", v_swing_V=1.0)
+    chip = hrat.program(hrat.deploy(hrat.prepare(model, spec, x).eval()), chips=2, scheme="write_verify", max_pulses=20)
+    devices = torch.cat([error_S.flatten() for error_S in chip.errors_S("5")])
+    assert chip.rms_error_S("5") == pytest.approx(float(devices.double().square().mean().sqrt()))
+    for picture in (chip_figure(chip, tmp_path / "chip.png"), programming_figure(chip, tmp_path / "pulses.png")):
+        assert picture.stat().st_size > 5000
+    page, *_ = hrat.report(chip, tmp_path / "page")
+    assert "384 devices" in page.read_text()
+
+
+@pytest.mark.parametrize("partial_sums", ["currents", "adc"])
+def test_chips_together_and_compiled_training(partial_sums: str) -> None:
+    model, x = network()
+    prepared = hrat.prepare(model, spec_of(**{"periphery.partial_sums": partial_sums}), x)
+    chip = hrat.program(hrat.deploy(prepared.eval()), chips=3)
+    inputs = dict.fromkeys(input_names(chip.deployment.graph), x)
+    together, apart = (ChipSolver(chip, together=how).compute(inputs) for how in (True, False))
+    assert_same(together, apart, "chips at the same time")
+    torch._dynamo.reset()
+    set_noise_strength(prepared, 0.0)
+    compiled = torch.compile(copy.deepcopy(prepared), backend="eager", fullgraph=True)
+    assert_same(compiled.train()(x), prepared.train()(x), "compiled")
+
+
+def test_how_pairs_share_a_weight_has_no_effect_and_is_told() -> None:
+    assert any("no effect with the read-out reference_column" in word for word in spec_of(pairs="centred").warnings())
+    assert not any("reference_column" in word for word in spec_of().warnings())
 
 
 @pytest.mark.parametrize("scheme", ["statistical", "write_verify"])

@@ -12,10 +12,10 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import hrat
-from hrat.nn import Scale, crossbar_layers, sampled_chip, set_noise_strength
+from hrat.nn import Scale, crossbar_layers, restrictions, sampled_chip, set_noise_strength
 from laws.networks import NETWORKS, SPECS, network, small_network
 
 
@@ -186,6 +186,17 @@ def test_autocast_to_bfloat16() -> None:
         loss.backward()
         assert all(bool(torch.isfinite(p.grad).all()) for p in prepared.parameters()), form
         assert all(b.dtype == torch.float32 for n, b in prepared.named_buffers() if "running" in n), form
+
+
+def test_a_convolution_with_adcs_between_its_tiles_compiles_after_other_restrictions_were_tried() -> None:
+    x = torch.randn(4, 4, 5, 5, dtype=torch.float64)
+    spec = SPECS["tile ADCs"].replace({"array.rows": 7})
+    prepared = hrat.prepare(nn.Conv2d(4, 6, 3, groups=2).double(), spec, x).eval()
+    with restrictions(prepared, spec.ideal()):
+        pass
+    torch._dynamo.reset()
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(prepared, backend="eager", fullgraph=True)(x), prepared(x))
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])

@@ -89,9 +89,14 @@ class ProgrammedChip:
         return replace(self, deployment=self.deployment.with_array(**fields))
 
     def errors_S(self, layer: str) -> tuple[Tensor, Tensor]:
-        """Achieved minus target conductance of `(G+, G-)`, each `(chips, groups, rows, cols)`, S."""
+        """Achieved minus target conductance of the devices `(G+, G-)`, `(chips, *shape)` of their targets, S."""
         programmed, target = self.layers[layer], self.deployment.layers[layer]
         return programmed.g_pos_S - target.g_pos_S, programmed.g_neg_S - target.g_neg_S
+
+    def rms_error_S(self, layer: str) -> float:
+        """Root mean square of achieved minus target conductance, over all devices of a layer and all chips, S."""
+        error_S = torch.cat([part.flatten() for part in self.errors_S(layer)])
+        return float(error_S.double().square().mean().sqrt())
 
     @property
     def has_pulses(self) -> bool:

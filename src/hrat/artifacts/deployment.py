@@ -65,6 +65,11 @@ class DeployedLayer:
         return groups, rows, cols
 
     @property
+    def n_devices(self) -> int:
+        """Memristors of the layer."""
+        return self.g_pos_S.numel() + self.g_neg_S.numel()
+
+    @property
     def copies(self) -> int:
         """Pairs for each weight, in parallel."""
         return int(self.g_pos_S.shape[1] // self.geometry.matrix_shape[1])
@@ -124,7 +129,7 @@ class Deployment:
     @property
     def n_devices(self) -> int:
         """Memristors of the chip."""
-        return sum(layer.g_pos_S.numel() + layer.g_neg_S.numel() for layer in self.layers.values())
+        return sum(layer.n_devices for layer in self.layers.values())
 
     def tiles(self, layer: str) -> list[Tile]:
         """The arrays that hold a layer; `layer.g_pos_S[tile.index]` is what one of them holds."""

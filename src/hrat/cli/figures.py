@@ -27,13 +27,11 @@ def figures(artifact: Deployment | ProgrammedChip | Comparison) -> dict[str, Any
             "rows": rows,
             "cols": cols,
             "tiles": len(deployment.tiles(name)),
-            "devices": 2 * layer.g_pos_S.numel(),
+            "devices": layer.n_devices,
             "r_f_ohm": layer.r_f_ohm,
         }
         if isinstance(artifact, ProgrammedChip):
-            squares = [error.double().square() for error in artifact.errors_S(name)]
-            mean = sum(float(square.sum()) for square in squares) / sum(square.numel() for square in squares)
-            of_layer["rms_error_S"] = mean**0.5
+            of_layer["rms_error_S"] = artifact.rms_error_S(name)
         layers.append(of_layer)
     values: dict[str, Any] = {
         "spec": deployment.spec.name,

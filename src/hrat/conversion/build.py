@@ -139,7 +139,7 @@ class LayerBuilder:
             scale_in=scales[0],
             scale_out=scales[1],
             calls=calls,
-            devices=shape[0] * shape[1] * (shape[2] + layer.readout.amplifiers.count_negatives(shape[2])),
+            devices=layer.readout.n_devices,
             tile_adc_bits="" if layer.readout.tiles is None else bits,
         )
 

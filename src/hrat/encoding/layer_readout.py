@@ -33,16 +33,25 @@ class LayerReadout:
     amplifiers: Readout
     tiles: RowTiles | None
     """The tiles whose partial sums pass ADCs; None where the currents of all tiles are summed."""
+    geometry: Geometry
+    negatives: Geometry
+    """The operation whose weights are the negative partners."""
     negative_tiles: RowTiles | None
     """The tiles as the negative partners have them."""
-    geometry: Geometry
 
     @classmethod
     def of(cls, geometry: Geometry, spec: HardwareSpec) -> LayerReadout:
         """What a spec gives a layer of this shape."""
         amplifiers = Readout.of(spec)
-        negatives = amplifiers.negatives(geometry)
-        return cls(amplifiers, RowTiles.of(geometry, spec), RowTiles.of(negatives, spec), geometry)
+        negatives, tiles = amplifiers.negatives(geometry), RowTiles.of(geometry, spec)
+        same = negatives == geometry
+        return cls(amplifiers, tiles, geometry, negatives, tiles if same else RowTiles.of(negatives, spec))
+
+    @property
+    def n_devices(self) -> int:
+        """Memristors of the layer with one device, or pair of devices, for each weight."""
+        groups, rows, cols = self.geometry.matrix_shape
+        return groups * rows * (cols + self.negatives.matrix_shape[2])
 
     @property
     def n_sums(self) -> int:
@@ -79,20 +88,20 @@ class LayerReadout:
         Returns:
             `(images, out, *space)`, V.
         """
-        inner_geometry = self.amplifiers.negatives(self.geometry)
+        for_each_output = partial(self.amplifiers.for_each_output, geometry=self.geometry)
         if self.tiles is None:
-            product = product or partial(self._product, voltage)
-            inner = [product(inner_geometry, gain) for gain in gains[1:]]
-            return self.amplifiers.combined((product(self.geometry, gains[0], bias_V), *inner), self.geometry)
+            product = product or partial(_product, voltage)
+            inner = [product(self.negatives, gain) for gain in gains[1:]]
+            return self.amplifiers.combined((product(self.geometry, gains[0], bias_V), *inner), for_each_output)
         assert self.negative_tiles is not None
         assert full_scale_V is not None
         inner = [self.negative_tiles.apply(voltage, gain) for gain in gains[1:]]
-        partial_V = self.amplifiers.combined((self.tiles.apply(voltage, gains[0]), *inner), self.geometry)
+        partial_V = self.amplifiers.combined((self.tiles.apply(voltage, gains[0]), *inner), for_each_output)
         if watch is not None:
             watch(partial_V)
         out = digital_sum(partial_V, full_scale_V, self.amplifiers.periphery)
         return out if bias_V is None else out + self.geometry.channel_view(bias_V)
 
-    @staticmethod
-    def _product(voltage: Tensor, geometry: Geometry, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return geometry.apply(voltage, weight, bias)
+
+def _product(voltage: Tensor, geometry: Geometry, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return geometry.apply(voltage, weight, bias)

@@ -26,6 +26,7 @@ Limits: ideal amplifiers within their swing; what finite gain and offset do is t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -163,16 +164,18 @@ class Readout(ABC):
         """Currents of the grid's bit lines `(..., grid cols)` by amplifier, in the order of `terms`, A."""
         return self.from_grid(lines_A)
 
-    def combined(self, terms: tuple[Tensor, ...], geometry: Geometry) -> Tensor:
-        """Output of the last amplifier, without its own limit.
+    def combined(self, terms: tuple[Tensor, ...], spread: Callable[[Tensor], Tensor]) -> Tensor:
+        """Output of the last amplifier, without its own limit, V, of the shape of the first term.
 
         Args:
-            terms: `R_f I` of each amplifier, V, in the order of `terms`, each in the shape of the operation's output.
-            geometry: the operation.
+            terms: `R_f I` of each amplifier, V, in the order of `terms`.
+            spread: an inner amplifier's voltages -> those that each output takes off: `for_each_output`, or of bit
+                lines `for_each_weight`.
         """
-        if len(terms) == 1:
-            return terms[0]
-        return terms[0] - self.for_each_output(self.inner(terms[1]), geometry)
+        last, *inner = terms
+        for voltage_V in inner:
+            last = last - spread(self.inner(voltage_V))
+        return last
 
     def inner(self, voltage_V: Tensor) -> Tensor:
         """What an inner amplifier makes of `R_f I`, V: it saturates like any other."""

@@ -7,8 +7,7 @@ amplifiers and ADCs of its own (`periphery.partial_sums`), what a tile alone yie
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +25,14 @@ class RowTiles:
 
     geometry: Geometry
     rows: int
+    parts: tuple[_Part, ...] = field(init=False, repr=False, compare=False)
+    """The tiles of a convolution; made at once, so that a compiler finds them there."""
+
+    def __post_init__(self) -> None:
+        """Cut the convolution."""
+        total = 0 if self.geometry.kind == "linear" else self.geometry.matrix_shape[1]
+        ends = [(start, min(start + self.rows, total)) for start in range(0, total, self.rows)]
+        object.__setattr__(self, "parts", tuple(_Part(self.geometry, *end) for end in ends))
 
     @classmethod
     def of(cls, geometry: Geometry, spec: HardwareSpec) -> RowTiles | None:
@@ -51,7 +58,7 @@ class RowTiles:
         """
         if self.geometry.kind == "linear":
             return self._linear(inputs, weight)
-        return torch.stack([part.apply(inputs, weight) for part in self._parts])
+        return torch.stack([part.apply(inputs, weight) for part in self.parts])
 
     def _linear(self, inputs: Tensor, weight: Tensor) -> Tensor:
         missing = self.count * self.rows - self.geometry.in_channels  # the last tile is filled in part
@@ -59,11 +66,6 @@ class RowTiles:
             inputs, weight = F.pad(inputs, (0, missing)), F.pad(weight, (0, missing))
         split = (self.count, self.rows)
         return torch.einsum("...tk,otk->t...o", inputs.unflatten(-1, split), weight.unflatten(-1, split))
-
-    @cached_property
-    def _parts(self) -> list[_Part]:
-        total = self.geometry.matrix_shape[1]
-        return [_Part(self.geometry, start, min(start + self.rows, total)) for start in range(0, total, self.rows)]
 
 
 class _Part:

@@ -153,7 +153,7 @@ def choose_redundancy(
         }
     finally:
         model.train(was_training)
-    devices = {name: 2 * layer.weight.numel() for name, layer in crossbar_layers(model).items()}
+    devices = {name: layer.readout.n_devices for name, layer in crossbar_layers(model).items()}
     return Redundancy(copies=_spend(growth, devices, extra_devices), growth=growth, devices=devices, loss=plain)
 
 

@@ -279,8 +279,8 @@ class CrossbarLayer(nn.Module):
     def _difference(self, fraction: Tensor, errors: DeviceErrors) -> Tensor:
         """`G+ - G-` as the bit lines see it, a fraction of the window; may overwrite `fraction`."""
         if self.spec.array.limit_wires:
-            g_pos_S, g_neg_S = self._conductances(fraction, errors)
-            return (g_pos_S - g_neg_S) / self.spec.device.g_range_S
+            (difference_S,) = self.readout.amplifiers.terms(*self._conductances(fraction, errors))
+            return difference_S / self.readout.amplifiers.full_S(self.spec.device)
         error = errors.of_difference(fraction)
         return fraction if error is None else fraction.add_(error)
 
@@ -293,7 +293,7 @@ class CrossbarLayer(nn.Module):
             g_pos_S, g_neg_S = g_pos_S + error[0], g_neg_S + error[1]
         if not self.spec.array.limit_wires:
             return g_pos_S, g_neg_S
-        negatives = readout.negatives(self.geometry)
+        negatives = self.readout.negatives
         g_pos_S, g_neg_S = effective_pair(self.geometry.to_matrix(g_pos_S), negatives.to_matrix(g_neg_S), self.spec)
         return self.geometry.from_matrix(g_pos_S), negatives.from_matrix(g_neg_S)
 

@@ -66,7 +66,7 @@ def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator
                 )
             like = layer.weight
             errors = _errors_S(target, programmed[index : index + 1], chip.deployment.spec)
-            geometries = layer.geometry, layer.readout.amplifiers.negatives(layer.geometry)
+            geometries = layer.geometry, layer.readout.negatives
             error_pos, error_neg = (
                 geometry.from_matrix(error_S.to(like.device, like.dtype))
                 for geometry, error_S in zip(geometries, errors, strict=True)

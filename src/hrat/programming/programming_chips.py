@@ -157,7 +157,7 @@ def _seeds(seed: int, chips: int, seeds: Iterable[int] | None) -> Sequence[int]:
 def _bytes_of_a_chip(deployment: Deployment) -> int:
     programming = deployment.spec.programming
     log = 0 if programming.scheme == "statistical" else PulseColumns.bytes_per_device(programming.max_pulses)
-    return sum(2 * layer.g_pos_S.numel() * (layer.g_pos_S.element_size() + log) for layer in deployment.layers.values())
+    return sum(layer.n_devices * (layer.g_pos_S.element_size() + log) for layer in deployment.layers.values())
 
 
 @dataclass(frozen=True)

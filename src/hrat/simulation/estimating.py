@@ -81,7 +81,6 @@ def _layer(
     deployment, layer = chip.deployment, chip.deployment.layers[name]
     costs, periphery = deployment.spec.costs, deployment.spec.periphery
     groups, rows, cols = layer.array_shape
-    n_devices = layer.g_pos_S.numel() + layer.g_neg_S.numel()
     products = amounts["products"]
     mvm_s = costs.mvm_s if costs.mvm_s is not None else _settling_s(chip, name)
     sums = 1 if layer.tile_adc_V is None else len(layer.tile_adc_V)
@@ -97,7 +96,7 @@ def _layer(
     tile_values = 0.0 if layer.tile_adc_V is None else products * outputs * sums
     n_tile = 0 if layer.tile_adc_V is None else outputs * sums
     area_m2 = (
-        n_devices * costs.device_m2
+        layer.n_devices * costs.device_m2
         + n_amplifiers * costs.amplifier_m2
         + costs.dac_m2_per_code * (n_in * 2**dac_bits + n_bias * 2**bias_bits)
         + costs.adc_m2_per_code * (n_out * 2**adc_bits + n_tile * 2**tile_bits)
@@ -113,7 +112,7 @@ def _layer(
         dac_J=dac_values * conversion_J(dac_bits, costs.dac_J_per_code),
         adc_J=adc_values * conversion_J(adc_bits, costs.adc_J_per_code)
         + tile_values * conversion_J(tile_bits, costs.adc_J_per_code),
-        n_devices=n_devices,
+        n_devices=layer.n_devices,
         n_amplifiers=n_amplifiers,
         n_dacs=n_in + n_bias,
         n_adcs=n_out + n_tile,
@@ -199,8 +198,9 @@ def _assumptions(spec: HardwareSpec) -> list[Assumption]:
             what=f"Bits of the converters; {EXACT_BITS} where the restriction is off", value=bits, source="the spec"
         ),
         Assumption(
-            what="An amplifier on each bit line, and an inverter on each word line (dual rail) or a second amplifier "
-            "on each bit line (two stages); tiles whose partial sums pass ADCs have amplifiers of their own",
+            what="An amplifier on each bit line, and an inverter on each word line (dual rail), a second amplifier "
+            "for each output (two stages) or one for each tile's reference (reference column); tiles whose partial "
+            "sums pass ADCs have amplifiers of their own",
             value="",
             source=modelled,
         ),

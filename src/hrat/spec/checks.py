@@ -157,6 +157,10 @@ def odd_settings(spec: HardwareSpec) -> list[str]:
             f"v_bias_V = {periphery.v_bias_V:g} V is above v_swing_V = {periphery.v_swing_V:g} V: the outer steps of "
             "the bias DAC drive an amplifier beyond its swing"
         )
+    if periphery.readout == "reference_column" and device.pairs == "centred":
+        warnings.append(
+            "device.pairs is centred, which has no effect with the read-out reference_column: its weights are no pairs"
+        )
     return warnings + _odd_tile_adcs(periphery) + _odd_pulses(spec)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,9 +66,7 @@ def layers_table(chip: ProgrammedChip) -> Table:
     for name, layer in deployment.layers.items():
         groups, n_rows, n_cols = layer.array_shape
         shape = f"{n_rows} x {n_cols}" if groups == 1 else f"{groups} of {n_rows} x {n_cols}"
-        pos, neg = chip.errors_S(name)
-        square = float(pos.double().square().mean() + neg.double().square().mean()) / 2
-        rms_S = math.sqrt(square)
+        rms_S = chip.rms_error_S(name)
         bias = "-" if layer.bias_V is None else f"{float(layer.bias_V.abs().max()):.3g}"
         rows.append(
             (
@@ -77,7 +74,7 @@ def layers_table(chip: ProgrammedChip) -> Table:
                 layer.geometry.kind,
                 shape,
                 f"{len(deployment.tiles(name)):,}",
-                f"{2 * layer.g_pos_S.numel():,}",
+                f"{layer.n_devices:,}",
                 f"{layer.r_f_ohm / 1e3:.4g}",
                 bias,
                 f"{rms_S * US:.3g}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -64,7 +63,7 @@ def _layers(deployment: Deployment, chip: ProgrammedChip | None) -> Table:
             layer.geometry.kind,
             _shape(layer),
             str(len(deployment.tiles(name))),
-            f"{2 * layer.g_pos_S.numel():,}",
+            f"{layer.n_devices:,}",
             f"{layer.r_f_ohm / 1e3:.4g}",
             _bias(layer),
         ]
@@ -103,7 +102,6 @@ def _shape(layer: DeployedLayer) -> str:
 
 
 def _error(chip: ProgrammedChip, name: str) -> str:
-    error_S = torch.cat([part.flatten() for part in chip.errors_S(name)]).double()
-    rms_S = float(error_S.square().mean().sqrt())
+    rms_S = chip.rms_error_S(name)
     share = rms_S / chip.deployment.spec.device.g_range_S
     return f"{rms_S * 1e6:.2f} uS ({percent(share, 1)})"

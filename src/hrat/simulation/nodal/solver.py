@@ -125,9 +125,8 @@ class _CurvedLayer:
         if self.layer.col_outputs is not None:
             of_outputs = self.layer.col_outputs.argsort(-1)[None, :, None].expand_as(terms_A[0])
             terms_A = [current_A.gather(3, of_outputs) for current_A in terms_A]
-        partial_V, *inner_V = (current_A * self.layer.r_f_ohm for current_A in terms_A)
-        for one_V in inner_V:
-            partial_V = partial_V - self.readout.for_each_weight(self.readout.inner(one_V), cols)
+        terms_V = tuple(current_A * self.layer.r_f_ohm for current_A in terms_A)
+        partial_V = self.readout.combined(terms_V, partial(self.readout.for_each_weight, cols=cols))
         if self.layer.tile_adc_V is None:
             sum_V = partial_V[0]
         else:
