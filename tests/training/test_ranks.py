@@ -75,7 +75,7 @@ def test_with_noise_of_their_own_ranks_meet_other_chips_and_agree_on_weights(
     assert_close(own, again)
 
 
-@pytest.mark.parametrize(("first", "then"), [pytest.param(2, 2, marks=pytest.mark.slow), (2, 1), (1, 2)])
+@pytest.mark.parametrize(("first", "then"), [(2, 2), (2, 1), (1, 2)])
 def test_a_run_whose_rank_is_killed_goes_on_with_any_number_of_ranks(tmp_path: Path, first: int, then: int) -> None:
     folder = str(tmp_path / "run")
     if first == 2:

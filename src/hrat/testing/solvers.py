@@ -27,7 +27,7 @@ SAME = 1e-12
 """Of the largest value, in float64, between two ways to ask for the same."""
 CHIPS = 2
 IMAGES = 3
-HUGE_OHM = 1e100
+HUGE_OHM = 1e300
 """Resistance of a word line that is as good as broken."""
 
 CLAIMS = {
