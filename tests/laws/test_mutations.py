@@ -17,7 +17,7 @@ from hrat.encoding import Geometry, Readout
 from hrat.nn import signals
 from hrat.nn.fusing import BatchNormTerms
 from hrat.simulation import behavioural
-from hrat.simulation.solvers import gains
+from hrat.simulation.solvers import linear_model
 from laws.checks import (
     assert_law1,
     assert_law2,
@@ -235,10 +235,10 @@ def test_law_1_notices_the_sign_of_the_negative_partner(readout: str, monkeypatc
     spec = SPEC.replace(readout=readout)
     prepared = hrat.prepare(model, spec, x)
 
-    def added(chip: Any, name: str, g_pos_S: Tensor, g_neg_S: Tensor) -> Any:
-        return gains(chip, name, g_pos_S, -g_neg_S)
+    def added(chip: Any, name: str, seen_S: tuple[Tensor, Tensor]) -> Any:
+        return linear_model(chip, name, (seen_S[0], -seen_S[1]))
 
-    monkeypatch.setattr(behavioural, "gains", added)
+    monkeypatch.setattr(behavioural, "linear_model", added)
     with pytest.raises(AssertionError, match="law 1"):
         assert_law1(prepared, x, spec)
 

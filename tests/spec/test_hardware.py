@@ -53,8 +53,9 @@ def test_wrong_tables_are_refused(table: Any, message: str) -> None:
 
 def test_switches_can_be_set_one_by_one_together_and_all_at_once() -> None:
     off = {name for name, on in HardwareSpec().restrictions().items() if not on}
-    assert off == {"wires", "faults", "retention", "tile_adc"}  # off unless asked for
-    figures = {"stuck_on": 0.01, "drift_nu_mean": (0.03, 0.0), "drift_ref_S": 1e-4}
+    without_size = {"offset", "noise", "gain", "mismatch", "floor", "read_noise"}  # act once they have a figure
+    assert off == {"wires", "faults", "retention", "tile_adc", *without_size}  # off unless asked for
+    figures = {"stuck_on": 0.01, "drift_nu_mean": (0.03, 0.0), "drift_ref_S": 1e-4, **VOLTS}
     switches = {"limit_wires": True, "limit_faults": True, "limit_retention": True, "partial_sums": "adc"}
     spec = HardwareSpec().replace(**switches, **figures)
     assert list(spec.restrictions()) == list(RESTRICTIONS)
@@ -249,16 +250,33 @@ def test_each_restriction_names_fields_that_there_are() -> None:
             assert field == f"[{restriction.section}]" or hasattr(section, field), (restriction.name, field)
 
 
+VOLTS = {
+    "amplifier_offset_V": 1e-2,
+    "amplifier_noise_V": 1e-2,
+    "amplifier_gain": 1e3,
+    "r_f_tolerance_rel": 0.05,
+    "v_floor_V": 0.05,
+    "read_noise_rel": 0.1,
+}
+
+
 @pytest.mark.parametrize("name", RESTRICTIONS)
 def test_chips_differ_where_a_restriction_is_drawn_for_each(name: str) -> None:
-    figures = {"stuck_on": 0.1, "drift_nu_mean": (0.03, 0.0), "drift_ref_S": 1e-4}
+    figures = {"stuck_on": 0.1, "drift_nu_mean": (0.03, 0.0), "drift_ref_S": 1e-4, **VOLTS}
     switches = {"limit_wires": True, "limit_faults": True, "limit_retention": True, "partial_sums": "adc"}
     spec = HardwareSpec().replace(**figures, **switches, **{"array.rows": 4})
-    model = hrat.prepare(nn.Linear(6, 3), spec.only(name), torch.randn(4, 6))
-    chips = [hrat.program(hrat.deploy(model.eval()), seed=seed).layers for seed in (0, 1)]
-    (one,), (other,) = (layers.values() for layers in chips)
-    drawn = RESTRICTIONS[name].drawn == "chip" and name != "retention"  # which comes on top of pulses that miss
-    assert torch.equal(one.g_pos_S, other.g_pos_S) != drawn
+    x = torch.randn(4, 6)
+    model = hrat.prepare(nn.Linear(6, 3), spec.only(name), x)
+    one, other = (hrat.program(hrat.deploy(model.eval()), seed=seed) for seed in (0, 1))
+    (first,), (second,) = (chip.layers.values() for chip in (one, other))
+    of_devices = (
+        RESTRICTIONS[name].acts_on == "device" and name != "retention"
+    )  # which comes on top of pulses that miss
+    assert torch.equal(first.g_pos_S, second.g_pos_S) != of_devices
+    drawn = RESTRICTIONS[name].drawn != "never" and name != "retention"
+    assert torch.equal(hrat.simulate(one, x).value, hrat.simulate(other, x).value) != drawn
+    twice = hrat.simulate(one, torch.cat([x, x])).value[0]
+    assert torch.equal(twice[:4], twice[4:]) != (RESTRICTIONS[name].drawn == "read")
 
 
 def test_a_restriction_without_its_hardware_is_neither_on_nor_off() -> None:

@@ -144,12 +144,12 @@ def test_dropout_that_is_drawn_in_another_order_is_left_out_and_said() -> None:
 
 
 def test_law_1_is_found_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    gains = behavioural.gains
+    linear_model = behavioural.linear_model
 
-    def too_large(chip: Any, name: str, g_pos_S: Tensor, g_neg_S: Tensor) -> Any:
-        return gains(chip, name, g_pos_S * (1 + 1e-9), g_neg_S)
+    def too_large(chip: Any, name: str, seen_S: tuple[Tensor, Tensor]) -> Any:
+        return linear_model(chip, name, (seen_S[0] * (1 + 1e-9), seen_S[1]))
 
-    monkeypatch.setattr(behavioural, "gains", too_large)
+    monkeypatch.setattr(behavioural, "linear_model", too_large)
     message = r"law 1 does not hold \(what you train is what you deploy\): chip 0, output.*differs by .* was expected"
     with pytest.raises(LawError, match=message):
         check_laws(plain(), "generic-4bit", images())
@@ -177,13 +177,13 @@ def test_laws_2_and_3_are_found_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_law_4_is_found_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    conductances = solver.layer_conductances
+    from_ends = solver.layer_from_ends
 
-    def leaky(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        g_pos_S, g_neg_S = conductances(*args, **kwargs)
-        return g_pos_S * (1 + 1e-6), g_neg_S
+    def leaky(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        g_pos_S, g_neg_S, ground_S = from_ends(*args, **kwargs)
+        return g_pos_S * (1 + 1e-6), g_neg_S, ground_S
 
-    monkeypatch.setattr(solver, "layer_conductances", leaky)
+    monkeypatch.setattr(solver, "layer_from_ends", leaky)
     report = check_laws(plain(), "generic-4bit", images(), throw=False)
     assert [one.name for one in report.findings if not one.ok] == ["law 4, nodal"]
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 import hrat
+from hrat.encoding import LayerReadout
 from hrat.errors import HratError, LawError
-from hrat.simulation import Behavioural, Metered, Nodal, Solver, SolverError
+from hrat.simulation import Behavioural, LinearModel, Metered, Nodal, Solver, SolverError
 from hrat.testing import check_solver
 from hrat.testing.circuit import IDEAL_SPICE
 from laws.networks import SPECS
@@ -35,11 +36,11 @@ class Own:
         if self.fault == "statistics":
             statistics["0"] = {"seconds": "many"}
         if self.fault == "transposed":
-            return {name: (gain[0].transpose(1, 2),) for name, gain in self._gains(chip, names, device).items()}
+            return {name: (model.gains[0].transpose(1, 2),) for name, model in self._gains(chip, names, device).items()}
         gains = self._gains(chip, names, device)
         missing = names[:1] if self.fault == "layer missing" else []
         return {
-            name: tuple(self._solve(chip, name, index, gains[name][0]) for index in range(chip.n_chips))
+            name: tuple(self._solve(chip, name, index, gains[name]) for index in range(chip.n_chips))
             for name in names
             if name not in missing
         }
@@ -47,15 +48,18 @@ class Own:
     def _gains(self, chip: hrat.ProgrammedChip, names: Sequence[str], device: Any) -> Any:
         return Behavioural().models(chip.with_array(limit_wires=False), names, device, {})
 
-    def _solve(self, chip: hrat.ProgrammedChip, name: str, index: int, gain: Tensor) -> Callable[[Tensor], Tensor]:
+    def _solve(self, chip: hrat.ProgrammedChip, name: str, index: int, model: LinearModel) -> Callable[..., Tensor]:
         layer = chip.deployment.layers[name]
-        one = gain[0 if self.fault == "first chip" else index]
+        of_chip = model.of_chip(0 if self.fault == "first chip" else index)
+        (one,), errors = of_chip.gains, None if self.fault == "no errors" else next(iter(of_chip.errors), None)
+        readout = LayerReadout.of(layer.geometry, chip.deployment.spec)
         broken_wire = chip.deployment.spec.array.limit_wires
 
-        def solve(voltage_V: Tensor) -> Tensor:
+        def solve(voltage_V: Tensor, draw: Any = None) -> Tensor:
             if self.fault == "overwrites voltages":
                 voltage_V.mul_(0.99)
             out_V = layer.geometry.apply(voltage_V, one, None if self.fault == "no bias" else layer.bias_V)
+            out_V = readout.last_amplified(out_V, voltage_V, errors, draw)
             if self.fault == "noise":
                 out_V = out_V + 1e-3 * torch.randn_like(out_V)
             if self.fault == "batch":
@@ -101,6 +105,7 @@ def test_a_method_of_ones_own(fault: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "clause", "message"),
     [
+        ("no errors", "errors", "output"),
         ("making", "models", "making: expected a whole number of at least 0, got -1"),
         ("layer missing", "models", "models of 4; expected 0, 4"),
         ("transposed", "models", "gains of shapes"),

@@ -17,11 +17,15 @@ from hrat.artifacts.deployment import DeployedLayer, Deployment
 from hrat.artifacts.deployment_check import check_conductances
 from hrat.artifacts.pulse_log import PulseColumns, PulseTotals, Status
 from hrat.artifacts.storage import read_artifact, write_artifact
+from hrat.encoding import LayerAmplifiers, LayerReadout, draw_layer_amplifiers
 from hrat.errors import ArtifactError, HratError
 from hrat.names import check_name
+from hrat.seeds import seed_of_place
 from hrat.spec import HardwareSpec
 
 __all__ = ["ProgrammedChip", "ProgrammedLayer"]
+
+_DOUBLE = torch.empty(0, dtype=torch.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,27 @@ class ProgrammedChip:
         """Achieved minus target conductance of the devices `(G+, G-)`, `(chips, *shape)` of their targets, S."""
         programmed, target = self.layers[layer], self.deployment.layers[layer]
         return programmed.g_pos_S - target.g_pos_S, programmed.g_neg_S - target.g_neg_S
+
+    def amplifiers(self, layer: str, index: int = 0) -> LayerAmplifiers:
+        """Offsets and feedback resistors of a layer's amplifiers on one chip; empty where amplifiers have no errors.
+
+        They are a property of the chip, drawn by its seed: other targets, another programming and ageing leave them as
+        they are.
+
+        Args:
+            layer: name of the layer.
+            index: which chip.
+
+        Returns:
+            For each term of the read-out (`hrat.encoding.Readout.terms`) tensors `(sums, outputs)`, float64.
+        """
+        target, seed = self.deployment.layers[layer], self.seeds[index]
+        readout = LayerReadout.of(target.geometry, self.deployment.spec)
+
+        def generator(term: int) -> torch.Generator:
+            return torch.Generator().manual_seed(seed_of_place(seed, f"{layer}/amplifiers {term}"))
+
+        return draw_layer_amplifiers(readout, self.deployment.spec, _DOUBLE, generator=generator)
 
     def rms_error_S(self, layer: str) -> float:
         """Root mean square of achieved minus target conductance, over all devices of a layer and all chips, S."""

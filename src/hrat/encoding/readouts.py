@@ -20,11 +20,13 @@ amplifier that all outputs of the tile share,
 
     V_out = R_f I_j - clamp(R_f I_ref, v_swing_V) + V_bias.
 
-Limits: ideal amplifiers within their swing; what finite gain and offset do is told by SPICE (`hrat.simulation.spice`).
+Amplifiers are ideal within their limits here; their errors come in at `Readout.combined`
+(`hrat.encoding.amplifier_errors`).
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -37,7 +39,7 @@ from hrat.encoding.geometry import Geometry
 from hrat.encoding.pairs import encode_pair, quantise_fraction_
 from hrat.encoding.tiles import Tile
 from hrat.errors import HratError
-from hrat.physics import clamp_to
+from hrat.physics import amplifier_limits_V
 from hrat.spec import Array, Device, HardwareSpec, Periphery
 
 __all__ = ["READOUTS", "DualRail", "Readout", "ReferenceColumn", "TwoStage", "refuse_shared_negatives"]
@@ -164,22 +166,29 @@ class Readout(ABC):
         """Currents of the grid's bit lines `(..., grid cols)` by amplifier, in the order of `terms`, A."""
         return self.from_grid(lines_A)
 
-    def combined(self, terms: tuple[Tensor, ...], spread: Callable[[Tensor], Tensor]) -> Tensor:
+    def combined(
+        self,
+        terms: tuple[Tensor, ...],
+        spread: Callable[[Tensor], Tensor],
+        amplified: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Output of the last amplifier, without its own limit, V, of the shape of the first term.
 
         Args:
             terms: `R_f I` of each amplifier, V, in the order of `terms`.
             spread: an inner amplifier's voltages -> those that each output takes off: `for_each_output`, or of bit
                 lines `for_each_weight`.
+            amplified: what the amplifiers of a term yield in place of an ideal output; None: just that.
         """
         last, *inner = terms
-        for voltage_V in inner:
-            last = last - spread(self.inner(voltage_V))
-        return last
+        for term, voltage_V in enumerate(inner, 1):
+            last = last - spread(self.inner(voltage_V if amplified is None else amplified(term, voltage_V)))
+        return last if amplified is None else amplified(0, last)
 
     def inner(self, voltage_V: Tensor) -> Tensor:
         """What an inner amplifier makes of `R_f I`, V: it saturates like any other."""
-        return clamp_to(voltage_V, self.periphery.v_swing_V) if self.periphery.limit_swing else voltage_V
+        low_V, high_V = amplifier_limits_V(self.periphery)
+        return voltage_V.clamp(low_V, high_V) if math.isfinite(high_V) else voltage_V
 
     def inner_feeds(self, cols: int) -> list[range]:
         """For each inner amplifier of `cols` outputs, those that take its voltage off."""

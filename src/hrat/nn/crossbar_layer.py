@@ -10,13 +10,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hrat.encoding import Geometry, LayerReadout, effective_pair, has_window
+from hrat.encoding import (
+    Geometry,
+    LayerAmplifiers,
+    LayerErrors,
+    LayerReadout,
+    draw_layer_amplifiers,
+    effective_pair,
+    errors_of_layer,
+    has_window,
+)
 from hrat.nn.batch_norm import BatchNormForm, ForwardPass, statistics_of, terms_before
-from hrat.nn.device_errors import DeviceErrors, NoiseSource, PairError, draw_pair_error
+from hrat.nn.device_errors import ChipSample, DeviceErrors, NoiseSource, PairError, draw_pair_error
 from hrat.nn.fusing import BatchNormTerms, Fused, fuse, terms_of
 from hrat.nn.straight_through import OutputStage, digital_sum_ste, pair_of, realise
 from hrat.nn.word_lines import WordLines
-from hrat.physics import amplifier_limits_V, has_error
+from hrat.physics import (
+    AnyReads,
+    Draw,
+    amplifier_limits_V,
+    has_amplifier_errors,
+    has_error,
+    has_read_noise,
+    has_reading_errors,
+)
 from hrat.spec import HardwareSpec
 
 __all__ = ["CrossbarLayer", "LayerTargets"]
@@ -35,6 +52,21 @@ class LayerTargets:
     """Gain of a weight at the end of the window, `R_f` times `Readout.full_S`, scalar."""
     bias_V: Tensor | None
     """b', `(out,)`, V, before the DAC."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights as devices realise them, in one forward pass."""
+
+    fraction: Tensor
+    """Q(W') in units of the window, `geometry.weight_shape`; may be overwritten where nothing else needs it."""
+    range: Tensor
+    """Gain of a weight at the end of the window, scalar."""
+    seen_S: tuple[Tensor, Tensor] | None
+    """`(G+, G-)` with their error, as seen through the wires, each in PyTorch layout, S; None where only their
+    difference is needed."""
+    errors: LayerErrors | None
+    """Errors of amplifiers and readings; None where there are none."""
 
 
 class CrossbarLayer(nn.Module):
@@ -84,6 +116,11 @@ class CrossbarLayer(nn.Module):
         self.register_buffer("noise_strength", weight.new_ones(()).detach(), persistent=False)
         self.batch_norm_frozen = False
         self.fixed_error: PairError | None = None
+        """Errors of the devices of a certain chip."""
+        self.fixed_amplifiers: LayerAmplifiers | None = None
+        """Errors of the amplifiers of a certain chip."""
+        self.fixed_draw: Draw | None = None
+        """Numbers of the readings of a certain chip."""
 
     def extra_repr(self) -> str:
         """One line for `print(model)`."""
@@ -105,7 +142,7 @@ class CrossbarLayer(nn.Module):
         voltage: Tensor,
         alpha_in: Tensor,
         alpha_out: Tensor,
-        error: PairError | None = None,
+        error: ChipSample | None = None,
         *,
         digital: Tensor | None = None,
         within_read: bool = False,
@@ -118,7 +155,7 @@ class CrossbarLayer(nn.Module):
             voltage: V, `(..., in)` or `(batch, in, *space)`.
             alpha_in: scale of the signal that enters, scalar or `(in,)`, V per unit.
             alpha_out: scale of the signal that leaves, scalar or `(out,)`, V per unit.
-            error: programming error to use instead of a new one (a layer called twice has one set of devices).
+            error: errors of the chip to use instead of new ones (a layer called twice is one set of devices).
             digital: the digital values of which the input DAC made `voltage`, where it drives this layer directly.
             within_read: `voltage` is known to be within the read threshold (see `hrat.conversion.clamp_fusion`).
             rectifies: a ReLU stands behind the amplifiers.
@@ -131,7 +168,7 @@ class CrossbarLayer(nn.Module):
         stage = self._output_stage(rectifies, drives_word_lines)
         learns = self.training and not self.batch_norm_frozen
         before = terms_before(self, lines, alpha_in, learns=learns)
-        at = ForwardPass(lines, alpha_in, alpha_out, before, self._errors(error), stage)
+        at = self._pass(lines, alpha_in, alpha_out, before, error, stage)
         return statistics_of(self.form, training=self.training, frozen=self.batch_norm_frozen).output(self, at)
 
     def fuse(
@@ -154,20 +191,32 @@ class CrossbarLayer(nn.Module):
             want_bias=want_bias,
         )
 
-    def crossbar(self, lines: WordLines, fused: Fused, errors: DeviceErrors, bias_V: Tensor | None = None) -> Tensor:
-        """`(Q(W') + error) v + bias`: `R_f (I+ - I-)` and the bias, V."""
-        fraction, range_ = self._realised(fused)
-        if self.readout.is_one_product:
-            return lines.apply(_scaled(self._difference(fraction, errors), range_), bias_V)
-        out = self._volts(lines, fraction, range_, errors)
-        return out if bias_V is None else out + self.geometry.channel_view(bias_V)
+    def crossbar(self, at: ForwardPass, fused: Fused, bias_V: Tensor | None = None) -> Tensor:
+        """`(Q(W') + error) v + bias`: `R_f (I+ - I-)` and the bias through amplifiers without limits, V."""
+        weights = self._weights(fused, at)
+        if not self.readout.is_one_product:
+            return self._volts(at, weights, bias_V)
+        out = at.lines.apply(_scaled(self._difference(weights, at.errors), weights.range), bias_V)
+        return self.amplified(at, out, weights)
 
-    def crossbar_in_windows(self, lines: WordLines, fused: Fused, errors: DeviceErrors) -> tuple[Tensor, Tensor]:
-        """`(Q(W') + error) v` in units of the window, and the window, which is the gain of a full pair."""
-        fraction, range_ = self._realised(fused)
+    def crossbar_in_windows(self, at: ForwardPass, fused: Fused) -> tuple[Tensor, Weights]:
+        """`(Q(W') + error) v` in units of the window, in front of the last amplifiers, and the weights."""
+        weights = self._weights(fused, at)
         if self.readout.is_one_product:
-            return lines.apply(self._difference(fraction, errors)), range_
-        return self._volts(lines, fraction, range_, errors) / range_, range_
+            return at.lines.apply(self._difference(weights, at.errors)), weights
+        return self._volts(at, weights, None, last=False) / weights.range, weights
+
+    def amplified(self, at: ForwardPass, out: Tensor, weights: Weights) -> Tensor:
+        """What the last amplifiers make of ideal outputs, before their limits, V; with ADCs of tiles it is in the sum.
+
+        Args:
+            at: the forward pass.
+            out: what ideal amplifiers would yield, V.
+            weights: those that are realised.
+        """
+        if weights.errors is None or self.readout.tiles is not None:
+            return out
+        return self.readout.last_amplified(out, at.lines.voltage, weights.errors, at.draw)
 
     def targets(self, alpha_in: Tensor, alpha_out: Tensor) -> LayerTargets:
         """Targets of this layer for the hardware, in eval mode."""
@@ -180,7 +229,7 @@ class CrossbarLayer(nn.Module):
         fused = self._fused_in_eval(alpha_in, alpha_out)
         return fused.weight * self.geometry.out_view(fused.gain)
 
-    def held(self, alpha_in: Tensor, alpha_out: Tensor, error: PairError | None) -> Callable[[Tensor], Tensor]:
+    def held(self, alpha_in: Tensor, alpha_out: Tensor, error: ChipSample | None) -> Callable[[Tensor], Tensor]:
         """The layer for several calls in a row, such as the steps of a recurrence: volts to volts, devices set once.
 
         For a layer without batch norms, whose word lines are driven by a DAC.
@@ -189,20 +238,32 @@ class CrossbarLayer(nn.Module):
             return lambda voltage: self(voltage, alpha_in, alpha_out, error, within_read=True)
         stage = self._output_stage(rectifies=False, drives_word_lines=False)
         fused = self.fuse(alpha_in, alpha_out, None, None)
-        fraction, range_ = self._realised(fused)
-        weight = _scaled(self._difference(fraction, self._errors(error)), range_)
+        # The voltage of each call takes the place of these lines; nothing else of them is used.
+        nothing = WordLines(self.geometry, alpha_in, None, alpha_in, math.inf)
+        at = self._pass(nothing, alpha_in, alpha_out, None, error, stage)
+        weights = self._weights(fused, at)
+        weight = _scaled(self._difference(weights, at.errors), weights.range)
         bias_V = None if fused.bias_V is None else stage.bias(fused.bias_V)
-        return lambda voltage: stage.limit_(self.geometry.apply(voltage, weight, bias_V))
 
-    def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
-        """One error sample for all calls of a layer in this step, of the weight's shape, S; None if none is drawn."""
-        if not self.training or not has_error(self.spec.programming, self.spec.faults):
+        def outputs(voltage: Tensor) -> Tensor:
+            out = self.geometry.apply(voltage, weight, bias_V)
+            return stage.limit_(self.readout.last_amplified(out, voltage, weights.errors, at.draw))
+
+        return outputs
+
+    def draw_error(self, alpha_in: Tensor, alpha_out: Tensor) -> ChipSample | None:
+        """Errors of devices and amplifiers for all calls of the layer in this step; None if none are drawn."""
+        misses = has_error(self.spec.programming, self.spec.faults)
+        if not self.training or not (misses or has_amplifier_errors(self.spec.periphery)):
             return None
         with torch.no_grad():
-            fraction = self.targets(alpha_in, alpha_out).fraction
-            return draw_pair_error(
-                fraction, self.geometry, self.spec, generator=self.noise.generator, strength=self.noise_strength
-            )
+            devices = None
+            if misses:
+                fraction = self.targets(alpha_in, alpha_out).fraction
+                devices = draw_pair_error(
+                    fraction, self.geometry, self.spec, generator=self.noise.generator, strength=self.noise_strength
+                )
+            return ChipSample(devices, self._amplifiers(None))
 
     @property
     def tile_adc_V(self) -> Tensor | None:
@@ -238,9 +299,39 @@ class CrossbarLayer(nn.Module):
         dac_bits = periphery.bias_dac_bits if periphery.limit_bias_dac else None
         return OutputStage(dac_bits, periphery.v_bias_V, low_V, high_V)
 
-    def _errors(self, given: PairError | None) -> DeviceErrors:
-        given = given if given is not None else self.fixed_error
-        return DeviceErrors(self.geometry, self.spec, given, self.training, self.noise.generator, self.noise_strength)
+    def _pass(
+        self,
+        lines: WordLines,
+        alpha_in: Tensor,
+        alpha_out: Tensor,
+        before: BatchNormTerms | None,
+        given: ChipSample | None,
+        stage: OutputStage,
+    ) -> ForwardPass:
+        devices = self.fixed_error if given is None else given.devices
+        errors = DeviceErrors(
+            self.geometry, self.spec, devices, self.training, self.noise.generator, self.noise_strength
+        )
+        return ForwardPass(lines, alpha_in, alpha_out, before, errors, self._amplifiers(given), self._draw(), stage)
+
+    def _amplifiers(self, given: ChipSample | None) -> LayerAmplifiers:
+        """Errors of the amplifiers: those given, of a certain chip, new ones in training, else none but the gain."""
+        if given is not None:
+            return given.amplifiers
+        if self.fixed_amplifiers is not None:
+            return self.fixed_amplifiers
+        strength = self.noise_strength if self.training else None
+        return draw_layer_amplifiers(
+            self.readout, self.spec, self.weight, generator=lambda _: self.noise.generator, strength=strength
+        )
+
+    def _draw(self) -> Draw | None:
+        """Numbers of this reading: of a certain chip, or new ones in training."""
+        if not has_reading_errors(self.spec.device, self.spec.periphery):
+            return None
+        if self.fixed_draw is not None or not self.training:
+            return self.fixed_draw
+        return AnyReads(self.noise.generator, self.noise_strength).of_layer("")
 
     def _fused_in_eval(self, alpha_in: Tensor, alpha_out: Tensor) -> Fused:
         before = None if self.batch_norm_before is None else terms_of(self.batch_norm_before)
@@ -258,43 +349,83 @@ class CrossbarLayer(nn.Module):
         largest = torch.linalg.vector_norm(weight.detach(), math.inf).clamp(min=tiny)
         return _scaled(weight, 1 / largest), largest
 
-    def _volts(self, lines: WordLines, fraction: Tensor, range_: Tensor, errors: DeviceErrors) -> Tensor:
+    def _weights(self, fused: Fused, at: ForwardPass) -> Weights:
+        """`Q(W')` with the errors of devices, where these are needed apart, and of amplifiers."""
+        fraction, range_ = self._realised(fused)
+        programmed = seen = None
+        if self.readout.amplifiers.inner_amplifiers or self.spec.array.limit_wires:
+            programmed = self._programmed(fraction, at.errors.of_pair(fraction))
+            seen = self._through_wires(programmed)
+        errors = None
+        noisy = at.draw is not None and has_read_noise(self.spec.device)
+        if at.amplifiers or noisy:
+            # Where a pair's error is drawn in one number, loads and noise are those of the targets: their relative
+            # error is that of a sum over all devices of a bit line.
+            programmed = programmed or self._programmed(fraction, at.errors.given)
+            errors = errors_of_layer(
+                self.readout,
+                self.spec,
+                seen or programmed,
+                range_ / self.readout.amplifiers.full_S(self.spec.device),
+                at.amplifiers,
+                has_bias=self.has_bias,
+                squares_S2=(programmed[0].square(), programmed[1].square()) if noisy else None,
+            )
+        return Weights(fraction, range_, seen, errors)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the chip adds something to the product."""
+        return not (self.bias is None and self.batch_norm is None and self.batch_norm_before is None)
+
+    def _volts(self, at: ForwardPass, weights: Weights, bias_V: Tensor | None, *, last: bool = True) -> Tensor:
         """`R_f (I+ - I-)`, V, where amplifiers or converters inside act on it; of tiles with ADCs their digital sum."""
-        return self.readout.volts(
-            lines.voltage,
-            self._gains(fraction, range_, errors),
+        within = weights.errors is not None  # what an amplifier loses of the bias too
+        out = self.readout.volts(
+            at.lines.voltage,
+            self._gains(weights, at.errors),
             full_scale_V=self.tile_adc_V,
-            product=lines.apply_as,
+            bias_V=bias_V if within else None,
+            product=at.lines.apply_as,
             digital_sum=digital_sum_ste,
             watch=self.watch_partial_sums,
+            errors=weights.errors,
+            draw=at.draw,
+            last=last,
         )
+        return out if bias_V is None or within else out + self.geometry.channel_view(bias_V)
 
-    def _gains(self, fraction: Tensor, range_: Tensor, errors: DeviceErrors) -> tuple[Tensor, ...]:
+    def _gains(self, weights: Weights, errors: DeviceErrors) -> tuple[Tensor, ...]:
         """`R_f G` of each amplifier, in PyTorch layout, no unit."""
         if not self.readout.amplifiers.inner_amplifiers:
-            return (_scaled(self._difference(fraction, errors), range_),)
-        r_f_ohm = range_ / self.readout.amplifiers.full_S(self.spec.device)
-        return tuple(g_S * r_f_ohm for g_S in self.readout.amplifiers.terms(*self._conductances(fraction, errors)))
+            return (_scaled(self._difference(weights, errors), weights.range),)
+        assert weights.seen_S is not None
+        r_f_ohm = weights.range / self.readout.amplifiers.full_S(self.spec.device)
+        return tuple(g_S * r_f_ohm for g_S in self.readout.amplifiers.terms(*weights.seen_S))
 
-    def _difference(self, fraction: Tensor, errors: DeviceErrors) -> Tensor:
-        """`G+ - G-` as the bit lines see it, a fraction of the window; may overwrite `fraction`."""
+    def _difference(self, weights: Weights, errors: DeviceErrors) -> Tensor:
+        """`G+ - G-` as the bit lines see it, a fraction of the window; may overwrite the fraction of `weights`."""
         if self.spec.array.limit_wires:
-            (difference_S,) = self.readout.amplifiers.terms(*self._conductances(fraction, errors))
+            assert weights.seen_S is not None
+            (difference_S,) = self.readout.amplifiers.terms(*weights.seen_S)
             return difference_S / self.readout.amplifiers.full_S(self.spec.device)
-        error = errors.of_difference(fraction)
-        return fraction if error is None else fraction.add_(error)
+        error = errors.of_difference(weights.fraction)
+        if error is None:
+            return weights.fraction
+        # The gradient of what amplifiers do needs the fraction as it was.
+        return weights.fraction.add_(error) if weights.errors is None else weights.fraction + error
 
-    def _conductances(self, fraction: Tensor, errors: DeviceErrors) -> tuple[Tensor, Tensor]:
-        """`(G+, G-)` with their error, as seen through the wires, each in PyTorch layout, S."""
-        error = errors.of_pair(fraction)
-        readout = self.readout.amplifiers
-        g_pos_S, g_neg_S = pair_of(fraction, self.geometry, readout, self.spec.device)
-        if error is not None:
-            g_pos_S, g_neg_S = g_pos_S + error[0], g_neg_S + error[1]
+    def _programmed(self, fraction: Tensor, error: PairError | None) -> tuple[Tensor, Tensor]:
+        """`(G+, G-)` with their error, each in PyTorch layout, S."""
+        g_pos_S, g_neg_S = pair_of(fraction, self.geometry, self.readout.amplifiers, self.spec.device)
+        return (g_pos_S, g_neg_S) if error is None else (g_pos_S + error[0], g_neg_S + error[1])
+
+    def _through_wires(self, pair_S: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """`(G+, G-)` as amplifiers see them, each in PyTorch layout, S."""
         if not self.spec.array.limit_wires:
-            return g_pos_S, g_neg_S
+            return pair_S
         negatives = self.readout.negatives
-        g_pos_S, g_neg_S = effective_pair(self.geometry.to_matrix(g_pos_S), negatives.to_matrix(g_neg_S), self.spec)
+        g_pos_S, g_neg_S = effective_pair(self.geometry.to_matrix(pair_S[0]), negatives.to_matrix(pair_S[1]), self.spec)
         return self.geometry.from_matrix(g_pos_S), negatives.from_matrix(g_neg_S)
 
 

@@ -1,22 +1,39 @@
-"""The errors of devices that training draws: of both partners of a pair, or of their difference in one draw."""
+"""The errors that training draws: of both partners of a pair, of their difference in one draw, and of amplifiers."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hrat.encoding import Geometry, Readout, encode_pair
+from hrat.encoding import Geometry, LayerAmplifiers, Readout, encode_pair
 from hrat.nn.scratch import scratch_like
 from hrat.physics import achieved_conductance, has_error, pair_error_is_gaussian, sigma_S, standard_normal
 from hrat.spec import HardwareSpec
 
-__all__ = ["DeviceErrors", "NoiseSource", "PairError", "draw_difference_error", "draw_pair_error"]
+__all__ = [
+    "ChipSample",
+    "DeviceErrors",
+    "NoiseSource",
+    "PairError",
+    "draw_difference_error",
+    "draw_pair_error",
+]
 
 PairError = tuple[Tensor, Tensor]
 """Errors of the devices `(G+, G-)` of a layer in siemens, as `hrat.encoding.Readout.encode` has them."""
+
+
+class ChipSample(NamedTuple):
+    """What a chip has of a layer, drawn once for all calls of it."""
+
+    devices: PairError | None
+    """Errors of the devices; None to draw them where the hardware has errors."""
+    amplifiers: LayerAmplifiers
+    """Errors of the amplifiers; empty where these have none."""
 
 
 def draw_pair_error(

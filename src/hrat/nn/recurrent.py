@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hrat.circuit import CELLS, through_time
 from hrat.nn.crossbar_layer import CrossbarLayer
-from hrat.nn.device_errors import PairError
+from hrat.nn.device_errors import ChipSample
 from hrat.nn.straight_through import convert_ste
 from hrat.physics import digital_value, input_voltage, to_digital_units
 from hrat.spec import HardwareSpec
@@ -67,7 +67,7 @@ class CrossbarRecurrence(nn.Module):
         states: tuple[Tensor | None, ...],
         alpha_in: Tensor,
         alpha_out: Tensor,
-        error: PairError | None = None,
+        error: ChipSample | None = None,
     ) -> tuple[Any, ...]:
         """Outputs and last states, in digital units like the arguments.
 

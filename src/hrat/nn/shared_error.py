@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from hrat.nn.crossbar_layer import CrossbarLayer
-from hrat.nn.device_errors import PairError
+from hrat.nn.device_errors import ChipSample
 
 __all__ = ["SharedError"]
 
@@ -17,6 +17,6 @@ class SharedError(nn.Module):
         super().__init__()
         self._layer = (layer,)  # in a tuple: the layer is registered where it is called, not here a second time
 
-    def forward(self, alpha_in: Tensor, alpha_out: Tensor) -> PairError | None:
-        """Error of `(G+, G-)`, each of the shape of the weight, S; None where none is drawn."""
+    def forward(self, alpha_in: Tensor, alpha_out: Tensor) -> ChipSample | None:
+        """Errors of the layer's devices and amplifiers; None where none are drawn."""
         return self._layer[0].draw_error(alpha_in, alpha_out)

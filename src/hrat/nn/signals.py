@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hrat.nn.fusing import BatchNormTerms, track
 from hrat.nn.ranks import world_size
 from hrat.nn.straight_through import batch_statistics, convert_ste
-from hrat.physics import clamp_to, digital_value, input_voltage, to_digital_units
+from hrat.physics import amplifier_limits_V, digital_value, input_voltage, to_digital_units
 from hrat.spec import HardwareSpec
 
 __all__ = ["DigitalBatchNorm", "InputDac", "OutputAdc", "OutputRescale", "Scale", "SwingClamp", "batch_norm_over_ranks"]
@@ -109,5 +109,5 @@ class SwingClamp(nn.Module):
 
     def forward(self, voltage: Tensor) -> Tensor:
         """V, any shape -> V."""
-        periphery = self.spec.periphery
-        return clamp_to(voltage, periphery.v_swing_V) if periphery.limit_swing else voltage
+        low_V, high_V = amplifier_limits_V(self.spec.periphery)
+        return voltage.clamp(low_V, high_V) if math.isfinite(high_V) else voltage

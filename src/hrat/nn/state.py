@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
 
-from hrat.encoding import encode_pair
+from hrat.encoding import draw_layer_amplifiers, encode_pair
 from hrat.errors import ConversionError
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import draw_pair_error
 from hrat.nn.prepared import PreparedModel, layers_with_scales
 from hrat.nn.signals import DigitalBatchNorm
-from hrat.physics import has_error
+from hrat.physics import Amplifiers, AnyReads, ChipReads, has_error
 from hrat.seeds import check_seed
 
 if TYPE_CHECKING:
@@ -41,9 +43,11 @@ def set_noise_strength(model: nn.Module, strength: float) -> None:
 
 @contextmanager
 def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator[None]:
-    """Give the model the programming errors of one chip, so that in eval mode it computes what that chip computes.
+    """Give the model the errors of one chip, so that in eval mode it computes what that chip computes.
 
     That holds for the weights that the chip was deployed from: a model that was trained further needs a new deployment.
+    What differs from reading to reading is that of `hrat.simulate` for the same images in the same order: each call of
+    the model goes on where the one before ended.
 
     Raises:
         ConversionError: the chip has a layer that the model lacks, or of another shape.
@@ -52,6 +56,8 @@ def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator
         raise ConversionError(f"there is no chip {index}: expected an index from 0 to {chip.n_chips - 1}")
     layers = {name: m for name, m in model.named_modules() if isinstance(m, CrossbarLayer)}
     chosen: list[CrossbarLayer] = []
+    reads = ChipReads(chip.seeds[index])
+    counting = _counting_images(model, reads)
     try:
         for name, programmed in chip.layers.items():
             # A prepared model holds its layers in `graph`; the chip knows them by the names within.
@@ -72,11 +78,28 @@ def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator
                 for geometry, error_S in zip(geometries, errors, strict=True)
             )
             layer.fixed_error = (error_pos.contiguous(), error_neg.contiguous())
+            layer.fixed_amplifiers = tuple(
+                Amplifiers(*(part.to(like.device, like.dtype) for part in own)) for own in chip.amplifiers(name, index)
+            )
+            layer.fixed_draw = reads.of_layer(name)
             chosen.append(layer)
         yield
     finally:
+        counting.remove()
         for layer in chosen:
-            layer.fixed_error = None
+            layer.fixed_error = layer.fixed_amplifiers = layer.fixed_draw = None
+
+
+def _counting_images(model: nn.Module, reads: ChipReads) -> RemovableHandle:
+    """Let each call of the model begin a pass of images behind those of the call before."""
+    done = 0
+
+    def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal done
+        reads.begin(done)
+        done += next((len(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.ndim), 1)
+
+    return model.register_forward_pre_hook(begin, with_kwargs=True)
 
 
 def _errors_S(target: DeployedLayer, programmed: ProgrammedLayer, spec: HardwareSpec) -> tuple[Tensor, Tensor]:
@@ -112,7 +135,18 @@ def sampled_chip(model: nn.Module, seed: int) -> Iterator[None]:
                 generator = generators.setdefault(device, torch.Generator(device).manual_seed(seed))
                 fraction = layer.targets(alpha_in, alpha_out).fraction
                 layer.fixed_error = draw_pair_error(fraction, layer.geometry, layer.spec, generator=generator)
+        for layer, _, _ in layers:  # behind all devices, whose numbers do not depend on whether amplifiers have errors
+            device = layer.weight.device
+            generator = generators.setdefault(device, torch.Generator(device).manual_seed(seed))
+            layer.fixed_amplifiers = draw_layer_amplifiers(
+                layer.readout, layer.spec, layer.weight, generator=_always(generator)
+            )
+            layer.fixed_draw = AnyReads(generator).of_layer(layer.geometry.kind)
         yield
     finally:
         for layer, _, _ in layers:
-            layer.fixed_error = None
+            layer.fixed_error = layer.fixed_amplifiers = layer.fixed_draw = None
+
+
+def _always(generator: torch.Generator) -> Callable[[int], torch.Generator]:
+    return lambda _: generator

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from hrat.physics.amplifiers import (
+    Amplifiers,
+    ClosedLoop,
+    closed_loop,
+    draw_amplifiers,
+    has_amplifier_errors,
+    has_read_noise,
+    has_reading_errors,
+    input_noise_V,
+)
 from hrat.physics.costs import conversion_J, settling_s
 from hrat.physics.errors import (
     achieved_conductance,
@@ -26,14 +36,21 @@ from hrat.physics.periphery import (
     digital_value,
     digitised,
     input_voltage,
+    relu_floor_V,
     to_digital_units,
 )
 from hrat.physics.placement import place_levels
 from hrat.physics.pulses import pulse_response
+from hrat.physics.reads import AnyReads, ChipReads, Draw
 from hrat.physics.retention import aged_S
 from hrat.physics.wires import attenuated
 
 __all__ = [
+    "Amplifiers",
+    "AnyReads",
+    "ChipReads",
+    "ClosedLoop",
+    "Draw",
     "achieved_conductance",
     "aged_S",
     "aim_S",
@@ -41,6 +58,7 @@ __all__ = [
     "attenuated",
     "clamp_to",
     "clipping_is_possible",
+    "closed_loop",
     "conversion_J",
     "convert",
     "converter_codes",
@@ -48,15 +66,21 @@ __all__ = [
     "digital_sum",
     "digital_value",
     "digitised",
+    "draw_amplifiers",
     "expected_S",
+    "has_amplifier_errors",
     "has_error",
+    "has_read_noise",
+    "has_reading_errors",
     "has_stuck_devices",
+    "input_noise_V",
     "input_voltage",
     "missed_target",
     "nearest_state",
     "pair_error_is_gaussian",
     "place_levels",
     "pulse_response",
+    "relu_floor_V",
     "settling_s",
     "sigma_S",
     "standard_normal",

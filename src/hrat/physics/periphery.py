@@ -12,9 +12,9 @@ with `p_t` the amplifier's voltage of tile t. Each term is off by half a step at
 errors of T tiles add to `T/2` steps at worst and, being independent, to about `sqrt(T/12)` steps (Widrow and Kollar,
 Quantization Noise, 2008). Limits: as of any converter here; the accumulator is wide enough for every sum.
 
-An amplifier is linear up to its output swing and flat beyond it. Limits: no finite gain, no offset, and the soft knee
-of a real output stage near its rails is taken as sharp (Karki, TI SLOA011B: keep to the linear swing, not the
-saturated one).
+An amplifier is linear up to its output swing and flat beyond it. Limits: the soft knee of a real output stage near its
+rails is taken as sharp (Karki, TI SLOA011B: keep to the linear swing, not the saturated one). Offset, noise and finite
+gain stand in `hrat.physics.amplifiers`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ __all__ = [
     "digital_value",
     "digitised",
     "input_voltage",
+    "relu_floor_V",
     "to_digital_units",
 ]
 
@@ -73,7 +74,7 @@ def digital_sum(partial_V: Tensor, full_scale_V: Tensor, periphery: Periphery) -
         periphery: names swing and resolution.
     """
     if periphery.limit_swing:
-        partial_V = clamp_to(partial_V, periphery.v_swing_V)
+        partial_V = partial_V.clamp(*amplifier_limits_V(periphery))
     if periphery.limit_tile_adc and periphery.tile_adc_bits is not None:
         full_scale_V = full_scale_V.view(-1, *(1,) * (partial_V.ndim - 1))
         partial_V = digitised(partial_V, periphery.tile_adc_bits, full_scale_V)
@@ -94,12 +95,25 @@ def amplifier_limits_V(
         periphery: names the swing.
         device: given where nothing but word lines reads the output: the memristor on them, whose read threshold then
             acts here if it is the tighter limit.
-        rectifies: a ReLU stands behind the amplifier, made by a single supply: `[0, v_swing_V]`.
+        rectifies: a ReLU stands behind the amplifier, made by a single supply: `[v_floor_V, v_swing_V]`.
     """
-    high = periphery.v_swing_V if periphery.limit_swing else math.inf
+    low, high = -math.inf, math.inf
+    if periphery.limit_swing:
+        low, high = -(periphery.v_swing_low_V or periphery.v_swing_V), periphery.v_swing_V
+    if rectifies:
+        low = relu_floor_V(periphery)
     if device is not None and device.limit_read_voltage:
-        high = min(high, device.v_read_V)
-    return (0.0 if rectifies else -high), high
+        low, high = (min(max(end, -device.v_read_V), device.v_read_V) for end in (low, high))
+    return low, high
+
+
+def relu_floor_V(periphery: Periphery) -> float:
+    """Lowest output of an amplifier with a single supply, which makes a ReLU, V; zero for an ideal one.
+
+    The output stage of a rail-to-rail part ends tens of millivolts above its negative rail (OPA836: 0.15 V for a linear
+    output on a single supply of 5 V, TI SLOS712).
+    """
+    return periphery.v_floor_V if periphery.limit_floor else 0.0
 
 
 def input_voltage(x: Tensor, alpha: Tensor, device: Device, periphery: Periphery, convert: Convert = convert) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 from hrat.artifacts import ProgrammedChip
 from hrat.errors import HratError
 from hrat.physics import aged_S
-from hrat.programming.programming_chips import seed_of_place, stuck_on_chip
+from hrat.programming.programming_chips import stuck_on_chip
+from hrat.seeds import seed_of_place
 
 __all__ = ["age"]
 

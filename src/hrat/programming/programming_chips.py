@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,10 +14,10 @@ from hrat.errors import HratError
 from hrat.physics import aim_S, has_stuck_devices, stuck_devices
 from hrat.programming.memory import available_bytes
 from hrat.programming.schemes import SCHEMES, Stuck
-from hrat.seeds import check_seed
+from hrat.seeds import check_seed, seed_of_place
 from hrat.spec import HardwareSpec
 
-__all__ = ["ChipChunks", "program", "program_in_chunks", "seed_of_place", "stuck_on_chip"]
+__all__ = ["ChipChunks", "program", "program_in_chunks", "stuck_on_chip"]
 
 MEMORY_BYTES = 2 * 1024**3
 DEVICES_WORTH_A_THREAD = 1_000_000
@@ -229,8 +228,3 @@ def stuck_on_chip(like: Tensor, spec: HardwareSpec, chip_seed: int, place: str) 
         return None
     generator = torch.Generator().manual_seed(seed_of_place(chip_seed, f"{place}/stuck"))
     return stuck_devices(like, spec.device, spec.faults, generator=generator)
-
-
-def seed_of_place(seed: int, place: str) -> int:
-    """A seed of its own for each chip and place on it; neighbours share nothing, whatever the seeds."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{place}".encode()).digest()[:8], "little", signed=True)

@@ -8,7 +8,7 @@ from hrat.simulation.metered import Metered
 from hrat.simulation.network import ChipSolver
 from hrat.simulation.nodal import Nodal
 from hrat.simulation.simulating import SOLVERS, simulate
-from hrat.simulation.solvers import LayerModel, Solver, SolverChoice, SolverError, Statistics
+from hrat.simulation.solvers import LayerModel, LinearModel, Solver, SolverChoice, SolverError, Statistics
 from hrat.simulation.spice import Amplifier, Spice
 from hrat.simulation.verifying import Rung, ladder, verify
 
@@ -18,6 +18,7 @@ __all__ = [
     "Behavioural",
     "ChipSolver",
     "LayerModel",
+    "LinearModel",
     "Metered",
     "Nodal",
     "Rung",

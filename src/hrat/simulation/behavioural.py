@@ -1,8 +1,8 @@
-"""Behavioural solution: ideal amplifiers within their swing, and wires as training has them.
+"""Behavioural solution: amplifiers by their closed loop, and wires as training has them.
 
 `v_out = R_f (G+ - G-)^T v_in + V_bias`, with the conductances of the programmed devices. Where the spec's wires lose
 voltage, the conductances are those that a device shows through the wires, by the same approximation as in training
-(`hrat.encoding.wires`).
+(`hrat.encoding.wires`). Errors of amplifiers and readings are those of `hrat.physics.amplifiers`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import effective_pair
-from hrat.simulation.solvers import LayerModel, SolverError, Statistics, gains
+from hrat.simulation.solvers import LayerModel, SolverError, Statistics, linear_model
 from hrat.spec import Array, HardwareSpec
 
 __all__ = ["Behavioural"]
@@ -36,7 +36,7 @@ class Behavioural:
     ) -> dict[str, LayerModel]:
         """Gains of the layers; see `hrat.simulation.solvers.Solver`."""
         del statistics
-        return {name: gains(chip, name, *self._conductances(chip, name, device)) for name in names}
+        return {name: linear_model(chip, name, self._conductances(chip, name, device)) for name in names}
 
     def _conductances(self, chip: ProgrammedChip, name: str, device: torch.device) -> tuple[Tensor, Tensor]:
         programmed = chip.layers[name]

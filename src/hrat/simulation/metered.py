@@ -10,8 +10,9 @@ from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import LayerReadout
+from hrat.physics import Draw
 from hrat.simulation.behavioural import Behavioural
-from hrat.simulation.solvers import LayerModel, Statistics
+from hrat.simulation.solvers import LayerModel, LinearModel, Statistics
 from hrat.spec import HardwareSpec
 
 __all__ = ["Metered"]
@@ -42,24 +43,23 @@ class Metered:
         self, chip: ProgrammedChip, names: Sequence[str], device: torch.device, statistics: Statistics
     ) -> dict[str, LayerModel]:
         """A callable for each layer and chip; see `hrat.simulation.solvers.Solver`."""
-        gains = Behavioural().models(chip, names, device, statistics)
-        return {
-            name: tuple(
-                _metered(chip, name, index, tuple(part[index] for part in gains[name]), device, statistics)  # type: ignore[index]
-                for index in range(chip.n_chips)
+        models: dict[str, LayerModel] = {}
+        for name, model in Behavioural().models(chip, names, device, statistics).items():
+            assert isinstance(model, LinearModel)
+            models[name] = tuple(
+                _metered(chip, name, index, model.of_chip(index), device, statistics) for index in range(chip.n_chips)
             )
-            for name in names
-        }
+        return models
 
 
 def _metered(
     chip: ProgrammedChip,
     name: str,
     index: int,
-    gain: tuple[Tensor, ...],
+    model: LinearModel,
     device: torch.device,
     statistics: Statistics,
-) -> Callable[[Tensor], Tensor]:
+) -> Callable[..., Tensor]:
     layer, programmed, spec = chip.deployment.layers[name], chip.layers[name], chip.deployment.spec
     geometry = layer.geometry
     pos_S, neg_S = layer.collected(programmed.g_pos_S[index]), layer.collected(programmed.g_neg_S[index])
@@ -73,11 +73,18 @@ def _metered(
     layer_statistics = statistics.setdefault(name, {})
     supply_V = spec.costs.supply_V
 
-    def run(voltage_V: Tensor) -> Tensor:
+    def run(voltage_V: Tensor, draw: Draw | None = None) -> Tensor:
         size_V = voltage_V.abs()
         devices_W = meter.apply(size_V.square(), weight_S).sum(dtype=torch.float64)
         current_A = meter.apply(size_V, weight_S).sum(dtype=torch.float64)
-        out_V = readout.volts(voltage_V, gain, full_scale_V=full_scale_V, bias_V=bias_V)
+        out_V = readout.volts(
+            voltage_V,
+            model.gains,
+            full_scale_V=full_scale_V,
+            bias_V=bias_V,
+            errors=model.errors[0] if model.errors else None,
+            draw=draw,
+        )
         amounts = {
             "products": out_V.numel() / geometry.out_channels,
             "devices_W": float(devices_W),

@@ -49,6 +49,8 @@ def _merged(parts: Sequence[Any], merge: Callable[[list[Tensor]], Tensor]) -> An
         return merge(list(parts))
     if isinstance(first, dict):
         return {key: _merged([part[key] for part in parts], merge) for key in first}
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*(_merged(column, merge) for column in zip(*parts, strict=True)))
     if isinstance(first, tuple | list):
         return type(first)(_merged(column, merge) for column in zip(*parts, strict=True))
     return first

@@ -18,11 +18,12 @@ from torch import Tensor
 from hrat.artifacts import ProgrammedChip
 from hrat.circuit import Input, layer_of
 from hrat.errors import HratError
+from hrat.physics import ChipReads, Draw, has_reading_errors
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.limits import check_value, most_bytes
 from hrat.simulation.memory import Footprint
 from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked, tensors_of
-from hrat.simulation.solvers import LayerModel, Solver, SolverError
+from hrat.simulation.solvers import LayerModel, LinearModel, Solver, SolverError, linear_model
 from hrat.simulation.steps import ChipSteps, Gain, Gains, Step, Values, take
 
 __all__ = ["ChipSolver"]
@@ -67,12 +68,16 @@ class ChipSolver:
         """Why a chip has no result, by its place among the chips."""
         self.statistics: dict[str, dict[str, float]] = {}
         """Statistics of each layer by its solver."""
+        spec = chip.deployment.spec
+        # Sizes are asked for without a reading.
+        reads = has_reading_errors(spec.device, spec.periphery) and self.device.type != "meta"
+        self._reads = [ChipReads(seed) for seed in chip.seeds] if reads else []
         self.gains = self._models(chip, solvers or {})
         self._gains_of = [
             {name: self._gain_of(name, model, index) for name, model in self.gains.items()}
             for index in range(chip.n_chips)
         ]
-        only_gains = all(isinstance(part, Tensor) for model in self.gains.values() for part in model)
+        only_gains = not reads and all(isinstance(model, LinearModel) for model in self.gains.values())
         self.together = only_gains and (_is_better_together(self.device) if together is None else together)
         self._circuit = ChipSteps(chip.deployment, self.device, self.together)
         self._steps = self._circuit.steps(merge=True)
@@ -90,13 +95,14 @@ class ChipSolver:
                 if self.throw:
                     raise
                 models.update(dict.fromkeys(names, (partial(_fail, error),) * chip.n_chips))
-        return models
+        return {name: _with_errors(chip, name, model) for name, model in models.items()}
 
     def _gain_of(self, name: str, model: LayerModel, index: int) -> Gain:
         """Gain or solver of one layer on one chip."""
-        if any(isinstance(part, Tensor) for part in model):
-            return tuple(part[index] for part in model)  # type: ignore[index]
-        solve: Callable[[Tensor], Tensor] = model[index]  # type: ignore[assignment]
+        draw = (self._reads[index].of_layer(name),) if self._reads else ()
+        if isinstance(model, LinearModel):
+            return model.of_chip(index, draw)
+        solve: Callable[..., Tensor] = model[index]  # type: ignore[assignment]
         geometry, dtype = self.deployment.layers[name].geometry, self.deployment.layers[name].g_pos_S.dtype
         nothing = torch.empty(geometry.weight_shape, device="meta")
 
@@ -104,7 +110,7 @@ class ChipSolver:
             # Once a chip has failed, there is nothing more to find out.
             if index not in self.failures:
                 try:
-                    return solve(voltage_V).to(device=self.device, dtype=dtype)
+                    return solve(voltage_V, *draw).to(device=self.device, dtype=dtype)
                 except SolverError as error:
                     if self.throw:
                         raise
@@ -119,12 +125,13 @@ class ChipSolver:
         """The steps at which every amplifier's output is a value of its own."""
         return self._circuit.steps(merge=False)
 
-    def compute(self, inputs: Mapping[str, Any], *, record: Record | None = None) -> Any:
+    def compute(self, inputs: Mapping[str, Any], *, record: Record | None = None, first_image: int = 0) -> Any:
         """Outputs of every chip.
 
         Args:
             inputs: the network's arguments by name; tensors `(images, ...)`.
             record: for each layer of interest a function to call with its amplifier outputs `(chips, images, ...)`, V.
+            first_image: number of the first image over all calls, by which readings differ.
 
         Returns:
             What the network returns, each tensor `(chips, images, ...)`.
@@ -133,6 +140,8 @@ class ChipSolver:
         for_all, for_each = self._steps_with_voltages if record else self._steps
         common = self._arguments(inputs)
         take(for_all, common, {})
+        for reads in self._reads:
+            reads.begin(first_image)
 
         def one(gains: Gains) -> tuple[Any, dict[str, Tensor]]:
             voltages_V: dict[str, Tensor] = {}
@@ -236,9 +245,19 @@ def _voltages_in(value: Any) -> Tensor:
     return cast(Tensor, value[-1] if isinstance(value, tuple) else value)
 
 
-def _fail(error: SolverError, voltage_V: Tensor) -> Tensor:
+def _with_errors(chip: ProgrammedChip, name: str, model: LayerModel) -> LayerModel:
+    """The model of a layer, with the errors of its amplifiers where the solver gives gains alone."""
+    if isinstance(model, LinearModel) or not all(isinstance(part, Tensor) for part in model):
+        return model
+    (of_gains, *_), programmed = model, chip.layers[name]
+    assert isinstance(of_gains, Tensor)
+    seen_S = (programmed.g_pos_S.to(of_gains.device), programmed.g_neg_S.to(of_gains.device))
+    return LinearModel(cast("tuple[Tensor, ...]", model), linear_model(chip, name, seen_S).errors)
+
+
+def _fail(error: SolverError, voltage_V: Tensor, *draw: Draw) -> Tensor:
     """Raise the error of a layer that could not be set up."""
-    del voltage_V
+    del voltage_V, draw
     raise error
 
 

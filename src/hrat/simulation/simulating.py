@@ -259,13 +259,15 @@ class _Work:
         """Each batch with the results of all chips."""
         solver_of = partial(ChipSolver, solvers=solvers, device=self.device, throw=self.throw)
         whole = solver_of(chip) if share.chips >= chip.n_chips else None
+        done = 0
         for ahead in read_ahead(source, share.ahead):
+            firsts = [done, *(done := done + batch.n_images for batch in ahead)]
             of_groups: list[list[_Passed]] = [[] for _ in ahead]
             for first in range(0, chip.n_chips, share.chips):
                 group = slice(first, first + share.chips)
                 solver = solver_of(chip[group]) if whole is None else whole
-                for batch, passed in zip(ahead, of_groups, strict=True):
-                    passed.append(self._pass(solver, batch, share.images))
+                for batch, passed, first_image in zip(ahead, of_groups, firsts, strict=False):
+                    passed.append(self._pass(solver, batch, share.images, first_image))
                 if whole is None:
                     notes.take(solver, chip.seeds[group])
                 del solver  # or its gains would still be there while those of the next group are made
@@ -276,14 +278,15 @@ class _Work:
         if whole is not None:
             notes.take(whole, chip.seeds)
 
-    def _pass(self, solver: ChipSolver, batch: Batch, n_images: int) -> _Passed:
-        """Results of a group of chips for a batch, `n_images` at a time."""
+    def _pass(self, solver: ChipSolver, batch: Batch, n_images: int, first_image: int) -> _Passed:
+        """Results of a group of chips for a batch, `n_images` at a time; `first_image` counts over all batches."""
         pieces: list[Any] = []
         right: list[Tensor] = []
         for piece in batch.pieces(n_images):
             voltages: dict[str, Tensor] = {}
             record = {name: partial(voltages.__setitem__, name) for name in self.voltages_of}
-            out = solver.compute(piece.inputs, record=record)
+            out = solver.compute(piece.inputs, record=record, first_image=first_image)
+            first_image += piece.n_images
             if piece.classes is not None:
                 classes = _class_scores(out).argmax(dim=2)
                 right.append((classes == piece.classes.to(classes.device)).sum(dim=1).cpu())

@@ -5,40 +5,62 @@ itself,
 
     gains       what each amplifier multiplies the word lines' voltages by (`hrat.encoding.Readout.terms`), such as
                 `(R_f (G+ - G-),)` or `(R_f G+, R_f G-)`: each tensor `(chips, *weight_shape)`, of `Readout.negatives`
-                for `G-`, no unit; `G` may be what the devices show through their wires
+                for `G-`, no unit; `G` may be what the devices show through their wires. With them, in a `LinearModel`,
+                the errors of amplifiers and readings; a plain tuple of gains gets those of ideal wires
 
 or it is asked for each batch,
 
     callables   one for each chip: word-line voltages `(images, in, *space)`, V -> amplifier outputs with the bias in
-                them, `(images, out, *space)`, V
+                them, `(images, out, *space)`, V, whose errors are those of `ProgrammedChip.amplifiers`. Where readings
+                differ (`hrat.physics.has_reading_errors`), a callable gets the numbers of the reading besides
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding import Geometry, Readout
+from hrat.encoding import Geometry, LayerErrors, LayerReadout, errors_of_layer
 from hrat.errors import HratError
+from hrat.physics import Draw, has_amplifier_errors, has_read_noise
+from hrat.simulation.nested import changed, stacked
 from hrat.spec import HardwareSpec
 
 __all__ = [
     "LayerModel",
+    "LinearModel",
     "Solver",
     "SolverChoice",
     "SolverError",
     "Statistics",
     "choose_solvers",
-    "gains",
     "in_words",
+    "linear_model",
 ]
 
-LayerModel = tuple[Tensor, ...] | tuple[Callable[[Tensor], Tensor], ...]
+
+class LinearModel(NamedTuple):
+    """A layer of one or several chips that is linear in the voltages of its word lines, but for the limits."""
+
+    gains: tuple[Tensor, ...]
+    """Of each amplifier, in PyTorch layout; in front of it `(chips,)` where it is of several chips."""
+    errors: tuple[LayerErrors, ...] = ()
+    """Those of amplifiers and readings, one entry; none where there are none."""
+    draw: tuple[Draw, ...] = ()
+    """Numbers of one chip's readings, one entry; none where readings do not differ."""
+
+    def of_chip(self, index: int, draw: tuple[Draw, ...] = ()) -> LinearModel:
+        """The layer of one of several chips, with the numbers of its readings."""
+        gains, errors = changed((self.gains, self.errors), lambda tensor: tensor[index])
+        return LinearModel(gains, errors, draw)
+
+
+LayerModel = LinearModel | tuple[Tensor, ...] | tuple[Callable[..., Tensor], ...]
 """Gains, or a callable for each chip."""
 Statistics = dict[str, dict[str, float]]
 """Statistics of each layer's solution, such as `seconds`: amounts that add up over batches and chips."""
@@ -129,16 +151,64 @@ def _solver(choice: str | Solver, known: Mapping[str, Solver]) -> Solver:
     return known[choice]
 
 
-def gains(chip: ProgrammedChip, name: str, g_pos_S: Tensor, g_neg_S: Tensor) -> LayerModel:
-    """Gains of a layer from conductances on its array, `(chips, groups, word lines, columns)`, S."""
+def linear_model(
+    chip: ProgrammedChip, name: str, seen_S: tuple[Tensor, Tensor], *, ground_S: Tensor | None = None
+) -> LinearModel:
+    """A layer from the conductances that its amplifiers see.
+
+    Args:
+        chip: one or several chips.
+        name: the layer.
+        seen_S: of the positive and the negative partners, on the layer's array, `(chips, groups, word lines, columns)`,
+            S; they may be overwritten.
+        ground_S: current out of each amplifier's input by the voltage at each, `(chips, sums, groups, amplifiers,
+            amplifiers)`, S; None: no amplifier acts on another. See `hrat.encoding.errors_of_layer`.
+    """
     layer = chip.deployment.layers[name]
-    readout = Readout.of(chip.deployment.spec)
+    readout = LayerReadout.of(layer.geometry, chip.deployment.spec)
+    own = _errors(chip, name, readout, seen_S, ground_S)
 
     def to_weight(g_S: Tensor, geometry: Geometry) -> Tensor:
         return torch.vmap(geometry.from_matrix)(layer.collected(g_S)).contiguous()
 
-    if readout.inner_amplifiers:
-        last, inner = readout.terms(g_pos_S * layer.r_f_ohm, g_neg_S * layer.r_f_ohm)
-        return to_weight(last, layer.geometry), to_weight(inner, readout.negatives(layer.geometry))
-    (difference_S,) = readout.terms(g_pos_S, g_neg_S)
-    return (to_weight(difference_S.mul_(layer.r_f_ohm), layer.geometry),)
+    g_pos_S, g_neg_S = seen_S
+    if readout.amplifiers.inner_amplifiers:
+        last, inner = readout.amplifiers.terms(g_pos_S * layer.r_f_ohm, g_neg_S * layer.r_f_ohm)
+        return LinearModel((to_weight(last, layer.geometry), to_weight(inner, readout.negatives)), own)
+    (difference_S,) = readout.amplifiers.terms(g_pos_S, g_neg_S)
+    return LinearModel((to_weight(difference_S.mul_(layer.r_f_ohm), layer.geometry),), own)
+
+
+def _errors(
+    chip: ProgrammedChip, name: str, readout: LayerReadout, seen_S: tuple[Tensor, Tensor], ground_S: Tensor | None
+) -> tuple[LayerErrors, ...]:
+    """Errors of a layer's amplifiers and readings on all chips, one entry; none where there are none."""
+    spec, layer = chip.deployment.spec, chip.deployment.layers[name]
+    noisy = has_read_noise(spec.device)
+    if not noisy and not has_amplifier_errors(spec.periphery):
+        return ()
+
+    def weights(g_pos_S: Tensor, g_neg_S: Tensor) -> tuple[Tensor, Tensor]:
+        pair = zip((g_pos_S, g_neg_S), (layer.geometry, readout.negatives), strict=True)
+        pos, neg = (geometry.from_matrix(layer.collected(g_S)) for g_S, geometry in pair)
+        return pos, neg
+
+    of_chips = []
+    for index in range(chip.n_chips):
+        device, dtype = seen_S[0].device, seen_S[0].dtype
+        g_S = chip.layers[name].g_pos_S[index], chip.layers[name].g_neg_S[index]
+        squares = weights(*(g.to(device, dtype).square() for g in g_S)) if noisy else None
+        errors = errors_of_layer(
+            readout,
+            spec,
+            weights(seen_S[0][index], seen_S[1][index]),
+            layer.r_f_ohm,
+            chip.amplifiers(name, index),
+            has_bias=layer.bias_V is not None,
+            squares_S2=squares,
+            ground_S=None if ground_S is None else ground_S[index],
+        )
+        assert errors is not None
+        of_chips.append(errors)
+    whole: LayerErrors = stacked(of_chips)
+    return (whole,)

@@ -37,11 +37,12 @@ from hrat.encoding import LayerReadout
 from hrat.errors import HratError
 from hrat.physics import amplifier_limits_V, digital_value, input_voltage, to_digital_units
 from hrat.simulation.limits import check_value, computed
+from hrat.simulation.solvers import LinearModel
 
 __all__ = ["ChipSteps", "Gain", "Gains", "Step", "Values", "Watch", "take"]
 
-Gain = tuple[Tensor, ...] | Callable[[Tensor], Tensor]
-"""`(R_f (G+ - G-),)`, `(R_f G+, R_f G-)` where both pass amplifiers of their own, or what solves the layer."""
+Gain = LinearModel | Callable[[Tensor], Tensor]
+"""A linear layer of one chip, or what solves the layer."""
 Gains = dict[str, Gain]
 """Of each layer."""
 Values = dict[str, Any]
@@ -76,10 +77,16 @@ class ChipSteps:
 
     def _crossbar(self, layer: str, gain: Gain, voltage: Tensor) -> Tensor:
         """Word-line voltages -> amplifier outputs without the limit of a swing, V."""
-        if not isinstance(gain, tuple):
+        if not isinstance(gain, LinearModel):
             return gain(voltage)
-        full_scale_V, bias_V = self.full_scales_V[layer], self.biases_V[layer]
-        return self.readouts[layer].volts(voltage, gain, full_scale_V=full_scale_V, bias_V=bias_V)
+        return self.readouts[layer].volts(
+            voltage,
+            gain.gains,
+            full_scale_V=self.full_scales_V[layer],
+            bias_V=self.biases_V[layer],
+            errors=gain.errors[0] if gain.errors else None,
+            draw=gain.draw[0] if gain.draw else None,
+        )
 
     def steps(self, *, merge: bool) -> tuple[list[Step], list[Step]]:
         """The steps that are taken once for all chips, and those that are taken for each."""

@@ -23,6 +23,7 @@ SAMPLES = 1001
 PLAUSIBLE = {
     "J_per_code": (1e-21, 1e-6),
     "m2_per_code": (1e-20, 1e-2),
+    "V_rtHz": (1e-10, 1e-5),
     "K_W": (1.0, 1e9),
     "m_s": (1e-15, 1e6),
     "eV": (1e-3, 10.0),

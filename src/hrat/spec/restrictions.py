@@ -48,8 +48,10 @@ class Restriction:
     acts_on: Place
     """Where it acts: a target conductance, the device that was programmed, a line, an amplifier's output, or a number
     that passes a converter."""
-    drawn: Literal["never", "chip"] = "never"
-    """Whether it is random: `chip`, drawn once for each chip."""
+    drawn: Literal["never", "chip", "read"] = "never"
+    """Whether it is random: `chip`, drawn once for each chip; `read`, at each reading."""
+    sizes: tuple[str, ...] = ()
+    """Fields of which one at least must be given, and not zero, for it to act on anything; none: it always does."""
     needs: tuple[str, str, str] | None = None
     """`(section, field, value)` that the spec must have for the restriction to act on anything."""
     eased_by: tuple[Easing, ...] = ()
@@ -66,6 +68,9 @@ class Restriction:
 
     def applies(self, spec: HardwareSpec) -> bool:
         """Whether the hardware has what it acts on, switched on or not."""
+        own = getattr(spec, self.section)
+        if self.sizes and not any(getattr(own, field) for field in self.sizes):
+            return False
         if self.needs is None:
             return True
         section, field, value = self.needs
@@ -105,10 +110,74 @@ _ALL = (
         name="swing",
         section="periphery",
         switch="limit_swing",
-        model="amplifier outputs are clamped to `+-v_swing_V`",
-        fields=("v_swing_V",),
+        model="amplifier outputs are clamped to `+-v_swing_V`, or to `[-v_swing_low_V, v_swing_V]`",
+        fields=("v_swing_V", "v_swing_low_V"),
         acts_on="amplifier",
         eased_by=(Easing("v_swing_V", "larger"),),
+    ),
+    Restriction(
+        name="floor",
+        section="periphery",
+        switch="limit_floor",
+        model="a ReLU is an amplifier with a single supply, which yields no less than `v_floor_V`",
+        fields=("v_floor_V",),
+        acts_on="amplifier",
+        sizes=("v_floor_V",),
+        eased_by=(Easing("v_floor_V", "smaller"),),
+    ),
+    Restriction(
+        name="offset",
+        section="periphery",
+        switch="limit_offset",
+        model="each amplifier has an input offset, which appears at its output times the noise gain of its column",
+        fields=("amplifier_offset_V",),
+        acts_on="amplifier",
+        drawn="chip",
+        sizes=("amplifier_offset_V",),
+        eased_by=(Easing("amplifier_offset_V", "smaller"),),
+    ),
+    Restriction(
+        name="noise",
+        section="periphery",
+        switch="limit_noise",
+        model="each reading has the amplifiers' noise, times the noise gain of their columns",
+        fields=("amplifier_noise_V", "amplifier_noise_V_rtHz", "amplifier_bandwidth_Hz"),
+        acts_on="amplifier",
+        drawn="read",
+        sizes=("amplifier_noise_V", "amplifier_noise_V_rtHz"),
+        eased_by=(Easing("amplifier_noise_V", "smaller"), Easing("amplifier_noise_V_rtHz", "smaller")),
+    ),
+    Restriction(
+        name="gain",
+        section="periphery",
+        switch="limit_gain",
+        model="amplifiers have a finite open-loop gain, so that columns of much conductance lose a part of theirs",
+        fields=("amplifier_gain",),
+        acts_on="amplifier",
+        sizes=("amplifier_gain",),
+        eased_by=(Easing("amplifier_gain", "larger"),),
+    ),
+    Restriction(
+        name="mismatch",
+        section="periphery",
+        switch="limit_mismatch",
+        model="feedback resistors differ by their tolerance, and with them the gains of columns",
+        fields=("r_f_tolerance_rel",),
+        acts_on="amplifier",
+        drawn="chip",
+        sizes=("r_f_tolerance_rel",),
+        eased_by=(Easing("r_f_tolerance_rel", "smaller"),),
+    ),
+    Restriction(
+        name="read_noise",
+        section="device",
+        switch="limit_read_noise",
+        model="conductances differ from reading to reading by a share of themselves, each device for itself",
+        fields=("read_noise_rel",),
+        acts_on="bit line",
+        drawn="read",
+        sizes=("read_noise_rel",),
+        eased_by=(Easing("read_noise_rel", "smaller"),),
     ),
     Restriction(
         name="bias_dac",

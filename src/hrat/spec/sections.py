@@ -23,6 +23,9 @@ __all__ = ["SECTIONS", "Array", "Device", "Periphery"]
 
 ConverterBits = Annotated[int, Field(ge=2, le=16)]
 
+MOST_TOLERANCE = 0.1
+"""Largest tolerance of a resistor: a Gaussian of that width stays ten standard deviations above zero."""
+
 
 class Device(Part):
     """The memristor."""
@@ -48,7 +51,9 @@ class Device(Part):
     limit_read_voltage: bool = True
     """Restriction: word-line voltages are clamped to +-v_read_V."""
     read_noise_rel: NotNegative = 0.0
-    """Standard deviation of one reading, relative to the conductance; met by programming schemes that verify."""
+    """Standard deviation of a conductance from reading to reading, relative to it; white, each device for itself."""
+    limit_read_noise: bool = True
+    """Restriction: inference reads with read_noise_rel; verifying always does."""
 
     @property
     def g_range_S(self) -> float:
@@ -143,8 +148,34 @@ class Periphery(Part):
 
     v_swing_V: Positive = 1.0
     """Largest linear output voltage of an amplifier, of either sign, V."""
+    v_swing_low_V: Positive | None = None
+    """Largest negative output voltage of an amplifier, as a positive number, V; None: v_swing_V."""
     limit_swing: bool = True
-    """Restriction: amplifier outputs are clamped to +-v_swing_V."""
+    """Restriction: amplifier outputs are clamped to [-v_swing_low_V, v_swing_V]."""
+    v_floor_V: NotNegative = 0.0
+    """Lowest output voltage of an amplifier with a single supply, which makes a ReLU, V."""
+    limit_floor: bool = True
+    """Restriction: a ReLU between crossbars yields no less than v_floor_V."""
+    amplifier_offset_V: NotNegative = 0.0
+    """Input-referred offset of an amplifier: standard deviation over the amplifiers of a chip, V."""
+    limit_offset: bool = True
+    """Restriction: each amplifier of a chip has an offset, which its noise gain multiplies."""
+    amplifier_noise_V: NotNegative = 0.0
+    """Input-referred noise of an amplifier: root mean square over its bandwidth, at each reading, V."""
+    amplifier_noise_V_rtHz: NotNegative = 0.0
+    """Density of further white noise, input-referred, V/sqrt(Hz); over amplifier_bandwidth_Hz."""
+    amplifier_bandwidth_Hz: Positive = 1e6
+    """Noise bandwidth of a reading, pi/2 times the corner of a single pole, Hz."""
+    limit_noise: bool = True
+    """Restriction: each reading has the amplifiers' noise, which the noise gain multiplies."""
+    amplifier_gain: Annotated[float, Field(gt=1)] | None = None
+    """Open-loop gain of an amplifier at DC; None: without bound."""
+    limit_gain: bool = True
+    """Restriction: the open-loop gain of amplifiers is finite."""
+    r_f_tolerance_rel: NotNegative = 0.0
+    """Tolerance of feedback resistors, relative: standard deviation over the amplifiers of a chip."""
+    limit_mismatch: bool = True
+    """Restriction: feedback resistors differ by their tolerance, and so does the gain of columns."""
     readout: Literal["dual_rail", "two_stage", "reference_column"] = "dual_rail"
     """dual_rail: rows also driven inverted; two_stage: I- has an amplifier; reference_column: one I- for each tile."""
     bias_dac_bits: ConverterBits | None = 6
@@ -184,6 +215,17 @@ class Periphery(Part):
             raise SpecError(
                 "periphery: partial_sums is adc and limit_tile_adc is on, but tile_adc_bits is not given; give it, or "
                 "set limit_tile_adc to false"
+            )
+        highest = self.v_swing_V if self.limit_swing else None
+        if highest is not None and self.limit_floor and self.v_floor_V >= highest:
+            raise SpecError(
+                f"periphery: expected v_floor_V below v_swing_V = {highest:g} V, got {self.v_floor_V:g} V: an "
+                "amplifier whose lowest output is its highest one yields nothing"
+            )
+        if self.r_f_tolerance_rel > MOST_TOLERANCE:
+            raise SpecError(
+                f"periphery.r_f_tolerance_rel: expected at most {MOST_TOLERANCE:g}, got {self.r_f_tolerance_rel:g}: a "
+                "resistor would come out negative; 1 % is 0.01"
             )
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from hrat.encoding import LayerReadout
 from hrat.errors import HratError
 from hrat.mapping import deploy
 from hrat.programming import program
-from hrat.simulation import SOLVERS, LayerModel, Solver, Statistics, simulate
+from hrat.simulation import SOLVERS, LayerModel, LinearModel, Solver, Statistics, simulate
 from hrat.spec import HardwareSpec, load_spec
 from hrat.testing.circuit import outputs_and_voltages
 from hrat.testing.compare import compared, named_tensors
@@ -30,6 +30,15 @@ IMAGES = 3
 HUGE_OHM = 1e300
 """Resistance of a word line that is as good as broken."""
 
+ERRORS = {
+    "periphery.amplifier_offset_V": 1e-3,
+    "periphery.amplifier_noise_V": 1e-4,
+    "periphery.amplifier_gain": 1e4,
+    "periphery.r_f_tolerance_rel": 0.01,
+    "device.read_noise_rel": 0.01,
+}
+"""Errors of amplifiers and readings that are large enough to be seen."""
+
 CLAIMS = {
     "models": "has a model of each layer: gains or a callable for each chip, of the right shapes",
     "chip": "leaves the chips alone, and tells amounts",
@@ -39,6 +48,7 @@ CLAIMS = {
     "bias": "yields the bias where no voltage enters",
     "linear": "is linear in the voltages",
     "formula": "is the behavioural solution on ideal wires",
+    "errors": "meets the errors that amplifiers and readings of a chip have",
     "failure": "has finite numbers, or a failure that says why",
 }
 
@@ -56,8 +66,8 @@ def check_solver(
 
     Two chips of a small network, a convolution and a linear layer, are solved: `models` returns for each layer gains or
     callables of the right number, shapes and types; nothing is changed that belongs to others; chips and images are
-    solved as one by one; no voltage yields the bias; and broken wires yield finite numbers or
-    a failure that says why.
+    solved as one by one; no voltage yields the bias; offset, noise, gain and tolerance of a chip's amplifiers are met,
+    and the noise of its devices; and broken wires yield finite numbers or a failure that says why.
 
     Args:
         solver: an object with `name`, `making` and `models` (`hrat.simulation.Solver`), or the name of a known one.
@@ -88,6 +98,7 @@ def check_solver(
         "bias": case.zero_gives_bias,
         "linear": lambda: case.linear(linear),
         "formula": lambda: case.agrees(bound),
+        "errors": lambda: _Case(known, load_spec(spec).replace(ERRORS), seed).meets_errors(bound),
         "failure": case.failure_is_a_value,
     }
     findings = tuple(held(name, CLAIMS[name], check) for name, check in checks.items())
@@ -131,11 +142,12 @@ class _Case:
 
     def _output(self, name: str, model: LayerModel, index: int, voltage_V: Tensor) -> Tensor:
         layer = self.chip.deployment.layers[name]
-        if not any(isinstance(part, Tensor) for part in model):
+        gains = _gains(model)
+        if gains is None:
             return model[index](voltage_V)  # type: ignore[operator]
-        gain: tuple[Any, ...] = tuple(part[index] for part in model)  # type: ignore[index]
         readout = LayerReadout.of(layer.geometry, self.chip.deployment.spec)
-        return readout.volts(voltage_V, gain, full_scale_V=layer.tile_adc_V, bias_V=layer.bias_V)
+        of_chip = tuple(gain[index] for gain in gains)
+        return readout.volts(voltage_V, of_chip, full_scale_V=layer.tile_adc_V, bias_V=layer.bias_V)
 
     def models_are_sound(self) -> Finding:
         solver, spec = self.solver, self.chip.deployment.spec
@@ -155,18 +167,19 @@ class _Case:
     def _unsound(self, name: str, model: LayerModel) -> list[str]:
         """Faults of the model of a layer."""
         layer = self.chip.deployment.layers[name]
-        if any(isinstance(part, Tensor) for part in model):
-            shape = (CHIPS, *layer.geometry.weight_shape)
-            n = 2 if self.chip.deployment.spec.periphery.readout == "two_stage" else 1
-            shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in model]
-            return [] if shapes == [shape] * n else [f"layer {name}: gains of shapes {shapes}, expected {[shape] * n}"]
+        gains = _gains(model)
+        if gains is not None:
+            readout = LayerReadout.of(layer.geometry, self.chip.deployment.spec)
+            want = [(CHIPS, *geometry.weight_shape) for geometry in readout.term_geometries]
+            shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in gains]
+            return [] if shapes == want else [f"layer {name}: gains of shapes {shapes}, expected {want}"]
         if len(model) != CHIPS or not all(map(callable, model)):
             return [f"layer {name}: {len(model)} parts, expected a callable for each of {CHIPS} chips"]
         weight = torch.empty(layer.geometry.weight_shape, dtype=torch.float64)
-        want = layer.geometry.apply(self.voltages_V[name], weight).shape
+        shape = layer.geometry.apply(self.voltages_V[name], weight).shape
         out = self._output(name, model, 0, self.voltages_V[name])
-        if out.shape != want or not out.is_floating_point():
-            return [f"layer {name}: output {out.dtype} of shape {tuple(out.shape)}, expected {tuple(want)} in V"]
+        if out.shape != shape or not out.is_floating_point():
+            return [f"layer {name}: output {out.dtype} of shape {tuple(out.shape)}, expected {tuple(shape)} in V"]
         return []
 
     def chip_is_left_alone(self) -> Finding:
@@ -220,6 +233,9 @@ class _Case:
         doubled = [zero + 2 * (q - zero) for zero, q in zip(nothing, quarter, strict=True)]
         return compared("linear", CLAIMS["linear"], half, doubled, 1e-9, where="twice the voltage, layer and chip ")
 
+    def meets_errors(self, bound: float | None) -> Finding:
+        return replace(self.agrees(bound), name="errors", claim=CLAIMS["errors"])
+
     def agrees(self, bound: float | None) -> Finding:
         if bound is None:
             return unchecked("formula", CLAIMS["formula"], "it does not claim to be (bound=None)")
@@ -244,3 +260,10 @@ class _Case:
             if chip_seed in result.failures and not result.failures[chip_seed].strip():
                 wrong.append(f"chip {chip_seed} failed without a word")
         return true_or_not("failure", CLAIMS["failure"], not wrong, "; ".join(wrong))
+
+
+def _gains(model: LayerModel) -> tuple[Tensor, ...] | None:
+    """Gains of a model that has some; None where it has callables."""
+    if isinstance(model, LinearModel):
+        return model.gains
+    return model if any(isinstance(part, Tensor) for part in model) else None  # type: ignore[return-value]

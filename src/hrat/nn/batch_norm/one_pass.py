@@ -34,14 +34,16 @@ class OnePass(RunningStatistics):
             # A scale of the whole layer moves the window with W', and is not seen in units of it.
             alpha_in, scale_out = _detach_scalar(alpha_in), _detach_scalar(scale_out)
         fused = layer.fuse(alpha_in, scale_out, at.before, running, want_bias=False)
-        u, range_ = layer.crossbar_in_windows(at.lines, fused, at.errors)
+        u, weights = layer.crossbar_in_windows(at, fused)
         count = values_per_channel(layer, u)
         gamma = torch.ones_like(running.mean) if running.gamma is None else running.gamma
         beta = torch.zeros_like(running.mean) if running.beta is None else running.beta
         bias = _bias(layer, at.before)
-        out, mean, var = normalise(u, at.alpha_out, gamma, beta, bias, running, range_.detach(), at.stage)
+        # Errors of the last amplifiers come behind what batch norm does, as on the chip, and limits behind these.
+        stage = at.stage if weights.errors is None else at.stage.without_limits()
+        out, mean, var = normalise(u, at.alpha_out, gamma, beta, bias, running, weights.range.detach(), stage)
         track(layer.batch_norm, mean, var, count)
-        return out
+        return out if weights.errors is None else at.stage.limit_(layer.amplified(at, out, weights))
 
 
 def _bias(layer: CrossbarLayer, before: BatchNormTerms | None) -> Tensor | None:

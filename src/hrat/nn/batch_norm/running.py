@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from hrat.encoding import LayerAmplifiers
 from hrat.errors import ConversionError
 from hrat.nn.device_errors import DeviceErrors
 from hrat.nn.fusing import BatchNormTerms, terms_of, track
 from hrat.nn.ranks import world_size
 from hrat.nn.straight_through import OutputStage, batch_statistics
 from hrat.nn.word_lines import WordLines
+from hrat.physics import Draw
 
 if TYPE_CHECKING:
     from hrat.nn.crossbar_layer import CrossbarLayer
@@ -30,6 +32,10 @@ class ForwardPass:
     before: BatchNormTerms | None
     """The batch norm in front of the operation, with the statistics of this pass."""
     errors: DeviceErrors
+    amplifiers: LayerAmplifiers
+    """Errors of the amplifiers; empty where these have none."""
+    draw: Draw | None
+    """Numbers of this reading; None where readings do not differ."""
     stage: OutputStage
 
 
@@ -45,7 +51,7 @@ class RunningStatistics:
         """Amplifier outputs, `(..., out)` or `(batch, out, *space)`, V."""
         fused = layer.fuse(at.alpha_in, at.alpha_out, at.before, self.terms_after(layer, at))
         bias_V = None if fused.bias_V is None else at.stage.bias(fused.bias_V)
-        return at.stage.limit_(layer.crossbar(at.lines, fused, at.errors, bias_V))
+        return at.stage.limit_(layer.crossbar(at, fused, bias_V))
 
 
 def terms_before(layer: CrossbarLayer, lines: WordLines, alpha_in: Tensor, *, learns: bool) -> BatchNormTerms | None:

@@ -17,19 +17,30 @@ __all__ = ["Unfused"]
 
 
 class Unfused(RunningStatistics):
-    """Batch norm is merged only on the chip."""
+    """Batch norm is merged only on the chip; in training it stands behind the crossbar, frozen or not.
+
+        v_out = clamp(alpha_out (gamma / sigma) (Q(W / alpha_in) + error) v + DAC(b'))
+        b'    = alpha_out (beta + gamma (b - mu) / sigma)
+
+    All restrictions act as in the other forms, the bias DAC among them. The one difference is what is rounded and
+    distorted: the weights before batch norm and scales, which gives each channel the same relative error.
+    """
 
     def output(self, layer: CrossbarLayer, at: ForwardPass) -> Tensor:
-        """Outputs as batch norm has them, within the limits of the amplifier, V."""
+        """Amplifier outputs, V."""
         if layer.batch_norm is None:
             return super().output(layer, at)
         fused = layer.fuse(at.alpha_in, layer.weight.new_ones(()), at.before, None)
-        out = layer.crossbar(at.lines, fused, at.errors, fused.bias_V)
+        u, weights = layer.crossbar_in_windows(at, fused)
+        product = u * weights.range
         terms = terms_of(layer.batch_norm)
         if not layer.batch_norm_frozen:
-            count = values_per_channel(layer, out)
-            mean, var = batch_statistics(out)
+            count = values_per_channel(layer, product)
+            mean, var = batch_statistics(product)
+            mean = mean if fused.bias_V is None else mean + fused.bias_V
             track(layer.batch_norm, mean, var, count)
             terms = terms_of(layer.batch_norm, mean, var)
         gain, view = terms.gain, layer.geometry.channel_view
-        return at.stage.limit_(out * view(at.alpha_out * gain) + view(at.alpha_out * terms.shift(gain)))
+        shift = terms.shift(gain) if fused.bias_V is None else terms.shift(gain) + gain * fused.bias_V
+        out = product * view(at.alpha_out * gain) + view(at.stage.bias(at.alpha_out * shift))
+        return at.stage.limit_(layer.amplified(at, out, weights))

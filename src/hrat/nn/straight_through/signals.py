@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from hrat.encoding import Geometry
 from hrat.nn.scratch import scratch_like
 from hrat.nn.straight_through.memory import clamp_backward, product_into
-from hrat.physics import clamp_to, convert, digital_sum
+from hrat.physics import amplifier_limits_V, convert, digital_sum
 from hrat.spec import Periphery
 
 __all__ = ["OutputStage", "apply_to_digital_input", "convert_ste", "digital_sum_ste"]
@@ -56,6 +56,10 @@ class OutputStage:
     def convert(self, bias_V: Tensor) -> Tensor:
         """Round a bias to the steps of the DAC, `(out,)`, V; without gradient."""
         return bias_V if self.dac_bits is None else convert(bias_V, self.dac_bits, self.dac_full_scale_V)
+
+    def without_limits(self) -> OutputStage:
+        """The stage with the bias DAC alone."""
+        return replace(self, low_V=-math.inf, high_V=math.inf)
 
     def limit_(self, voltage_V: Tensor) -> Tensor:
         """Clamp the amplifier's output, any shape, V, in place; gradient 0 beyond the limits."""
@@ -133,8 +137,9 @@ class _DigitalSum(torch.autograd.Function):
         periphery: Periphery = ctx.periphery
         passes = torch.ones_like(partial_V, dtype=torch.bool)
         if periphery.limit_swing:
-            passes = partial_V.abs() <= periphery.v_swing_V
-            partial_V = clamp_to(partial_V, periphery.v_swing_V)
+            low_V, high_V = amplifier_limits_V(periphery)
+            passes = (low_V <= partial_V) & (partial_V <= high_V)
+            partial_V = partial_V.clamp(low_V, high_V)
         if not periphery.limit_tile_adc or periphery.tile_adc_bits is None:
             return grad * passes, torch.zeros_like(full_scale_V), None
         x = partial_V / full_scale_V.view(-1, *(1,) * (partial_V.ndim - 1))

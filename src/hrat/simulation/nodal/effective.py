@@ -15,7 +15,7 @@ from hrat.errors import HratError
 from hrat.simulation.nodal.grid import edge_of
 from hrat.simulation.nodal.wires import Wires
 
-__all__ = ["as_tiles", "effective_conductance"]
+__all__ = ["as_tiles", "effective_conductance", "seen_from_ends"]
 
 
 def effective_conductance(
@@ -46,6 +46,29 @@ def effective_conductance(
     edge = edge_of(tiles_S, wires, undriven=words)
     output_S = edge.with_open_lines(words, bits) if words or bits else edge.output_S
     return output_S.mT.reshape(g_S.shape)
+
+
+def seen_from_ends(g_S: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
+    """Effective conductances, and what a voltage at a sense end does, in place of virtual ground.
+
+    Args:
+        g_S: conductances, `(..., rows, cols)`, S.
+        wires: those of every tile.
+
+    Returns:
+        `effective_conductance`, `(..., rows, cols)`; and the current out of each sense end by the voltage at each,
+        `(..., cols, cols)`, symmetric, its diagonal positive and all else negative or zero; both S, float64.
+
+    Raises:
+        HratError: conductances that are negative or not finite.
+        SolverError: resistances that float64 cannot tell apart.
+    """
+    tiles_S = as_tiles(g_S)
+    if wires.is_ideal:
+        return g_S.to(torch.float64, copy=True), torch.diag_embed(g_S.to(torch.float64).sum(-2))
+    edge = edge_of(tiles_S, wires)
+    cols = g_S.shape[-1]
+    return edge.output_S.mT.reshape(g_S.shape), -edge.ground_S.reshape(*g_S.shape[:-2], cols, cols)
 
 
 def as_tiles(g_S: Tensor) -> Tensor:

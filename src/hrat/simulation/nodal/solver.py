@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
-from hrat.encoding import Readout
+from hrat.encoding import LayerReadout
 from hrat.errors import HratError
-from hrat.physics import digital_sum
-from hrat.simulation.nodal.layers import layer_conductances
+from hrat.physics import Draw, has_amplifier_errors
+from hrat.simulation.nested import changed
+from hrat.simulation.nodal.layers import layer_from_ends
 from hrat.simulation.nodal.tile import TileSolver
 from hrat.simulation.nodal.wires import Wires
-from hrat.simulation.solvers import LayerModel, SolverError, Statistics, gains
+from hrat.simulation.solvers import LayerModel, SolverError, Statistics, linear_model
 from hrat.spec import HardwareSpec
 
 __all__ = ["Nodal"]
@@ -30,7 +31,9 @@ class Nodal:
 
     A tile of ohmic devices is linear: its effective conductances are found once, in float64, and inference then costs a
     matrix product as in the behavioural solver. With curved devices each input takes Newton's method of its own.
-    Amplifiers are ideal within their swing.
+    Amplifiers are those of `hrat.physics.amplifiers`; what a voltage at the input of one does to others, through word
+    lines that they share, is exact as well. Limits: of a finite gain, whose inputs are off by `V_out / A`, only what it
+    does to its own column is counted; to offset and noise curved devices are ohmic.
     """
 
     curvature_V: float | None = None
@@ -58,9 +61,10 @@ class Nodal:
         for name in names:
             start = time.perf_counter()
             if self.curvature_V is None or device.type == "meta":
-                g_pos_S, g_neg_S = layer_conductances(chip, name, device=device)
-                dtype = chip.layers[name].g_pos_S.dtype
-                models[name] = tuple(gain.to(dtype) for gain in gains(chip, name, g_pos_S, g_neg_S))  # type: ignore[union-attr]
+                grounds = has_amplifier_errors(chip.deployment.spec.periphery) and device.type != "meta"
+                g_pos_S, g_neg_S, ground_S = layer_from_ends(chip, name, device=device, grounds=grounds)
+                model = linear_model(chip, name, (g_pos_S, g_neg_S), ground_S=ground_S)
+                models[name] = changed(model, partial(_to, dtype=chip.layers[name].g_pos_S.dtype))
             else:
                 layers = [_CurvedLayer(chip, index, name, self.curvature_V, device) for index in range(chip.n_chips)]
                 amounts = statistics.setdefault(name, {})
@@ -70,11 +74,15 @@ class Nodal:
         return models
 
 
-def _run(solve: Callable[[Tensor], Tensor], name: str, amounts: dict[str, float], voltage_V: Tensor) -> Tensor:
+def _to(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype)
+
+
+def _run(solve: Callable[..., Tensor], name: str, amounts: dict[str, float], voltage_V: Tensor, *draw: Draw) -> Tensor:
     """Outputs of the layer `name`; what they take is told."""
     start = time.perf_counter()
     try:
-        return solve(voltage_V)
+        return solve(voltage_V, *draw)
     except SolverError as error:
         raise SolverError(f"layer {name}: {error}") from error
     finally:
@@ -88,7 +96,17 @@ class _CurvedLayer:
         self.spec = chip.deployment.spec
         self.layer = chip.deployment.layers[name]
         self.tiles = chip.deployment.tiles(name)
-        self.readout = Readout.of(self.spec)
+        self.whole = LayerReadout.of(self.layer.geometry, self.spec)
+        self.readout = self.whole.amplifiers
+        model = linear_model(
+            chip[index],
+            name,
+            (
+                chip.layers[name].g_pos_S[index : index + 1].double(),
+                chip.layers[name].g_neg_S[index : index + 1].double(),
+            ),
+        )
+        self.errors = model.of_chip(0).errors
         g_pos_S, g_neg_S = (
             g_S[index].to(device, torch.float64) for g_S in (chip.layers[name].g_pos_S, chip.layers[name].g_neg_S)
         )
@@ -102,18 +120,16 @@ class _CurvedLayer:
             for tile in self.tiles
         ]
 
-    def outputs(self, voltage_V: Tensor) -> Tensor:
+    def outputs(self, voltage_V: Tensor, draw: Draw | None = None) -> Tensor:
         """Word-line voltages `(images, in, *space)` -> amplifier outputs, V."""
         geometry = self.layer.geometry
         patches_V = geometry.patches(voltage_V.double())  # (images, groups, rows, positions)
         n_images, groups, _, n_positions = patches_V.shape
-        cols = geometry.matrix_shape[2]
         if self.layer.row_inputs is not None:
             of_lines = self.layer.row_inputs[None, :, :, None].expand(n_images, -1, -1, n_positions)
             patches_V = patches_V.gather(2, of_lines)
         # Tiles above one another share amplifiers, unless each has ADCs of its own.
-        sums = 1 if self.layer.tile_adc_V is None else len(self.layer.tile_adc_V)
-        widths = (cols, self.readout.count_negatives(cols)) if self.readout.inner_amplifiers else (cols,)
+        sums, widths = self.whole.n_sums, [part.matrix_shape[2] for part in self.whole.term_geometries]
         terms_A = [patches_V.new_zeros(sums, groups, n_images * n_positions, width) for width in widths]
         for tile, solve in zip(self.tiles, self.solvers, strict=True):
             place = 0 if sums == 1 else tile.grid_row
@@ -125,13 +141,17 @@ class _CurvedLayer:
         if self.layer.col_outputs is not None:
             of_outputs = self.layer.col_outputs.argsort(-1)[None, :, None].expand_as(terms_A[0])
             terms_A = [current_A.gather(3, of_outputs) for current_A in terms_A]
-        terms_V = tuple(current_A * self.layer.r_f_ohm for current_A in terms_A)
-        partial_V = self.readout.combined(terms_V, partial(self.readout.for_each_weight, cols=cols))
-        if self.layer.tile_adc_V is None:
-            sum_V = partial_V[0]
-        else:
-            sum_V = digital_sum(partial_V, self.layer.tile_adc_V.to(partial_V), self.spec.periphery)
-        lines_V = sum_V.view(groups, n_images, n_positions, cols)
-        out_V = geometry.from_lines(lines_V.permute(1, 0, 3, 2), voltage_V)
-        bias_V = self.layer.bias_V
-        return out_V if bias_V is None else out_V + geometry.channel_view(bias_V.to(out_V))
+        terms_V = []
+        for current_A, part in zip(terms_A, self.whole.term_geometries, strict=True):
+            lines_V = (current_A * self.layer.r_f_ohm).unflatten(2, (n_images, n_positions)).permute(0, 2, 1, 4, 3)
+            of_sums = torch.stack([part.from_lines(one_V, voltage_V) for one_V in lines_V])
+            terms_V.append(of_sums[0] if self.whole.tiles is None else of_sums)
+        full_scale_V, bias_V = self.layer.tile_adc_V, self.layer.bias_V
+        return self.whole.outputs(
+            tuple(terms_V),
+            voltage_V.double(),
+            full_scale_V=None if full_scale_V is None else full_scale_V.to(terms_V[0]),
+            bias_V=None if bias_V is None else bias_V.to(terms_V[0]),
+            errors=self.errors[0] if self.errors else None,
+            draw=draw,
+        )

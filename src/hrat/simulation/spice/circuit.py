@@ -12,7 +12,7 @@ import os
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,17 @@ from hrat.errors import HratError
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
 
-__all__ = ["Amplifier", "CircuitError", "CircuitLayer", "Dialect", "Floats", "SpiceOptions", "count_devices"]
+__all__ = [
+    "Amplifier",
+    "CircuitError",
+    "CircuitLayer",
+    "Dialect",
+    "Floats",
+    "Readings",
+    "SpiceOptions",
+    "amplifier_of",
+    "count_devices",
+]
 
 Floats = NDArray[np.float64]
 Dialect = Literal["ngspice", "ltspice", "xyce"]
@@ -94,7 +104,12 @@ class CircuitLayer:
     high_V: float = math.inf
     """Highest output voltage of the amplifiers."""
     rectifies: bool = False
-    """The amplifiers have a single supply, so that their lowest output is 0 V: this makes the ReLU."""
+    """The amplifiers have a single supply, so that their lowest output is `floor_V`: this makes the ReLU."""
+    floor_V: float = 0.0
+    """Lowest output voltage of amplifiers with a single supply."""
+    amplifiers: tuple[tuple[Floats, Floats], ...] = ()
+    """Offset, V, and relative error of the feedback resistor of each amplifier: of the last ones, then of inner ones,
+    each `(count,)`; empty where they have none."""
     row_inputs: tuple[int, ...] | None = None
     """The input that each word line carries, several perhaps the same one; None: word line k carries input k."""
     col_outputs: tuple[int, ...] | None = None
@@ -125,6 +140,8 @@ class CircuitLayer:
             raise self._error("bias_V", f"finite voltages of shape {shape[1:]}", f"shape {self.bias_V.shape}")
         if not self.low_V <= 0.0 < self.high_V:
             raise self._error("low_V, high_V", "low_V <= 0 < high_V", f"{self.low_V} and {self.high_V} V")
+        if not 0.0 <= self.floor_V < self.high_V:
+            raise self._error("floor_V", f"0 V or more, below high_V = {self.high_V} V", f"{self.floor_V} V")
         if not self.clamp_V > 0.0:
             raise self._error("clamp_V", "a positive voltage", f"{self.clamp_V}")
 
@@ -146,7 +163,16 @@ class CircuitLayer:
     @property
     def limits_V(self) -> tuple[float, float]:
         """Lowest and highest output of the amplifiers, V."""
-        return (0.0 if self.rectifies else self.low_V), self.high_V
+        return (self.floor_V if self.rectifies else self.low_V), self.high_V
+
+    def offsets_V(self, term: int, count: int) -> Floats:
+        """Offsets of the last amplifiers (term 0) or the inner ones (1), `(count,)`, V."""
+        return self.amplifiers[term][0] if self.amplifiers else np.zeros(count)
+
+    def r_f_errors(self, term: int) -> Floats | None:
+        """Relative errors of the feedback resistors of a term, `(count,)`; None where all are alike."""
+        errors = self.amplifiers[term][1] if self.amplifiers else None
+        return None if errors is None or not bool(errors.any()) else errors
 
     @property
     def node(self) -> str:
@@ -156,6 +182,23 @@ class CircuitLayer:
 
     def _error(self, what: str, expected: str, got: str) -> CircuitError:
         return CircuitError(f"layer '{self.name}': {what}: expected {expected}, got {got}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readings:
+    """What differs from reading to reading in a layer, by term: last amplifiers, then inner ones."""
+
+    inputs_V: tuple[Floats, ...] = ()
+    """Noise in series with the input of each amplifier, each `(inputs, count)`, V; empty where there is none."""
+    currents_A: tuple[Floats, ...] = ()
+    """Noise of the devices, as current into each summing node, each `(inputs, count)`, A; empty where there is none."""
+
+    def __getitem__(self, some: slice) -> Readings:
+        """Some of the inputs."""
+        return Readings(
+            inputs_V=tuple(part[some] for part in self.inputs_V),
+            currents_A=tuple(part[some] for part in self.currents_A),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,9 +274,21 @@ def pair_of(grid: Floats, spec: HardwareSpec) -> tuple[Floats, Floats]:
     return g_pos_S.numpy(), g_neg_S.numpy()
 
 
-def first_limit_V(spec: HardwareSpec) -> float:
-    """Output limit of the first amplifier of a two-stage read-out, V."""
-    return spec.periphery.v_swing_V if spec.periphery.limit_swing else math.inf
+def amplifier_of(amplifier: Amplifier, spec: HardwareSpec) -> Amplifier:
+    """The amplifier of a circuit: that of the options, with the open-loop gain of the spec where that names one.
+
+    Raises:
+        CircuitError: both draw offsets.
+    """
+    periphery = spec.periphery
+    if amplifier.offset_V > 0 and periphery.limit_offset and periphery.amplifier_offset_V > 0:
+        raise CircuitError(
+            f"offsets are given twice: {amplifier.offset_V:g} V by the options of SPICE, and amplifier_offset_V = "
+            f"{periphery.amplifier_offset_V:g} V by the spec, whose chips have theirs; leave one of them out"
+        )
+    if periphery.limit_gain and periphery.amplifier_gain is not None:
+        return replace(amplifier, gain=periphery.amplifier_gain)
+    return amplifier
 
 
 def count_devices(layers: Sequence[CircuitLayer]) -> int:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from hrat.encoding import Readout, tile_grid
-from hrat.simulation.spice.circuit import Amplifier, CircuitLayer, Dialect, Floats, first_limit_V, physical_grid
-from hrat.simulation.spice.dialects import comment, number, wrapped
-from hrat.simulation.spice.parts import clamp, inverter, transimpedance
+from hrat.physics import amplifier_limits_V
+from hrat.simulation.spice.circuit import Amplifier, CircuitLayer, Dialect, Floats, Readings, physical_grid
+from hrat.simulation.spice.dialects import behavioural, comment, number, table, wrapped
+from hrat.simulation.spice.parts import clamp, input_error_kind, inverter, transimpedance
 from hrat.simulation.spice.tile import tile_subcircuit
 from hrat.spec import HardwareSpec
 
 __all__ = ["LayerText"]
+
+
+def reference_node(layer: CircuitLayer, mark: str) -> str:
+    """Node of the input of an amplifier that is at 0 V but for offset and noise."""
+    return f"{layer.node}_offset_{mark}"
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class LayerText:
     c_node_F: float = 0.0
     memristor: str | None = None
     """Name of the subcircuit that the devices are, where they are no resistors."""
+    noisy_inputs: bool = False
+    """Whether `readings` brings the sources at the amplifiers' inputs."""
 
     def lines(self, before: CircuitLayer | None) -> Iterator[str]:
         """The lines of the whole layer.
@@ -90,35 +99,82 @@ class LayerText:
         return f"{self.layer.node}_sumfirst{k}" if is_inner else f"{self.layer.node}_sum{k}"
 
     def _amplifiers(self) -> Iterator[str]:
-        layer, node, amplifier = self.layer, self.layer.node, self.amplifier
+        layer, node = self.layer, self.layer.node
         limits_V = layer.limits_V
         yield f"* ---- read-out, outputs from {limits_V[0]:g} to {limits_V[1]:g} V"
-        yield transimpedance(f"{node}_tia", layer.r_f_ohm, limits_V, amplifier, self.dialect, dynamic=self.dynamic)
+        offsets_V = self._offsets_V(0, node, layer.cols)
+        stages = [(f"out{j}", f"{node}_sum{j}", f"{node}_out{j}") for j in range(layer.cols)]
+        yield from self._stages(0, f"{node}_tia", limits_V, stages, offsets_V)
         if self.readout.inner_amplifiers:
             yield from self._first_amplifiers()
-        offsets_V = amplifier.offsets_V(node, layer.cols)
-        for j in range(layer.cols):
-            yield from self._stage(f"out{j}", f"{node}_sum{j}", f"{node}_out{j}", f"{node}_tia", float(offsets_V[j]))
 
     def _first_amplifiers(self) -> Iterator[str]:
         """`I-` through amplifiers of its own, whose outputs feed the summing nodes through R_f each."""
-        layer, node, amplifier = self.layer, self.layer.node, self.amplifier
-        limit_V = first_limit_V(self.spec)
-        name = f"{node}_tiafirst"
-        yield transimpedance(name, layer.r_f_ohm, (-limit_V, limit_V), amplifier, self.dialect, dynamic=self.dynamic)
+        layer, node = self.layer, self.layer.node
         feeds = self.readout.inner_feeds(layer.cols)
-        offsets_V = amplifier.offsets_V(f"{node}_first", len(feeds))
+        offsets_V = self._offsets_V(1, f"{node}_first", len(feeds))
+        stages = [(f"first{k}", f"{node}_sumfirst{k}", f"{node}_first{k}") for k in range(len(feeds))]
+        yield from self._stages(1, f"{node}_tiafirst", amplifier_limits_V(self.spec.periphery), stages, offsets_V)
         for k, outputs in enumerate(feeds):
-            yield from self._stage(f"first{k}", f"{node}_sumfirst{k}", f"{node}_first{k}", name, float(offsets_V[k]))
             for j in outputs:
                 yield f"R{node}_first{j} {node}_first{k} {node}_sum{j} {number(layer.r_f_ohm)}"
 
-    def _stage(self, mark: str, summing: str, output: str, subcircuit: str, offset_V: float) -> Iterator[str]:
-        reference = "0"
-        if offset_V:
-            reference = f"{self.layer.node}_offset_{mark}"
-            yield f"V{reference} {reference} 0 {number(offset_V)}"
-        yield f"X{self.layer.node}_{mark} {reference} {summing} {output} {subcircuit}"
+    def _offsets_V(self, term: int, drawn_for: str, count: int) -> Floats:
+        """Offsets of a term's amplifiers: the chip's, or those that the options draw."""
+        return self.layer.offsets_V(term, count) + self.amplifier.offsets_V(drawn_for, count)
+
+    def _stages(
+        self,
+        term: int,
+        subcircuit: str,
+        limits_V: tuple[float, float],
+        stages: list[tuple[str, str, str]],
+        offsets_V: Floats,
+    ) -> Iterator[str]:
+        """Amplifiers of one term, each `(mark, summing node, output)`; a subcircuit each where resistors differ."""
+        errors = self.layer.r_f_errors(term)
+        if errors is None:
+            yield self._transimpedance(subcircuit, self.layer.r_f_ohm, limits_V)
+        for k, (mark, summing, output) in enumerate(stages):
+            name = subcircuit
+            if errors is not None:
+                name = f"{subcircuit}{k}"
+                yield self._transimpedance(name, self.layer.r_f_ohm * (1.0 + float(errors[k])), limits_V)
+            error = reference_node(self.layer, mark)
+            if not self.noisy_inputs:  # else the netlist's inputs bring the sources, offsets in them
+                # No V source: two of them in a row (the other measures the current of an ideal amplifier) would fill
+                # the matrix as well.
+                if offsets_V[k]:
+                    yield self._input_error(error, number(float(offsets_V[k])))
+                elif self._error_kind == "V":
+                    error = "0"
+            yield f"X{self.layer.node}_{mark} {error} {summing} {output} {name}"
+
+    @property
+    def _error_kind(self) -> Literal["V", "I"]:
+        return input_error_kind(self.amplifier, dynamic=self.dynamic)
+
+    def _input_error(self, node: str, expression: str) -> str:
+        """A source at the input of an amplifier."""
+        ends = (node, "0") if self._error_kind == "V" else ("0", node)
+        return behavioural(node, *ends, self._error_kind, expression, self.dialect)
+
+    def _transimpedance(self, name: str, r_f_ohm: float, limits_V: tuple[float, float]) -> str:
+        return transimpedance(name, r_f_ohm, limits_V, self.amplifier, self.dialect, dynamic=self.dynamic)
+
+    def readings(self, readings: Readings) -> Iterator[str]:
+        """The sources of what differs from reading to reading, as functions of the count of inputs."""
+        layer, node, dialect = self.layer, self.layer.node, self.dialect
+        for term, values_V in enumerate(readings.inputs_V):
+            drawn_for = node if term == 0 else f"{node}_first"
+            values_V = values_V + self._offsets_V(term, drawn_for, values_V.shape[1])
+            for k, of_amplifier in enumerate(values_V.T.tolist()):
+                reference = reference_node(layer, f"{('out', 'first')[term]}{k}")
+                yield self._input_error(reference, table("step", of_amplifier, dialect))
+        for term, values_A in enumerate(readings.currents_A):
+            for k, of_line in enumerate(values_A.T.tolist()):
+                summing = f"{node}_{('sum', 'sumfirst')[term]}{k}"
+                yield behavioural(f"{summing}_noise", "0", summing, "I", table("step", of_line, dialect), dialect)
 
     def _biases(self, bias_V: Floats) -> Iterator[str]:
         node = self.layer.node

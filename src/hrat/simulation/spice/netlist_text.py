@@ -30,7 +30,9 @@ from hrat.simulation.spice.circuit import (
     CircuitLayer,
     Dialect,
     Floats,
+    Readings,
     SpiceOptions,
+    amplifier_of,
     check_chain,
     count_devices,
 )
@@ -95,6 +97,7 @@ class ChainText:
     outputs: tuple[tuple[str, ...], ...]
     """Output nodes of each layer."""
     first: CircuitLayer
+    texts: tuple[LayerText, ...]
     options: SpiceOptions
     dialect: Dialect
     klu: bool
@@ -108,24 +111,33 @@ class ChainText:
         *,
         dialect: Dialect = "ngspice",
         klu: bool = True,
+        noisy_inputs: bool = False,
     ) -> ChainText:
-        """Write the netlist without its inputs."""
+        """Write the netlist without its inputs.
+
+        With `noisy_inputs` the sources at the amplifiers' inputs come with the readings of `with_inputs`.
+        """
         check_dialect(dialect)
         lines = [_title(layers, spec)]
-        for before, layer in zip([None, *layers], layers, strict=False):
-            lines.extend(LayerText(layer, spec, options.amplifier, dialect).lines(before))
+        amplifier = amplifier_of(options.amplifier, spec)
+        texts = tuple(LayerText(layer, spec, amplifier, dialect, noisy_inputs=noisy_inputs) for layer in layers)
+        for before, text in zip([None, *layers], texts, strict=False):
+            lines.extend(text.lines(before))
         body = "\n".join(lines) + "\n"
         outputs = tuple(tuple(f"{layer.node}_out{j}" for j in range(layer.cols)) for layer in layers)
-        return cls(body=body, outputs=outputs, first=layers[0], options=options, dialect=dialect, klu=klu)
+        return cls(body=body, outputs=outputs, first=layers[0], texts=texts, options=options, dialect=dialect, klu=klu)
 
-    def with_inputs(self, inputs_V: Floats) -> Iterator[str]:
-        """The netlist in pieces, with a sweep over `inputs_V`, `(n, rows)`, V."""
+    def with_inputs(self, inputs_V: Floats, readings: Sequence[Readings] = ()) -> Iterator[str]:
+        """The netlist in pieces, with a sweep over `inputs_V`, `(n, rows)`, V, and the readings of each layer."""
         yield self.body
         yield f"* ---- {len(inputs_V)} inputs, one for each volt of Vstep\nVstep step 0 0\n"
         node = self.first.node
         for k, values in enumerate(inputs_V.T.tolist()):
             source = table("step", values, self.dialect)
             yield behavioural(f"{node}_in{k}", f"{node}_in{k}", "0", "V", source, self.dialect) + "\n"
+        for text, of_layer in zip(self.texts, readings, strict=False):
+            for line in text.readings(of_layer):
+                yield line + "\n"
         yield "\n".join(self._commands(len(inputs_V))) + "\n"
 
     def _commands(self, n_inputs: int) -> list[str]:

@@ -16,11 +16,12 @@ With a capacitor of `1 / (2 pi gbw)` at t the amplifier gets its single pole: wi
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from hrat.simulation.spice.circuit import Amplifier, Dialect
 from hrat.simulation.spice.dialects import behavioural, clamped, number
 
-__all__ = ["clamp", "inverter", "transimpedance"]
+__all__ = ["clamp", "input_error_kind", "inverter", "transimpedance"]
 
 
 def transimpedance(
@@ -32,7 +33,11 @@ def transimpedance(
     *,
     dynamic: bool = False,
 ) -> str:
-    """A subcircuit `name ref sum out`: the current into `sum` becomes `v(out) = v(ref) - R_f i`, within limits.
+    """A subcircuit `name error sum out`: the current into `sum` becomes `v(out) = -R_f i`, within limits.
+
+    What is wrong at the input comes in at `error`. Of an ideal amplifier it is a node at the voltage of the error. Of
+    one with a gain it is the node t, into which a source drives as many amperes as there are volts: a node more at each
+    input would lead the solver to an order of elimination that fills the matrix.
 
     Args:
         name: name of the subcircuit.
@@ -45,13 +50,13 @@ def transimpedance(
     if amplifier.gain is None and not dynamic:
         return _ideal(name, r_f_ohm, limits_V, dialect)
     output = clamped("v(t)", *limits_V)
-    drive = "v(ref)-v(sum)"
+    drive = "-v(sum)"
     if amplifier.gain is not None:
         drive += f"-v(t)*{number(1.0 / amplifier.gain)}"
     if output != "v(t)":
         drive += f"-(v(t)-{output})"
     lines = [
-        f".subckt {name} ref sum out",
+        f".subckt {name} t sum out",
         f"Rf sum out {number(r_f_ohm)}",
         behavioural("drive", "0", "t", "I", drive, dialect),
         behavioural("out", "out", "0", "V", output, dialect),
@@ -72,6 +77,11 @@ def _ideal(name: str, r_f_ohm: float, limits_V: tuple[float, float], dialect: Di
             f".ends {name}",
         ]
     )
+
+
+def input_error_kind(amplifier: Amplifier, *, dynamic: bool = False) -> Literal["V", "I"]:
+    """Kind of the source at the pin `error` of `transimpedance`."""
+    return "V" if amplifier.gain is None and not dynamic else "I"
 
 
 def inverter(name: str, node: str, inverted: str) -> str:

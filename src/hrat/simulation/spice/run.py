@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hrat.processes import tell_waiting
-from hrat.simulation.spice.circuit import CircuitLayer, Floats, SpiceOptions, check_chain, count_devices
+from hrat.simulation.spice.circuit import CircuitLayer, Floats, Readings, SpiceOptions, check_chain, count_devices
 from hrat.simulation.spice.failure import SpiceFailure
 from hrat.simulation.spice.leash import TELL_S
 from hrat.simulation.spice.netlist_text import ChainText
@@ -51,6 +51,7 @@ def run_chain(
     inputs_V: Floats,
     options: SpiceOptions | None = None,
     *,
+    readings: Sequence[Readings] = (),
     throw: bool = False,
 ) -> ChainResult:
     """Solve a chain of layers for many inputs.
@@ -60,6 +61,7 @@ def run_chain(
         spec: tile size, wires, read-out, and the swing of first amplifiers.
         inputs_V: voltages on the first layer's word lines, `(n, rows)`, V; taken as they are, without DAC or clamp.
         options: amplifier, tolerances, processes.
+        readings: what differs from input to input in each layer; empty where nothing does.
         throw: raise a failure instead of returning it.
 
     Raises:
@@ -75,8 +77,9 @@ def run_chain(
         program = find_ngspice(options.ngspice)
         stats["ngspice"] = str(program)
         program.check_size(stats["n_devices"], wires=spec.array.limit_wires)
-        text = ChainText.of(layers, spec, options, klu=program.has_klu)
-        outputs = _run_chunks(program, text, inputs_V, stats)
+        noisy = any(of_layer.inputs_V for of_layer in readings)
+        text = ChainText.of(layers, spec, options, klu=program.has_klu, noisy_inputs=noisy)
+        outputs = _run_chunks(program, text, inputs_V, readings, stats)
     except SpiceFailure as failure:
         if throw:
             raise
@@ -84,7 +87,9 @@ def run_chain(
     return ChainResult(outputs=outputs, seconds=time.perf_counter() - started, stats=stats)
 
 
-def _run_chunks(program: Ngspice, text: ChainText, inputs_V: Floats, stats: dict[str, Any]) -> tuple[Floats, ...]:
+def _run_chunks(
+    program: Ngspice, text: ChainText, inputs_V: Floats, readings: Sequence[Readings], stats: dict[str, Any]
+) -> tuple[Floats, ...]:
     n = len(inputs_V)
     workers = text.options.workers or min(MOST_WORKERS, os.cpu_count() or 1)
     size = text.options.chunk or _chunk_size(n, inputs_V.shape[1], workers)
@@ -93,7 +98,8 @@ def _run_chunks(program: Ngspice, text: ChainText, inputs_V: Floats, stats: dict
     stop = threading.Event()
 
     def run(part: slice) -> None:
-        for whole, of_part in zip(outputs, _run_part(program, text, inputs_V[part], stop), strict=True):
+        some = [of_layer[part] for of_layer in readings]
+        for whole, of_part in zip(outputs, _run_part(program, text, inputs_V[part], some, stop), strict=True):
             whole[part] = of_part
 
     stats.update(runs=len(parts), workers=min(workers, len(parts)))
@@ -120,10 +126,12 @@ def _chunk_size(n: int, rows: int, workers: int) -> int:
     return math.ceil(n / (math.ceil(runs / workers) * workers))
 
 
-def _run_part(program: Ngspice, text: ChainText, inputs_V: Floats, stop: threading.Event) -> list[Floats]:
+def _run_part(
+    program: Ngspice, text: ChainText, inputs_V: Floats, readings: Sequence[Readings], stop: threading.Event
+) -> list[Floats]:
     options = text.options
     plots = run_netlist(
-        program, text.with_inputs(inputs_V), time_limit_s=options.time_limit_s, stop=stop, keep=options.keep
+        program, text.with_inputs(inputs_V, readings), time_limit_s=options.time_limit_s, stop=stop, keep=options.keep
     )
     values = plots[-1].values
     if len(values) != len(inputs_V) or not bool(np.isfinite(values).all()):

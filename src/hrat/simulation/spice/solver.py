@@ -19,9 +19,18 @@ from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
 from hrat.circuit import OPS, Crossbar, Node, OpNode, Recurrence
-from hrat.physics import amplifier_limits_V, digital_sum
-from hrat.simulation.solvers import LayerModel, SolverError, Statistics
-from hrat.simulation.spice.circuit import Amplifier, CircuitError, CircuitLayer, SpiceOptions
+from hrat.encoding import LayerReadout
+from hrat.physics import Draw, amplifier_limits_V, digital_sum, has_reading_errors, input_noise_V, relu_floor_V
+from hrat.simulation.solvers import LayerModel, SolverError, Statistics, linear_model
+from hrat.simulation.spice.circuit import (
+    Amplifier,
+    CircuitError,
+    CircuitLayer,
+    Floats,
+    Readings,
+    SpiceOptions,
+    amplifier_of,
+)
 from hrat.simulation.spice.ngspice import find_ngspice
 from hrat.simulation.spice.run import run_chain
 from hrat.spec import HardwareSpec
@@ -73,6 +82,10 @@ class Spice:
         del device  # circuits are solved on the CPU
         program = find_ngspice(self.ngspice)  # refused now, not after an hour of other layers
         models_of: dict[str, list[Callable[[Tensor], Tensor]]] = {name: [] for name in names}
+        periphery = chip.deployment.spec.periphery
+        amplifier_of(self.amplifier, chip.deployment.spec)  # refuses offsets that are given twice
+        # What differs from reading to reading depends on a layer's inputs, which have to be known.
+        alone = has_reading_errors(chip.deployment.spec.device, periphery)
         for index, seed in enumerate(chip.seeds):
             options = SpiceOptions(
                 amplifier=replace(self.amplifier, seed=(self.amplifier.seed << 64) + seed % 2**64),
@@ -81,7 +94,8 @@ class Spice:
                 ngspice=program.path,
                 keep=None if self.keep is None else Path(self.keep),
             )
-            for chain in linear_chains(chip.deployment, names):
+            chains = [[name] for name in names] if alone else linear_chains(chip.deployment, names)
+            for chain in chains:
                 circuit = _Chain(chip, index, chain, options, statistics)
                 for place, name in enumerate(chain):
                     models_of[name].append(circuit.outputs_of(place))
@@ -187,12 +201,26 @@ def circuit_layers(
             high_V=high_V,
             clamp_V=read_V,
             rectifies=name in rectified,
+            floor_V=relu_floor_V(spec.periphery),
+            amplifiers=_amplifiers(chip, index, name, group, grid_row),
         )
         while circuit.node in taken:  # `fc.1` and `fc_1` are one name where letters and digits alone count
             circuit = replace(circuit, name=f"{circuit.name}_twin")
         taken.add(circuit.node)
         layers.append(circuit)
     return layers
+
+
+def _amplifiers(
+    chip: ProgrammedChip, index: int, name: str, group: int, grid_row: int | None
+) -> tuple[tuple[Floats, Floats], ...]:
+    """Offsets and errors of feedback resistors of the amplifiers of one group, and of one row of tiles, by term."""
+    groups = chip.deployment.layers[name].geometry.groups
+    of_terms = []
+    for own in chip.amplifiers(name, index):
+        offset_V, r_f_error = (part[grid_row or 0].unflatten(0, (groups, -1))[group] for part in own)
+        of_terms.append((_numbers(offset_V), _numbers(r_f_error)))
+    return tuple(of_terms)
 
 
 def _lines_of(layer: DeployedLayer, grid_row: int | None, spec: HardwareSpec) -> slice:
@@ -234,40 +262,88 @@ class _Chain:
             [circuit_layers(chip, index, chain, group, row) for row in rows] for group in range(self.geometry.groups)
         ]
         self.waiting: dict[int, Tensor] = {}
+        self.readout = LayerReadout.of(self.geometry, self.spec)
+        programmed = chip.layers[chain[0]]
+        g_S = (programmed.g_pos_S[index : index + 1].double(), programmed.g_neg_S[index : index + 1].double())
+        self.errors = linear_model(chip[index], chain[0], g_S).of_chip(0).errors
 
-    def outputs_of(self, place: int) -> Callable[[Tensor], Tensor]:
+    def outputs_of(self, place: int) -> Callable[..., Tensor]:
         """Function of a layer of the chain: word-line voltages -> amplifier outputs, V."""
         return self._run if place == 0 else lambda voltage_V: self._handed_out(place, voltage_V)
 
-    def _run(self, voltage_V: Tensor) -> Tensor:
+    def _readings(self, voltage_V: Tensor, draw: Draw | None) -> list[list[Readings]]:
+        """What differs from reading to reading, for each group and each row of tiles with ADCs of its own."""
+        groups, n_sums = self.geometry.groups, self.readout.n_sums
+        if draw is None:
+            return [[Readings()] * n_sums for _ in range(groups)]
+        errors = self.errors[0]
+
+        def by_line(values: Tensor) -> list[list[Floats]]:
+            """Voltages of a term's amplifiers -> `(points, count)` of each group and sum."""
+            of_sums = values if self.readout.tiles is not None else values.unsqueeze(0)
+            if self.geometry.kind == "linear":
+                lines = of_sums.reshape(n_sums, 1, -1, of_sums.shape[-1])
+            else:
+                lines = of_sums.flatten(3).unflatten(2, (groups, -1)).permute(0, 2, 1, 4, 3).flatten(2, 3)
+            return [[_numbers(lines[k, group]) for k in range(n_sums)] for group in range(groups)]
+
+        inputs, currents = [], []
+        for term, part in enumerate(self.readout.term_geometries):
+            out = part.apply(voltage_V, voltage_V.new_zeros(part.weight_shape))
+            like = out if self.readout.tiles is None else out.expand(n_sums, *out.shape)
+            if input_noise_V(self.spec.periphery):
+                inputs.append(by_line(self.readout.amplifier_noise_V(term, like, draw)))
+            if errors.squares:
+                noise_V = self.readout.device_noise_V(term, voltage_V, errors)
+                noise_V = noise_V * self.readout.device_numbers(term, like, draw)
+                currents.append(by_line(noise_V / -self.layer.r_f_ohm))  # amplifiers invert
+        return [
+            [
+                Readings(
+                    inputs_V=tuple(of_term[group][k] for of_term in inputs),
+                    currents_A=tuple(of_term[group][k] for of_term in currents),
+                )
+                for k in range(n_sums)
+            ]
+            for group in range(groups)
+        ]
+
+    def _run(self, voltage_V: Tensor, draw: Draw | None = None) -> Tensor:
         patches = self.geometry.patches(voltage_V.double().cpu())  # (images, groups, rows, positions)
         n_images, _, n_rows, n_positions = patches.shape
         of_groups: list[list[Tensor]] = []
+        readings = self._readings(voltage_V.double().cpu(), draw)
         for group, of_tiles in enumerate(self.circuits):
             inputs_V = patches[:, group].mT.reshape(-1, n_rows)
             if self.layer.tile_adc_V is None:
-                of_groups.append(self._solve(of_tiles[0], inputs_V))
+                of_groups.append(self._solve(of_tiles[0], inputs_V, readings[group][0]))
             else:
-                of_groups.append([self._digital_sum(of_tiles, inputs_V, self.layer.tile_adc_V, group)])
+                sum_V = self._digital_sum(of_tiles, inputs_V, self.layer.tile_adc_V, group, readings[group])
+                of_groups.append([sum_V])
         lines_V = torch.stack([outputs[0] for outputs in of_groups])  # (groups, images * positions, cols)
         self.waiting = {place: of_groups[0][place] for place in range(1, len(self.names))}
         split = lines_V.unflatten(1, (n_images, n_positions)).permute(1, 0, 3, 2)  # (images, groups, cols, positions)
         return self.geometry.from_lines(split, voltage_V)
 
-    def _solve(self, circuit: list[CircuitLayer], inputs_V: Tensor) -> list[Tensor]:
+    def _solve(self, circuit: list[CircuitLayer], inputs_V: Tensor, readings: Readings) -> list[Tensor]:
         """Outputs of each layer of a circuit, `(points, cols)`, V."""
-        result = run_chain(circuit, self.spec, inputs_V.numpy(), self.options)
+        result = run_chain(circuit, self.spec, inputs_V.numpy(), self.options, readings=[readings])
         if result.failure is not None:
             raise SolverError(f"{', '.join(self.names)}: {result.failure}") from result.failure
         self._tell(result.seconds, len(inputs_V))
         return [torch.from_numpy(np.ascontiguousarray(out_V)) for out_V in result.outputs]
 
     def _digital_sum(
-        self, of_tiles: list[list[CircuitLayer]], inputs_V: Tensor, full_scale_V: Tensor, group: int
+        self,
+        of_tiles: list[list[CircuitLayer]],
+        inputs_V: Tensor,
+        full_scale_V: Tensor,
+        group: int,
+        readings: list[Readings],
     ) -> Tensor:
         """Each row of tiles is a circuit; their ADCs, the sum and the bias are digital."""
         parts = inputs_V.split(self.spec.array.rows, dim=1)
-        partial_V = torch.stack([self._solve(*of_tile)[0] for of_tile in zip(of_tiles, parts, strict=True)])
+        partial_V = torch.stack([self._solve(*of_tile)[0] for of_tile in zip(of_tiles, parts, readings, strict=True)])
         sum_V = digital_sum(partial_V, full_scale_V.to(partial_V), self.spec.periphery)
         if self.layer.bias_V is None:
             return sum_V
