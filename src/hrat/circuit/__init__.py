@@ -5,6 +5,7 @@ from __future__ import annotations
 from hrat.circuit.as_json import decode_node, encode_node
 from hrat.circuit.check import check_graph
 from hrat.circuit.clamps import Plan, PlannedNode, make_plan
+from hrat.circuit.merging import MergedClamps, merged_clamps
 from hrat.circuit.nodes import (
     Adc,
     Amplifier,
@@ -45,6 +46,7 @@ __all__ = [
     "Crossbar",
     "Dac",
     "Input",
+    "MergedClamps",
     "Node",
     "Op",
     "OpNode",
@@ -64,6 +66,7 @@ __all__ = [
     "layer_of",
     "make_plan",
     "map_nested",
+    "merged_clamps",
     "op_of",
     "operation",
     "through_time",
