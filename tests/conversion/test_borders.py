@@ -46,6 +46,7 @@ def read_by(small: Small, node: fx.Node) -> list[str]:
             ["InputDac", "Linear", "OutputAdc", "gelu", "InputDac", "Linear", "OutputRescale"],
         ),
         (lambda a, b, x: F.gelu(a(x)), ["InputDac", "Linear", "OutputAdc", "gelu"]),
+        (lambda a, b, x: a(x) + b(x), ["InputDac", "Linear", "Linear", "add", "SwingClamp", "OutputRescale"]),
     ],
 )
 def test_converters_stand_between_volts_and_numbers_and_nowhere_else(forward: Forward, kinds: list[str]) -> None:

@@ -100,11 +100,14 @@ def test_a_digital_sum_is_rescaled_without_being_an_output() -> None:
     assert alpha == pytest.approx(V_SWING / peak(small, "a"))
 
 
-def test_a_batch_norm_says_how_large_a_signal_is() -> None:
+def test_a_batch_norm_says_how_large_a_signal_is_whatever_the_example_shows() -> None:
     norm = nn.BatchNorm1d(4)
     torch.nn.init.constant_(norm.weight, -2.0)
     torch.nn.init.constant_(norm.bias, 0.5)
-    model = nn.Sequential(nn.Linear(4, 4), norm, nn.Linear(4, 2))
+    assert norm.running_var is not None
+    norm.running_var.fill_(1e-4)  # the example is far larger behind it
+    model = nn.Sequential(nn.Linear(4, 4), norm, nn.ReLU(), nn.Linear(4, 2))
+    assert peak(Small(model, X), "relu") > 10
     want = V_READ / (0.5 + SIGMAS_OF_BATCH_NORM * 2.0)
     assert first_alpha(model, "_0") == pytest.approx(want)
 
@@ -130,11 +133,27 @@ def channels(model: nn.Module, name: str, x: Tensor = IMAGE) -> tuple[int, ...]:
         (nn.Sequential(nn.Conv2d(2, 5, 1), nn.Flatten(2), nn.Linear(16, 3)), ()),
         (nn.Sequential(nn.Conv2d(2, 5, 1), nn.Linear(4, 3)), ()),
         (nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3)), ()),
+        (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), ()),
         (nn.Sequential(nn.Conv2d(2, 5, 1), nn.Flatten(), nn.ReLU(), nn.Linear(80, 3)), ()),
     ],
 )
 def test_a_scale_for_each_channel_where_it_can_vanish_into_weights(model: nn.Module, shape: tuple[int, ...]) -> None:
     assert channels(model, "_0") == shape
+
+
+class Broadcast(nn.Module):
+    """A sum of five channels and one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 5, 1), nn.Conv2d(2, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) + self.b(x)
+
+
+def test_signals_of_different_channels_that_meet_have_one_scale_for_all() -> None:
+    assert channels(Broadcast(), "a") == ()
 
 
 def test_features_of_a_plain_linear_layer_are_channels_and_inputs_are_none() -> None:
