@@ -25,7 +25,6 @@ from torch import Tensor, fx, nn
 from hrat.experiments import build_network
 from hrat.nn import PreparedModel
 from hrat.nn.crossbar_layer import CrossbarLayer
-from hrat.nn.prepared import scales_of_call
 from hrat.nn.scratch import in_parts, scratch_like
 from hrat.nn.straight_through import batch_statistics
 from hrat.physics.errors import standard_normal
@@ -223,13 +222,14 @@ class Floor:
         self.calls: list[Callable[[Tensor, dict[str, Tensor]], Tensor]] = []
         self.scales: dict[str, nn.Parameter] = {}
         graph = model.graph
+        calls = {call.node: call for call in model.circuit.calls}
         for node in graph.graph.nodes:
             if node.op == "call_function":
                 self.calls.append(self._function(node))
                 continue
             layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
             if isinstance(layer, CrossbarLayer):
-                names = [str(scale.target) for scale in scales_of_call(node, layer)]
+                names = [calls[node.name].alpha_in.scale, calls[node.name].alpha_out.scale]
                 for name in names:
                     self.scales[name] = graph.get_submodule(name).log_alpha  # type: ignore[assignment]
                 self.calls.append(self._layer(layer, names, Hardware(layer, node)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hrat.circuit.as_json import decode_node, encode_node
 from hrat.circuit.check import check_graph
 from hrat.circuit.clamps import Plan, PlannedNode, make_plan
+from hrat.circuit.merging import MergedClamps, merged_clamps
+from hrat.circuit.model_circuit import LayerCall, ModelCircuit, ScaleRef, TensorRef
 from hrat.circuit.nodes import (
     Adc,
     Amplifier,
@@ -45,6 +47,9 @@ __all__ = [
     "Crossbar",
     "Dac",
     "Input",
+    "LayerCall",
+    "MergedClamps",
+    "ModelCircuit",
     "Node",
     "Op",
     "OpNode",
@@ -54,7 +59,9 @@ __all__ = [
     "PlannedNode",
     "Recurrence",
     "Ref",
+    "ScaleRef",
     "TensorKey",
+    "TensorRef",
     "Within",
     "check_graph",
     "converters",
@@ -64,6 +71,7 @@ __all__ = [
     "layer_of",
     "make_plan",
     "map_nested",
+    "merged_clamps",
     "op_of",
     "operation",
     "through_time",

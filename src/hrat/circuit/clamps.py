@@ -3,9 +3,9 @@
 Swing, rectifier and read threshold are clamps, each to an interval of its own. The plan changes where and how often
 clamping is done, and no value:
 
-* Two clamps in a row are one, to the interval that they have in common. Max pooling and layout pick values and keep
-  their order, so that a clamp behind them may as well be done in front. An amplifier, its ReLU, max pooling and the
-  word lines of the next layer thus need one clamp, to `[0, min(v_swing_V, v_read_V)]`.
+* Two clamps in a row are one, to the interval that they have in common. An amplifier, its ReLU, max pooling and the
+  word lines of the next layer thus need one clamp, to `[0, min(v_swing_V, v_read_V)]`; which of them merge is decided
+  where training asks as well (`hrat.circuit.merging`).
 * A clamp overwrites its input where nothing else reads that.
 * What no device has a part in, such as the input converter, is done once for all chips.
 """
@@ -13,10 +13,18 @@ clamping is done, and no value:
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
+from hrat.circuit.merging import (
+    MergedClamps,
+    holds_values,
+    merged_clamps,
+    picks_values,
+    read_counts,
+    rectifies,
+    source_of,
+)
 from hrat.circuit.nodes import (
     Adc,
     Amplifier,
@@ -37,6 +45,9 @@ from hrat.physics import amplifier_limits_V
 from hrat.spec import HardwareSpec
 
 __all__ = ["Plan", "PlannedNode", "make_plan"]
+
+ANY_V = (-math.inf, math.inf)
+RECTIFIED_V = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -72,9 +83,8 @@ def make_plan(graph: Sequence[Node], spec: HardwareSpec, *, merge: bool = True, 
     Raises:
         ArtifactError: the graph has no output.
     """
-    nodes = _clamps_apart(graph, spec, summed)
-    if merge:
-        nodes = _merged(nodes)
+    merged = merged_clamps(graph, holds_values if merge else _none)
+    nodes = _as_clamps(graph, spec, summed, merged)
     outputs = [k for k, node in enumerate(nodes) if isinstance(node, Output)]
     if not outputs:
         raise ArtifactError("the graph of the deployment has no output")
@@ -83,32 +93,44 @@ def make_plan(graph: Sequence[Node], spec: HardwareSpec, *, merge: bool = True, 
     nodes.sort(key=lambda node: node.name in of_devices)  # stable: each stays behind those that it reads
     fresh = _fresh(nodes) if merge else set()
     planned = tuple(
-        PlannedNode(node, isinstance(node, Within) and _source(node) in fresh, ends)
+        PlannedNode(node, isinstance(node, Within) and source_of(node) in fresh, ends)
         for node, ends in zip(nodes, _ends(nodes), strict=True)
     )
     first = sum(node.name not in of_devices for node in nodes)
     return Plan(planned[:first], planned[first:])
 
 
-def _clamps_apart(graph: Sequence[Node], spec: HardwareSpec, summed: Container[str]) -> list[Node]:
-    """Crossbars as word lines, amplifier and swing; all clamps as `within`."""
+def _none(_: Node) -> bool:
+    return False
+
+
+def _as_clamps(graph: Sequence[Node], spec: HardwareSpec, summed: Container[str], merged: MergedClamps) -> list[Node]:
+    """Crossbars as word lines, amplifier and swing; all clamps as `within`, each with those that merge into it."""
     swing_V = amplifier_limits_V(spec.periphery)
     v_read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
-    # What an input converter yields, at most its full scale, is within the read threshold already.
-    converted = [Ref(node.name) for node in graph if isinstance(node, Dac)]
+    rectified = set(merged.rectifiers.values())
+
+    def within(name: str, value: object, interval: tuple[float, float]) -> Node:
+        if name in rectified:
+            interval = _in_common(interval, RECTIFIED_V)
+        if name in merged.drives_word_lines:
+            interval = _in_common(interval, (-v_read_V, v_read_V))
+        return _within(name, value, *interval)
+
     nodes: list[Node] = []
     for node in graph:
         if isinstance(node, Crossbar):
             lines, amplifier = f"{node.name}.word_lines", f"{node.name}.amplifier"
-            high_V = math.inf if node.source in converted else v_read_V
+            high_V = math.inf if node.name in merged.within_read else v_read_V
             nodes.append(_within(lines, node.source, -high_V, high_V))
             nodes.append(Amplifier(amplifier, Ref(lines), node.layer))
-            limits_V = (-math.inf, math.inf) if node.layer in summed else swing_V
-            nodes.append(_within(node.name, Ref(amplifier), *limits_V))
+            nodes.append(within(node.name, Ref(amplifier), ANY_V if node.layer in summed else swing_V))
         elif isinstance(node, ClampSwing):
-            nodes.append(_within(node.name, node.source, *swing_V))
-        elif isinstance(node, OpNode) and OPS[node.operation].rectifies:
-            nodes.append(_within(node.name, node.args[0], 0.0, math.inf))
+            nodes.append(within(node.name, node.source, swing_V))
+        elif isinstance(node, OpNode) and node.name in merged.rectifiers:
+            nodes.append(_within(node.name, node.args[0], *ANY_V))
+        elif isinstance(node, OpNode) and rectifies(node):
+            nodes.append(within(node.name, node.args[0], RECTIFIED_V))
         else:
             nodes.append(node)
     return nodes
@@ -116,58 +138,15 @@ def _clamps_apart(graph: Sequence[Node], spec: HardwareSpec, summed: Container[s
 
 def _within(name: str, value: object, low: float, high: float) -> Node:
     """The node that holds a value within an interval; one that passes it on if that has no end."""
-    if (low, high) == (-math.inf, math.inf):
+    if (low, high) == ANY_V:
         return OpNode(name, "identity", (value,))
     return Within(name, value, low, high)
-
-
-def _merged(nodes: list[Node]) -> list[Node]:
-    """Nodes with each clamp merged into the one in front of it, where nothing reads the value in between."""
-    place = {node.name: k for k, node in enumerate(nodes)}
-    readers = _readers(nodes)
-    merged = list(nodes)
-
-    def alone(name: str | None) -> Node | None:
-        """The node that yields a value, if the value is read once."""
-        return merged[place[name]] if name is not None and readers[name] == 1 else None
-
-    for k, node in enumerate(nodes):
-        if not isinstance(node, Within):
-            continue
-        front = alone(_source(node))
-        while front is not None and _picks_values(front):
-            front = alone(_source(front))
-        if isinstance(front, Within):
-            low, high = _in_common((front.low, front.high), (node.low, node.high))
-            merged[place[front.name]] = Within(front.name, front.source, low, high)
-            merged[k] = OpNode(node.name, "identity", (node.source,))
-    return merged
 
 
 def _in_common(first: tuple[float, float], then: tuple[float, float]) -> tuple[float, float]:
     """One interval to clamp to in place of two: the second clamp's values of the ends of the first."""
     low, high = (min(max(end, then[0]), then[1]) for end in first)
     return low, high
-
-
-def _picks_values(node: Node) -> bool:
-    """Whether each value of the result is one of the input's, the same one with or without a clamp in front."""
-    return isinstance(node, OpNode) and OPS[node.operation].picks(node.args, dict(node.kwargs))
-
-
-def _source(node: Node) -> str | None:
-    """The value that stands first among a node's arguments."""
-    source = getattr(node, "source", None)
-    return source.name if isinstance(source, Ref) else None
-
-
-def _readers(nodes: Iterable[Node]) -> Counter[str]:
-    """Number of reads of each value."""
-    return Counter(name for node in nodes if _reads_values(node) for name in node.inputs())
-
-
-def _reads_values(node: Node) -> bool:
-    return not isinstance(node, OpNode) or OPS[node.operation].reads_values
 
 
 def _of_devices(nodes: Iterable[Node]) -> set[str]:
@@ -182,10 +161,10 @@ def _of_devices(nodes: Iterable[Node]) -> set[str]:
 def _fresh(nodes: Iterable[Node]) -> set[str]:
     """Values in memory of their own that one node reads and no more."""
     nodes = list(nodes)
-    readers = _readers(nodes)
+    readers = read_counts(nodes)
     names: set[str] = set()
     for node in nodes:
-        if readers[node.name] == 1 and (_makes_new(node) or (_picks_values(node) and _source(node) in names)):
+        if readers[node.name] == 1 and (_makes_new(node) or (picks_values(node) and source_of(node) in names)):
             names.add(node.name)
     return names
 

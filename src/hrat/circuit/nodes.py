@@ -6,9 +6,9 @@ the borders between volts and digital numbers, and what only a plan for simulati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 __all__ = [
     "Adc",
@@ -64,15 +64,29 @@ class Node:
 
     def inputs(self) -> list[str]:
         """Names of the nodes whose results it takes, in order, with repetitions."""
-        names: list[str] = []
+        return [leaf.name for leaf in self._leaves() if isinstance(leaf, Ref)]
 
-        def note(value: Any) -> Any:
-            if isinstance(value, Ref):
-                names.append(value.name)
-            return value
+    def tensor_keys(self) -> list[str]:
+        """Keys of the tensors beside the graph that it takes, in order, with repetitions."""
+        return [leaf.key for leaf in self._leaves() if isinstance(leaf, TensorKey)]
+
+    def reading(self, instead: Mapping[str, str]) -> Self:
+        """The node with other nodes in the place of some of those that it reads, by their names."""
+
+        def change(leaf: Any) -> Any:
+            return Ref(instead.get(leaf.name, leaf.name)) if isinstance(leaf, Ref) else leaf
+
+        return replace(self, **{part.name: map_nested(getattr(self, part.name), change) for part in fields(self)})
+
+    def _leaves(self) -> list[Any]:
+        leaves: list[Any] = []
+
+        def note(leaf: Any) -> Any:
+            leaves.append(leaf)
+            return leaf
 
         map_nested(tuple(getattr(self, part.name) for part in fields(self)), note)
-        return names
+        return leaves
 
 
 @dataclass(frozen=True)

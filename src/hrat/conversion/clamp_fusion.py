@@ -1,77 +1,64 @@
-"""The last pass: which limits of a signal one circuit can apply at once.
+"""The last pass: layers apply the limits around them at once, where `hrat.circuit.merging` says that they may.
 
-Behind an amplifier come its swing, perhaps a ReLU, perhaps a pooling, and the read threshold of the next crossbar. All
-of these only select or hold values, so that they commute:
-
-    clamp_read(max_pool(relu(clamp_swing(v)))) = max_pool(clamp(v, 0, min(v_swing, v_read)))
-
-and where nothing else reads the signal in between, the layer that yields it applies all of them in one go, which saves
-a reading and a copy of the signal for each. The outputs of the network are the same to the last bit.
+A layer takes over a ReLU that directly follows it, and the read threshold where only crossbars read what it yields: one
+clamp in place of three, to the same values.
 """
 
 from __future__ import annotations
 
-from torch import fx
+from dataclasses import replace
 
-from hrat.circuit import Op, op_of
-from hrat.nn import CrossbarLayer, InputDac
+from hrat.circuit import Crossbar, Dac, ModelCircuit, Node, OpNode, Ref, merged_clamps
+from hrat.conversion.network import Network
+from hrat.nn import is_dropout
 
 __all__ = ["fuse_clamps"]
 
 
-def fuse_clamps(module: fx.GraphModule) -> None:
+def fuse_clamps(network: Network, circuit: ModelCircuit) -> ModelCircuit:
     """Set keywords of each layer's call for the limits behind and in front of it that the layer applies itself.
 
-    `rectifies`: the ReLU behind it, which leaves the graph. `drives_word_lines`: the read threshold of the crossbars
-    that read its output. `within_read`: its input is held within the read threshold already. `digital`: what the DAC in
-    front of it reads.
+    `rectifies`: the ReLU behind it, which leaves the network's graph. `drives_word_lines`: the read threshold of the
+    crossbars that read its output. `within_read`: its input is held within the read threshold already. `digital`: what
+    the DAC in front of it reads.
+
+    Returns:
+        The circuit with the same parts; a ReLU that a layer took over stands behind that layer and has its name.
     """
-    for node in list(module.graph.nodes):
-        if _is(module, node, CrossbarLayer):
-            _take_relu(module, node)
-    for node in module.graph.nodes:
-        if _is(module, node, InputDac):
-            readers = _readers(module, node)  # a DAC gives no more than the read threshold
-            for user in list(node.users):
-                if user in readers:
-                    user.update_kwarg("digital", node.args[0])
-        elif _is(module, node, CrossbarLayer):
-            readers = _readers(module, node)
-            if not readers or None in readers:
-                continue
-            node.update_kwarg("drives_word_lines", True)
-        else:
+    by_name = {node.name: node for node in network.graph.nodes}
+    dropouts = (node for node in by_name.values() if is_dropout(network.module_at(node)))
+    rescaled = {source.name for node in dropouts for source in node.all_input_nodes}
+    merged = merged_clamps(circuit.nodes, lambda node: isinstance(node, Crossbar), rescaled=rescaled)
+    nodes = {node.name: node for node in circuit.nodes}
+    taken = {name: layer for name, layer in merged.rectifiers.items() if layer in nodes[name].inputs()}
+    for name, layer in taken.items():
+        by_name[name].replace_all_uses_with(by_name[layer])
+        network.graph.erase_node(by_name[name])
+    for layer in taken.values():
+        by_name[layer].update_kwarg("rectifies", True)
+    for node in circuit.nodes:
+        if not isinstance(node, Crossbar):
             continue
-        for reader in readers:
-            if reader is not None:
-                reader.update_kwarg("within_read", True)
+        call = by_name[node.name]
+        (source,) = (by_name[name] for name in node.inputs())
+        if isinstance(nodes[source.name], Dac):
+            call.update_kwarg("digital", source.args[0])
+        if node.name in merged.drives_word_lines:
+            call.update_kwarg("drives_word_lines", True)
+        if node.name in merged.within_read:
+            call.update_kwarg("within_read", True)
+    return replace(circuit, nodes=_behind_their_layers(circuit.nodes, taken))
 
 
-def _is(module: fx.GraphModule, node: fx.Node, kind: type) -> bool:
-    return node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), kind)
-
-
-def _op(node: fx.Node) -> Op | None:
-    return op_of(node.target) if node.op in ("call_function", "call_method") else None
-
-
-def _take_relu(module: fx.GraphModule, node: fx.Node) -> None:
-    users = list(node.users)
-    op = _op(users[0]) if len(users) == 1 else None
-    if op is not None and op.rectifies:
-        users[0].replace_all_uses_with(node)
-        module.graph.erase_node(users[0])
-        node.update_kwarg("rectifies", True)
-
-
-def _readers(module: fx.GraphModule, node: fx.Node) -> list[fx.Node | None]:
-    """The crossbars that read a signal, selected or not, and None for each other reader."""
-    readers: list[fx.Node | None] = []
-    for user in node.users:
-        if _is(module, user, CrossbarLayer):
-            readers.append(user)
-        elif (op := _op(user)) is not None and (op.rectifies or op.picks(user.args, user.kwargs)):
-            readers += _readers(module, user)
-        else:
-            readers.append(None)
-    return readers
+def _behind_their_layers(nodes: tuple[Node, ...], taken: dict[str, str]) -> tuple[Node, ...]:
+    """The nodes with each rectifier directly behind the layer that took it over."""
+    renamed = {name: f"{layer}.relu" for name, layer in taken.items()}
+    taking = set(taken.values())
+    placed: list[Node] = []
+    for node in nodes:
+        if node.name in taken:
+            continue
+        placed.append(node.reading(renamed))
+        if node.name in taking:
+            placed.append(OpNode(f"{node.name}.relu", "relu", (Ref(node.name),)))
+    return tuple(placed)

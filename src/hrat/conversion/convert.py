@@ -7,8 +7,9 @@ The steps:
 3. decide for each value whether it is a voltage or a digital number (`domains`), and put DACs, ADCs and output
    rescaling in between (`borders`);
 4. unite the scales of signals that meet, and give each its `Scale` (`scales`);
-5. replace the linear operations by `CrossbarLayer`s (`build`), and fuse the clamps around them (`clamp_fusion`);
-6. check on the example that with all restrictions off nothing has changed.
+5. replace the linear operations by `CrossbarLayer`s (`build`);
+6. write the result down as the circuit of a chip (`emit`), and fuse the clamps around its layers (`clamp_fusion`);
+7. check on the example that with all restrictions off nothing has changed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from hrat.conversion.borders import insert_borders
 from hrat.conversion.build import LayerBuilder
 from hrat.conversion.clamp_fusion import fuse_clamps
 from hrat.conversion.domains import Domains, digital_rows, mark_domains
+from hrat.conversion.emit import emit_circuit
 from hrat.conversion.network import Network
 from hrat.conversion.scales import ScaleMode, Scales, unite_signals
 from hrat.conversion.trace import Traced, clone_for_conversion, example_args, refuse_parametrised, trace
@@ -40,7 +42,6 @@ from hrat.nn import (
     NoiseSource,
     OutputAdc,
     PreparedModel,
-    crossbar_layers,
     restrictions,
 )
 from hrat.spec import HardwareSpec, load_spec
@@ -130,7 +131,7 @@ class _Options:
 
 
 def _converted(traced: Traced, spec: HardwareSpec, options: _Options) -> PreparedModel:
-    """Steps 2 to 5: the passes, one after the other."""
+    """Steps 2 to 6: the passes, one after the other."""
     network = Network(traced, spec)
     blocks = fuse_batch_norms(network)
     if not blocks and not network.recurrences():
@@ -146,12 +147,14 @@ def _converted(traced: Traced, spec: HardwareSpec, options: _Options) -> Prepare
     rows = LayerBuilder(network, scales, options.batch_norm, options.noise).build(blocks)
     wrap_digital_batch_norms(network)
     network.drop_unused()
-    fuse_clamps(network.module)
+    circuit = fuse_clamps(network, emit_circuit(network))
     network.graph.lint()
     network.module.recompile()
-    report = _report(network, domains, scales, rows, digital, loops)
+    row_of = {row.name: row for row in rows}
+    in_order = [row_of[name] for name in circuit.first_calls()]
+    report = _report(network, domains, scales, in_order, digital, loops)
     return PreparedModel(
-        network.module, spec, report, options.noise, fixed=network.fixed, output_type=options.output_type
+        network.module, circuit, spec, report, options.noise, fixed=network.fixed, output_type=options.output_type
     )
 
 
@@ -159,19 +162,18 @@ def _report(
     network: Network,
     domains: Domains,
     scales: Scales,
-    rows: list[LayerRow],
+    layers: list[LayerRow],
     digital: list[DigitalOperationRow],
     loops: int,
 ) -> ConversionReport:
-    layers, spec = crossbar_layers(network.module), network.spec
-    if spec.periphery.partial_sums == "adc" and not any(layer.readout.tiles for layer in layers.values()):
+    spec = network.spec
+    if spec.periphery.partial_sums == "adc" and not any(row.tile_adc_bits for row in layers):
         network.notes.append(
             f"no layer has more inputs than a tile has rows ({spec.array.rows}): there are no partial sums, "
             "and partial_sums = 'adc' has no effect"
         )
-    row_of = {row.name: row for row in rows}
     return ConversionReport(
-        layers=[row_of[name] for name in layers],
+        layers=layers,
         digital_operations=digital,
         scales={name: scale.log_alpha.numel() if scale.log_alpha.ndim else None for name, scale in scales.made.items()},
         notes=network.notes,

@@ -12,8 +12,7 @@ from hrat.nn.prepared import (
     crossbar_layers,
     layers_with_scales,
     restrictions,
-    scale_value,
-    scales_of_call,
+    tensor_value,
 )
 from hrat.nn.recurrent import CrossbarRecurrence, Recurrence
 from hrat.nn.report import ConversionReport, DigitalOperationRow, LayerRow
@@ -58,8 +57,7 @@ __all__ = [
     "layers_with_scales",
     "restrictions",
     "sampled_chip",
-    "scale_value",
-    "scales_of_call",
     "set_noise_strength",
+    "tensor_value",
     "use_chip",
 ]

@@ -6,19 +6,19 @@ HRAT does not need it, since it learns both; the baselines do, and so does a mod
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, nn
 
 from hrat.encoding import has_window
 from hrat.errors import ConversionError
 from hrat.nn.crossbar_layer import CrossbarLayer
-from hrat.nn.prepared import PreparedModel, layers_with_scales, restrictions, scales_of_call
+from hrat.nn.prepared import PreparedModel, layers_with_scales, restrictions
 from hrat.nn.recurrent import CrossbarRecurrence
-from hrat.nn.signals import InputDac, Scale
+from hrat.nn.signals import Scale
 from hrat.nn.state import sampled_chip
 
 __all__ = ["calibrate", "calibrate_tile_adcs", "calibrate_windows"]
@@ -177,26 +177,19 @@ def _first_tensor(out: Any) -> Tensor:
     return out
 
 
-def _probes(model: PreparedModel) -> Iterable[tuple[str, Any, str, str, float]]:
-    """(place, module to watch, its "in" or "out", scale, limit) for every place where a signal meets a limit."""
+def _probes(model: PreparedModel) -> Iterator[tuple[str, nn.Module, str, str, float]]:
+    """(place, module to watch, its "in" or "out", scale, limit) for every place where a signal meets a limit.
+
+    The outputs of DACs are the inputs of layers, and watched there.
+    """
     v_read_V, v_swing_V = model.spec.device.v_read_V, model.spec.periphery.v_swing_V
-    for node in model.graph.graph.nodes:
-        if node.op != "call_module":
-            continue
-        module = model.graph.get_submodule(str(node.target))
-        if isinstance(module, InputDac):
-            yield node.name, module, "out", _scale_name(node.args[1]), v_read_V
-        elif isinstance(module, CrossbarLayer):
-            yield f"{node.name}.in", module, "in", _scale_name(node.args[1]), v_read_V
-            yield f"{node.name}.out", module, "out", _scale_name(node.args[2]), v_swing_V
-        elif isinstance(module, CrossbarRecurrence):
-            alpha_in, alpha_out = scales_of_call(node, module)
-            yield f"{node.name}.in", module.word_lines, "out", _scale_name(alpha_in), v_read_V
-            yield f"{node.name}.out", module.amplifiers, "out", _scale_name(alpha_out), v_swing_V
-
-
-def _scale_name(node: fx.Node) -> str:
-    return _scale_name(node.args[0]) if node.op == "call_function" else str(node.target)  # type: ignore[arg-type]
+    for call in model.circuit.calls:
+        module = model.graph.get_submodule(call.module)
+        entering, leaving = (module, "in"), (module, "out")
+        if isinstance(module, CrossbarRecurrence):  # whose own input and output are digital
+            entering, leaving = (module.word_lines, "out"), (module.amplifiers, "out")
+        yield f"{call.node}.in", *entering, call.alpha_in.scale, v_read_V
+        yield f"{call.node}.out", *leaving, call.alpha_out.scale, v_swing_V
 
 
 def _peak(voltage: Tensor, alpha: Tensor, quantile: float) -> Tensor:

@@ -157,7 +157,7 @@ class CrossbarLayer(nn.Module):
             alpha_out: scale of the signal that leaves, scalar or `(out,)`, V per unit.
             error: errors of the chip to use instead of new ones (a layer called twice is one set of devices).
             digital: the digital values of which the input DAC made `voltage`, where it drives this layer directly.
-            within_read: `voltage` is known to be within the read threshold (see `hrat.conversion.clamp_fusion`).
+            within_read: `voltage` is known to be within the read threshold (see `hrat.circuit.merging`).
             rectifies: a ReLU stands behind the amplifiers.
             drives_word_lines: nothing but crossbars reads the output, which is then held within the read threshold.
 

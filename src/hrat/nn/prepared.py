@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, fx, nn
 
+from hrat.circuit import ModelCircuit, ScaleRef, TensorRef
 from hrat.errors import ConversionError
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource
-from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.report import ConversionReport
 from hrat.nn.signals import Scale
 from hrat.spec import HardwareSpec
@@ -21,21 +22,22 @@ __all__ = [
     "crossbar_layers",
     "layers_with_scales",
     "restrictions",
-    "scale_value",
-    "scales_of_call",
+    "tensor_value",
 ]
 
 
 class PreparedModel(nn.Module):
     """A network under the hardware's restrictions, called like the original one.
 
-    `graph` is the converted network, `report` says what conversion did, `spec` is the hardware. Everything that
-    PyTorch does with a module works: `state_dict`, `.to`, `copy.deepcopy`, `torch.compile`, autocast, DDP.
+    `graph` is the converted network, `circuit` the chip that it trains for, as `hrat.deploy` writes it, `report` says
+    what conversion did, `spec` is the hardware. Everything that PyTorch does with a module works: `state_dict`, `.to`,
+    `copy.deepcopy`, `torch.compile`, autocast, DDP.
     """
 
     def __init__(
         self,
         graph: fx.GraphModule,
+        circuit: ModelCircuit,
         spec: HardwareSpec,
         report: ConversionReport,
         noise: NoiseSource,
@@ -47,6 +49,7 @@ class PreparedModel(nn.Module):
 
         Args:
             graph: the network.
+            circuit: the network's circuit, with the places of its numbers in `graph`.
             spec: the hardware.
             report: what conversion did.
             noise: where programming errors are drawn from.
@@ -56,6 +59,7 @@ class PreparedModel(nn.Module):
         super().__init__()
         self.fixed = fixed or {}
         self.graph = graph
+        self.circuit = circuit
         self.spec = spec
         self.report = report
         self.noise = noise
@@ -82,50 +86,32 @@ class PreparedModel(nn.Module):
 
 def crossbar_layers(model: nn.Module) -> dict[str, CrossbarLayer]:
     """The layers on crossbars by name, in the order in which the network calls them."""
-    graph = model.graph if isinstance(model, PreparedModel) else model
-    if not isinstance(graph, fx.GraphModule):
+    if not isinstance(model, PreparedModel):
         raise ConversionError(f"expected a model that hrat.prepare returned, got {type(model).__name__}")
-    layers: dict[str, CrossbarLayer] = {}
-    for node in graph.graph.nodes:
-        if node.op == "call_module":
-            target = graph.get_submodule(str(node.target))
-            if isinstance(target, CrossbarLayer):
-                layers[str(node.target)] = target
-            elif isinstance(target, CrossbarRecurrence):
-                layers[f"{node.target}.product"] = target.product
-    return layers
+    return {name: _layer_at(model, name) for name in model.circuit.first_calls()}
 
 
 def layers_with_scales(model: PreparedModel) -> Iterator[tuple[CrossbarLayer, Tensor, Tensor]]:
     """Each layer with its `alpha_in` and `alpha_out`, as its first call has them."""
-    done: set[str] = set()
-    for node in model.graph.graph.nodes:
-        if node.op != "call_module" or str(node.target) in done:
-            continue
-        layer = model.graph.get_submodule(str(node.target))
-        if isinstance(layer, CrossbarLayer | CrossbarRecurrence):
-            done.add(str(node.target))
-            alpha_in, alpha_out = (scale_value(model, alpha) for alpha in scales_of_call(node, layer))
-            yield layer if isinstance(layer, CrossbarLayer) else layer.product, alpha_in, alpha_out
+    for name, call in model.circuit.first_calls().items():
+        yield _layer_at(model, name), tensor_value(model, call.alpha_in), tensor_value(model, call.alpha_out)
 
 
-def scales_of_call(node: fx.Node, layer: CrossbarLayer | CrossbarRecurrence) -> tuple[fx.Node, fx.Node]:
-    """The nodes of `alpha_in` and `alpha_out` where a layer is called."""
-    first = 1 if isinstance(layer, CrossbarLayer) else 2  # behind the voltages, or the states too
-    return node.args[first], node.args[first + 1]  # type: ignore[return-value]
-
-
-def scale_value(model: PreparedModel, node: fx.Node) -> Tensor:
-    """Value of a scale node of the graph, `()` or `(channels,)`: a `Scale`, or one repeated by a flatten."""
-    if node.op == "call_function":
-        source, repeats = node.args
-        assert isinstance(source, fx.Node)
-        assert isinstance(repeats, int)
-        return scale_value(model, source).repeat_interleave(repeats)
-    scale = model.graph.get_submodule(str(node.target))
+def tensor_value(model: PreparedModel, origin: ScaleRef | TensorRef) -> Tensor:
+    """What the model has at a place that its circuit names; a scale is `()` or `(channels,)`, V per digital unit."""
+    if isinstance(origin, TensorRef):
+        tensor: Tensor = attrgetter(origin.path)(model.graph)
+        return tensor
+    scale = model.graph.get_submodule(origin.scale)
     assert isinstance(scale, Scale)
     alpha: Tensor = scale()
-    return alpha
+    return alpha if origin.repeats == 1 else alpha.repeat_interleave(origin.repeats)
+
+
+def _layer_at(model: PreparedModel, path: str) -> CrossbarLayer:
+    layer = model.graph.get_submodule(path)
+    assert isinstance(layer, CrossbarLayer)
+    return layer
 
 
 @contextmanager

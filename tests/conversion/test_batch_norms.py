@@ -1,0 +1,119 @@
+"""Pass 1: which linear operation takes which batch norm, and that the graph shows it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conversion.small import Small
+from hrat.conversion.batch_norms import wrap_digital_batch_norms
+from hrat.errors import ConversionError
+from hrat.nn import DigitalBatchNorm
+
+IMAGE = torch.randn(3, 2, 5, 5)
+
+
+def taken(small: Small) -> list[tuple[str, str | None, str | None]]:
+    """(operation, batch norm behind it, batch norm in front of it), modules by their paths."""
+    targets = [(block.node, block.after, block.before) for block in small.blocks()]
+    return [
+        (str(node.target), after and str(after.target), before and str(before.target))
+        for node, after, before in targets
+    ]
+
+
+def test_a_batch_norm_behind_goes_and_its_readers_read_the_operation() -> None:
+    small = Small(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), IMAGE)
+    assert taken(small) == [("0", "1", None)]
+    assert small.kinds() == ["Conv2d", "relu"]
+    assert [node.name for node in small.node("relu").all_input_nodes] == ["_0"]
+
+
+def test_a_batch_norm_in_front_goes_and_the_operation_reads_what_it_read() -> None:
+    small = Small(nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3)), IMAGE)
+    assert taken(small) == [("1", None, "0")]
+    assert small.kinds() == ["Conv2d"]
+    assert [node.op for node in small.node("_1").all_input_nodes] == ["placeholder"]
+
+
+def test_between_two_operations_it_belongs_to_the_one_in_front() -> None:
+    small = Small(nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1)), IMAGE)
+    assert taken(small) == [("0", "1", None), ("2", None, None)]
+
+
+def test_an_operation_may_take_one_on_either_side() -> None:
+    small = Small(nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)), IMAGE)
+    assert taken(small) == [("1", "2", "0")]
+    assert small.kinds() == ["Conv2d"]
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+def test_zero_padding_keeps_the_one_in_front_digital(padding_mode: str) -> None:
+    convolution = nn.Conv2d(2, 4, 3, padding=1, padding_mode=padding_mode)
+    small = Small(nn.Sequential(nn.BatchNorm2d(2), convolution), IMAGE)
+    folds = padding_mode != "zeros"
+    assert taken(small) == [("1", None, "0" if folds else None)]
+    assert small.kinds() == (["Conv2d"] if folds else ["BatchNorm2d", "Conv2d"])
+    assert any("zero padding" in note for note in small.network.notes) != folds
+
+
+class ReadTwice(nn.Module):
+    """What the convolution, or the batch norm behind it, yields is read a second time."""
+
+    def __init__(self, of_norm: bool) -> None:
+        super().__init__()
+        self.conv, self.norm, self.of_norm = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), of_norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y = self.norm(x)
+        return torch.cat([y, y if self.of_norm else x])
+
+
+@pytest.mark.parametrize("of_norm", [True, False])
+def test_an_output_that_is_read_without_the_batch_norm_keeps_it_apart(of_norm: bool) -> None:
+    small = Small(ReadTwice(of_norm), IMAGE)
+    assert taken(small) == [("conv", "norm" if of_norm else None, None)]
+
+
+class InFrontOfTwo(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.a, self.b = nn.BatchNorm2d(2), nn.Conv2d(2, 3, 1), nn.Conv2d(2, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        return self.a(x) + self.b(x)
+
+
+def test_a_batch_norm_in_front_of_two_operations_belongs_to_neither() -> None:
+    small = Small(InFrontOfTwo(), IMAGE)
+    assert taken(small) == [("a", None, None), ("b", None, None)]
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_of_a_linear_layer_over_positions_dimension_1_is_no_channel(behind: bool) -> None:
+    norm, linear = nn.BatchNorm1d(5), nn.Linear(4, 4)
+    small = Small(nn.Sequential(*((linear, norm) if behind else (norm, linear))), torch.randn(3, 5, 4))
+    assert [block[1:] for block in taken(small)] == [(None, None)]
+    assert "BatchNorm1d" in small.kinds()
+
+
+def test_what_stays_is_wrapped_so_that_it_freezes_with_the_fused_ones() -> None:
+    small = Small(nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), IMAGE)
+    want = small.values()
+    small.blocks()
+    norm = small.network.module.get_submodule("2")
+    wrap_digital_batch_norms(small.network)
+    wrapped = small.network.module.get_submodule("2")
+    assert isinstance(wrapped, DigitalBatchNorm)
+    assert wrapped.batch_norm is norm
+    assert torch.equal(small.values(), want)
+
+
+def test_one_without_statistics_is_refused_on_either_side() -> None:
+    norm = nn.BatchNorm2d(2, track_running_stats=False)
+    for order in ((nn.Conv2d(2, 2, 1), norm), (norm, nn.Conv2d(2, 2, 1))):
+        with pytest.raises(ConversionError, match="keeps no running statistics"):
+            Small(nn.Sequential(*order), IMAGE).blocks()
