@@ -295,3 +295,42 @@ def test_offsets_cannot_be_given_twice() -> None:
     chip, x = chip_of(spec_of(ERRORS["offset"]))
     with pytest.raises(circuit.CircuitError, match="offsets are given twice"):
         hrat.simulate(chip, x[:1], solver=Spice(amplifier=Amplifier(offset_V=1e-3)))
+
+
+class Rectifiers(nn.Module):
+    """A ReLU behind a sum, one behind a pooling, and one on numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x)  # in front of the first DAC
+        y = torch.relu(self.first(x) + self.second(x))
+        return torch.relu(self.last(torch.relu(torch.max_pool2d(self.first(y), 2)).flatten(1)))
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_a_relu_on_wires_ends_at_the_floor_wherever_it_stands(readout: str) -> None:
+    torch.manual_seed(0)
+    model, x = Rectifiers().double(), torch.randn(8, 4, 4, 4, dtype=torch.float64)
+    prepared = hrat.prepare(model, spec_of(ERRORS["floor"], readout), x).eval()
+    chip = hrat.program(hrat.deploy(prepared), seed=0, chips=2)
+    law_1(prepared, x, chip)
+    without = hrat.program(
+        hrat.deploy(hrat.prepare(model, spec_of({}, readout), x).eval()), seed=0
+    )  # the same weights and errors
+    assert not torch.equal(hrat.simulate(without, x).value[0], hrat.simulate(chip, x).value[0])
+    assert float(hrat.simulate(chip, x).value.min()) > 0  # volts above ground, as a number
+
+
+def test_the_floor_leaves_numbers_alone() -> None:
+    model, x = (
+        nn.Sequential(nn.Linear(6, 4), nn.GELU(), nn.ReLU(), nn.Linear(4, 3)).double(),
+        torch.randn(5, 6).double(),
+    )
+    with_floor, without = (
+        hrat.prepare(copy.deepcopy(model), spec_of(errors), x).eval() for errors in (ERRORS["floor"], {})
+    )
+    assert torch.equal(with_floor(x), without(x))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hrat.circuit.as_json import decode_node, encode_node
 from hrat.circuit.check import check_graph
 from hrat.circuit.clamps import Plan, PlannedNode, make_plan
-from hrat.circuit.merging import MergedClamps, merged_clamps
+from hrat.circuit.merging import MergedClamps, merged_clamps, rectifies, voltages
 from hrat.circuit.model_circuit import LayerCall, ModelCircuit, ScaleRef, TensorRef
 from hrat.circuit.nodes import (
     Adc,
@@ -74,6 +74,8 @@ __all__ = [
     "merged_clamps",
     "op_of",
     "operation",
+    "rectifies",
     "through_time",
+    "voltages",
     "ways_to_call",
 ]

@@ -24,6 +24,7 @@ from hrat.circuit.merging import (
     read_counts,
     rectifies,
     source_of,
+    voltages,
 )
 from hrat.circuit.nodes import (
     Adc,
@@ -41,13 +42,12 @@ from hrat.circuit.nodes import (
 )
 from hrat.circuit.operations import OPS
 from hrat.errors import ArtifactError
-from hrat.physics import amplifier_limits_V
+from hrat.physics import amplifier_limits_V, relu_floor_V
 from hrat.spec import HardwareSpec
 
 __all__ = ["Plan", "PlannedNode", "make_plan"]
 
 ANY_V = (-math.inf, math.inf)
-RECTIFIED_V = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,15 @@ def _as_clamps(graph: Sequence[Node], spec: HardwareSpec, summed: Container[str]
     swing_V = amplifier_limits_V(spec.periphery)
     v_read_V = spec.device.v_read_V if spec.device.limit_read_voltage else math.inf
     rectified = set(merged.rectifiers.values())
+    on_wires = voltages(graph, summed)
+
+    def rectified_V(name: str) -> tuple[float, float]:
+        """What a ReLU leaves: a circuit does not reach 0 V as a number does."""
+        return (relu_floor_V(spec.periphery) if name in on_wires else 0.0), math.inf
 
     def within(name: str, value: object, interval: tuple[float, float]) -> Node:
         if name in rectified:
-            interval = _in_common(interval, RECTIFIED_V)
+            interval = _in_common(interval, rectified_V(name))
         if name in merged.drives_word_lines:
             interval = _in_common(interval, (-v_read_V, v_read_V))
         return _within(name, value, *interval)
@@ -130,7 +135,7 @@ def _as_clamps(graph: Sequence[Node], spec: HardwareSpec, summed: Container[str]
         elif isinstance(node, OpNode) and node.name in merged.rectifiers:
             nodes.append(_within(node.name, node.args[0], *ANY_V))
         elif isinstance(node, OpNode) and rectifies(node):
-            nodes.append(within(node.name, node.args[0], RECTIFIED_V))
+            nodes.append(within(node.name, node.args[0], rectified_V(node.name)))
         else:
             nodes.append(node)
     return nodes

@@ -28,6 +28,7 @@ __all__ = [
     "reads_values",
     "rectifies",
     "source_of",
+    "voltages",
 ]
 
 
@@ -109,6 +110,24 @@ class _Signals:
                 return isinstance(node, Dac) or name in driving
             name = source_of(node) if rectifies(node) or picks_values(node) else None
         return False
+
+
+def voltages(graph: Iterable[Node], summed: Container[str] = ()) -> set[str]:
+    """Names of the values that are voltages on wires; all others are digital numbers.
+
+    Args:
+        graph: the nodes, each behind those that it reads.
+        summed: layers whose tiles have ADCs of their own, which yield digital sums.
+    """
+    names: set[str] = set()
+    for node in graph:
+        if (
+            isinstance(node, Dac | ClampSwing)
+            or (isinstance(node, Crossbar) and node.layer not in summed)
+            or (isinstance(node, OpNode) and reads_values(node) and not names.isdisjoint(node.inputs()))
+        ):
+            names.add(node.name)
+    return names
 
 
 def holds_values(node: Node) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hrat.circuit import Crossbar, Dac, ModelCircuit, Node, OpNode, Ref, merged_clamps
+from hrat.circuit import Crossbar, Dac, ModelCircuit, Node, OpNode, Ref, merged_clamps, rectifies, voltages
 from hrat.conversion.network import Network
-from hrat.nn import is_dropout
+from hrat.nn import CrossbarLayer, Rectifier, is_dropout
 
 __all__ = ["fuse_clamps"]
 
@@ -47,7 +47,25 @@ def fuse_clamps(network: Network, circuit: ModelCircuit) -> ModelCircuit:
             call.update_kwarg("drives_word_lines", True)
         if node.name in merged.within_read:
             call.update_kwarg("within_read", True)
+    _rectify_on_wires(network, circuit, {node.name for node in circuit.nodes if rectifies(node)} - taken.keys())
     return replace(circuit, nodes=_behind_their_layers(circuit.nodes, taken))
+
+
+def _rectify_on_wires(network: Network, circuit: ModelCircuit, names: set[str]) -> None:
+    """Put an amplifier with a single supply in the place of each of the named ReLUs that works on voltages."""
+    summed = {
+        call.layer
+        for call in circuit.calls
+        if isinstance(module := network.module.get_submodule(call.layer), CrossbarLayer) and module.readout.tiles
+    }
+    on_wires = voltages(circuit.nodes, summed)
+    for node in [node for node in network.graph.nodes if node.name in names and node.name in on_wires]:
+        name = f"{node.name}_rectifier"
+        network.module.add_submodule(name, Rectifier(network.spec))
+        with network.graph.inserting_before(node):
+            rectifier = network.graph.call_module(name, (node.args[0],))
+        node.replace_all_uses_with(rectifier)
+        network.graph.erase_node(node)
 
 
 def _behind_their_layers(nodes: tuple[Node, ...], taken: dict[str, str]) -> tuple[Node, ...]:

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hrat.nn.fusing import BatchNormTerms, track
 from hrat.nn.ranks import world_size
 from hrat.nn.straight_through import batch_statistics, convert_ste
-from hrat.physics import amplifier_limits_V, digital_value, input_voltage, to_digital_units
+from hrat.physics import amplifier_limits_V, digital_value, input_voltage, relu_floor_V, to_digital_units
 from hrat.spec import HardwareSpec
 
 __all__ = ["DigitalBatchNorm", "InputDac", "OutputAdc", "OutputRescale", "Scale", "SwingClamp", "batch_norm_over_ranks"]
@@ -111,3 +111,15 @@ class SwingClamp(nn.Module):
         """V, any shape -> V."""
         low_V, high_V = amplifier_limits_V(self.spec.periphery)
         return voltage.clamp(low_V, high_V) if math.isfinite(high_V) else voltage
+
+
+class Rectifier(nn.Module):
+    """A ReLU on voltages, behind no crossbar's amplifier: an amplifier of its own with a single supply."""
+
+    def __init__(self, spec: HardwareSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, voltage: Tensor) -> Tensor:
+        """V, any shape -> V."""
+        return voltage.clamp(min=relu_floor_V(self.spec.periphery))
