@@ -102,7 +102,8 @@ def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 # ---- what killed processes leave -------------------------------------------------------------------------------------
 
 WRITER = """
-import sys, time, hrat.files
+import signal, sys, time, hrat.files
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background would leave ignored
 with hrat.files.atomic_path(sys.argv[1]) as temporary:
     temporary.write_text(sys.argv[2])
     print("writing", flush=True)

@@ -19,6 +19,7 @@ from hrat.spec import (
     Programming,
     load_spec,
     parse_assignment,
+    part_names,
     preset_names,
     spec_from_toml,
 )
@@ -260,3 +261,39 @@ def test_assignments_lead_to_a_spec() -> None:
     spec = load_spec("generic-4bit", settings)
     assert spec.device.levels_S == (6e-5, 1e-4)
     assert spec.periphery.readout == "two_stage"
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", part_names())
+def test_each_part_names_its_sources_and_changes_nothing_else(part: str) -> None:
+    plain, with_part = load_spec("generic-4bit"), load_spec(f"generic-4bit+{part}")
+    assert with_part.name == f"generic-4bit+{part}"
+    for section in SECTIONS:
+        for (field, before), (_, after) in zip(getattr(plain, section), getattr(with_part, section), strict=True):
+            changed = before != after
+            own = with_part.sources.get(f"{section}.{field}") != plain.sources.get(f"{section}.{field}")
+            assert own or not changed, (section, field)
+    assert with_part.restrictions()["offset"]
+    assert not with_part.warnings()
+    assert spec_from_toml(with_part.to_toml()) == with_part
+
+
+def test_parts_follow_one_another_presets_and_files(tmp_path: Path) -> None:
+    both = load_spec("yao2020+on-chip+opa836")
+    assert both.periphery.amplifier_offset_V == load_spec("yao2020+opa836").periphery.amplifier_offset_V
+    assert both.periphery.amplifier_gain == load_spec("yao2020+on-chip").periphery.amplifier_gain
+    path = load_spec("generic-4bit", name="mine", weight_bits=3).save(tmp_path / "mine.toml")
+    mine = load_spec(f"{path}+opa836", v_read_V=0.2)
+    assert (mine.device.weight_bits, mine.device.v_read_V, mine.periphery.v_floor_V) == (3, 0.2, 0.15)
+    assert spec_from_toml('base = "generic-4bit+opa836"').periphery.v_floor_V == 0.15
+    plus = load_spec("generic-4bit").save(tmp_path / "a+b.toml")
+    assert load_spec(str(plus)).device == load_spec("generic-4bit").device
+
+
+def test_a_part_that_there_is_not_is_refused_with_the_nearest() -> None:
+    with pytest.raises(SpecError, match="there is no part 'opa83'; did you mean 'opa836'"):
+        load_spec("generic-4bit+opa83")
+    with pytest.raises(SpecError, match="there is no preset 'opa836'"):
+        load_spec("opa836")

@@ -41,10 +41,11 @@ def recipes(incomplete: str) -> list[str]:
 
 
 def specs(incomplete: str) -> list[str]:
-    """Names of the presets."""
-    from hrat.spec import preset_names
+    """Names of the presets, and behind a `+` those of parts."""
+    from hrat.spec import part_names, preset_names
 
-    return _starting(incomplete, preset_names())
+    whole, plus, _ = incomplete.rpartition("+")
+    return _starting(incomplete, [f"{whole}+{part}" for part in part_names()] if plus else preset_names())
 
 
 def fields(incomplete: str) -> Offered:

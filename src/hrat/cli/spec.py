@@ -32,11 +32,11 @@ SpecArgument = Annotated[
 
 @spec_app.command("list", epilog=examples("hrat spec list"))
 def list_specs() -> None:
-    """List the presets."""
+    """List the presets, and the parts that can be put into them, as in generic-4bit+opa836."""
     from rich import box
     from rich.table import Table
 
-    from hrat.spec import load_spec, preset_names
+    from hrat.spec import load_spec, part_names, preset_names
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("preset", no_wrap=True, style="bold")
@@ -50,8 +50,14 @@ def list_specs() -> None:
         device = spec.device
         window = f"{device.g_min_S * 1e6:.4g} to {device.g_max_S * 1e6:.4g} uS"
         table.add_row(name, str(device.n_states or "any"), window, spec.description)
-    tell(presets=spec_dicts)
+    parts = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    parts.add_column("part", no_wrap=True, style="bold")
+    parts.add_column("what it is, in a preset+part")
+    for name, description in part_names().items():
+        parts.add_row(name, description)
+    tell(presets=spec_dicts, parts=part_names())
     show(table)
+    show(parts)
 
 
 @spec_app.command(

@@ -6,7 +6,7 @@ from hrat.spec.assignment import parse_assignment
 from hrat.spec.costs import COST_SOURCES
 from hrat.spec.hardware import HardwareSpec
 from hrat.spec.lifetime import Faults, Retention
-from hrat.spec.load import load_spec, preset_names, spec_from_toml
+from hrat.spec.load import load_spec, part_names, preset_names, spec_from_toml
 from hrat.spec.programming import TABLE_PROBABILITIES, Programming
 from hrat.spec.pulses import PULSE_MODELS, JumpTable, LinearStep, Pulses, SoftBounds, StanfordPku, Vteam
 from hrat.spec.restrictions import RESTRICTIONS, Easing, Restriction
@@ -35,6 +35,7 @@ __all__ = [
     "Vteam",
     "load_spec",
     "parse_assignment",
+    "part_names",
     "preset_names",
     "spec_from_toml",
 ]

@@ -49,7 +49,7 @@ def read_side(thing: str | os.PathLike[str]) -> Side:
         return _of_folder(path)
     if path.suffix == ".json":
         return _of_report(path, path.parent.name)
-    if path.suffix == ".toml" or os.fspath(thing) in preset_names():
+    if path.suffix == ".toml" or os.fspath(thing).split("+")[0] in preset_names():
         spec = load_spec(os.fspath(thing))
         return Side(label=spec.name, kind="spec", spec=spec)
     if not path.exists():
