@@ -68,6 +68,10 @@ def test_the_names_are_those_that_there_are() -> None:
 
 
 def test_lists_and_layers_are_completed_at_their_end() -> None:
-    assert completion.methods("float,hrat-") == ["float,hrat-unfused", "float,hrat-fixed-scales"]
+    assert completion.methods("float,hrat-") == [
+        "float,hrat-unfused",
+        "float,hrat-fixed-scales",
+        "float,hrat-no-scales",
+    ]
     assert completion.solvers("conv1=sp") == ["conv1=spice"]
     assert completion.schemes("write") == ["write-verify"]

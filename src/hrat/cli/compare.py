@@ -48,7 +48,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Training methods, out of float, plain, variation-aware, hrat-unfused, hrat-fixed-scales, hrat.",
+            help="Training methods, out of float, plain, variation-aware, variation-and-limits, "
+            "hrat-unfused, hrat-fixed-scales, hrat-no-scales, hrat.",
             show_default="all",
             autocompletion=completion.methods,
         ),

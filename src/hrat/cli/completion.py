@@ -23,7 +23,10 @@ __all__ = [
     "specs",
 ]
 
-METHODS = ("float", "plain", "variation-aware", "hrat-unfused", "hrat-fixed-scales", "hrat")
+METHODS = (
+    *("float", "plain", "variation-aware", "variation-and-limits"),
+    *("hrat-unfused", "hrat-fixed-scales", "hrat-no-scales", "hrat"),
+)
 DATA = ("mnist5k", "mnist", "fashion-mnist", "cifar10", "cifar100")
 SOLVERS = ("behavioural", "nodal", "spice")
 SCHEMES = ("statistical", "open-loop", "write-verify")

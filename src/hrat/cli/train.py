@@ -48,7 +48,8 @@ def train(
     method: Annotated[
         str,
         typer.Option(
-            help="Training method: hrat, plain, variation-aware, hrat-unfused, hrat-fixed-scales, float.",
+            help="Training method: hrat, plain, variation-aware, variation-and-limits, hrat-unfused, "
+            "hrat-fixed-scales, hrat-no-scales, float.",
             autocompletion=completion.methods,
         ),
     ] = "hrat",

@@ -130,7 +130,9 @@ def errors_of_layer(
         coupling = (across,)
     squares: tuple[Tensor, ...] = ()
     if squares_S2 is not None:
-        squares = tuple(r_f_ohm**2 * g_S2 for g_S2 in readout.amplifiers.loads_S(*squares_S2))
+        # Without gradient: this noise is a share of the signal, so that no scale or window makes it smaller.
+        r_f2_ohm2 = r_f_ohm.detach().square() if isinstance(r_f_ohm, Tensor) else r_f_ohm**2
+        squares = tuple(g_S2.detach() * r_f2_ohm2 for g_S2 in readout.amplifiers.loads_S(*squares_S2))
     return LayerErrors(tuple(loops), tuple(added), squares, coupling)
 
 

@@ -227,10 +227,10 @@ class LayerReadout:
         return torch.addcmul(out, spread_V, self.device_numbers(term, ideal_V, draw))
 
     def device_noise_V(self, term: int, voltage: Tensor, errors: LayerErrors) -> Tensor:
-        """Standard deviation of `R_f I` of a term's bit lines from reading to reading, in their shape, V."""
+        """Standard deviation of a term's `R_f I` from reading to reading, in the shape of its outputs, V; no gradient."""
         tiles = (self.tiles, self.negative_tiles)[term]
         apply = self.term_geometries[term].apply if tiles is None else tiles.apply
-        square_V2 = apply(voltage.square(), errors.squares[term])
+        square_V2 = apply(voltage.detach().square(), errors.squares[term])
         # The slope of a root at zero is no number: where there is no signal, there is a noise of no consequence.
         return (square_V2 + torch.finfo(square_V2.dtype).tiny).sqrt() * self.spec.device.read_noise_rel
 

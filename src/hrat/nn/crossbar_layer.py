@@ -369,7 +369,7 @@ class CrossbarLayer(nn.Module):
                 range_ / self.readout.amplifiers.full_S(self.spec.device),
                 at.amplifiers,
                 has_bias=self.has_bias,
-                squares_S2=(programmed[0].square(), programmed[1].square()) if noisy else None,
+                squares_S2=(programmed[0].detach().square(), programmed[1].detach().square()) if noisy else None,
             )
         return Weights(fraction, range_, seen, errors)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hrat.conversion import prepare
+from hrat.experiments.recipes.networks import build_network
 from hrat.experiments.recipes.recipe import Recipe
 from hrat.nn import BatchNormForm, PreparedModel, Scale, calibrate
 from hrat.spec import HardwareSpec
@@ -33,14 +34,28 @@ class Method:
     """Whether noise is injected into the weights of the plain network."""
     fused: bool = True
     learned_scales: bool = True
+    first_scale_V: float | None = None
+    """First value of every scale, V per digital unit; None: what the recipe says, by the data's peaks."""
+    sees: tuple[str, ...] | None = None
+    """Restrictions that training knows, by name; None: all. The chip has all of them either way."""
 
 
 METHODS: dict[str, Method] = {
     "float": Method("float, no chip", restricted=False),
     "plain": Method("plain training, then mapped", restricted=False),
     "variation-aware": Method("variation-aware, then mapped", restricted=False, noise=True),
-    "hrat-unfused": Method("HRAT without fusing", restricted=True, fused=False),
-    "hrat-fixed-scales": Method("HRAT without learned scales", restricted=True, learned_scales=False),
+    "variation-and-limits": Method(
+        "variation-aware with bias DAC and clamps",
+        restricted=True,
+        fused=False,
+        learned_scales=False,
+        sees=("error", "read_voltage", "swing", "bias_dac", "input_dac", "adc", "tile_adc"),
+    ),
+    "hrat-unfused": Method("HRAT unfused, all restrictions", restricted=True, fused=False),
+    "hrat-fixed-scales": Method("HRAT with calibrated, fixed scales", restricted=True, learned_scales=False),
+    "hrat-no-scales": Method(
+        "HRAT without scales (1 V per unit)", restricted=True, learned_scales=False, first_scale_V=1.0
+    ),
     "hrat": Method("HRAT", restricted=True),
 }
 
@@ -83,7 +98,8 @@ def relative_pair_error(spec: HardwareSpec) -> float:
 def trainable(method: Method, network: nn.Module, recipe: Recipe, spec: HardwareSpec, train: ArrayDataset) -> nn.Module:
     """The module that is trained: the network, noise-injected or not, or the prepared model."""
     if method.restricted:
-        return prepared_for(method, network, recipe, spec, train)
+        known = spec if method.sees is None else spec.only(*method.sees)
+        return prepared_for(method, network, recipe, known, train)
     return VariationAware(network, spec) if method.noise else network
 
 
@@ -94,10 +110,11 @@ def prepared_for(
     form: BatchNormForm = recipe.batch_norm if method.fused else "unfused"
     example, _ = train[list(range(min(EXAMPLE_IMAGES, len(train))))]
     model = prepare(network, spec, example, scales=recipe.scales, batch_norm=form)
-    if not method.learned_scales:
-        for module in model.modules():
-            if isinstance(module, Scale):
-                module.requires_grad_(False)
+    for module in model.modules():
+        if isinstance(module, Scale):
+            if method.first_scale_V is not None:
+                module.set(method.first_scale_V)
+            module.requires_grad_(method.learned_scales)
     return model
 
 
@@ -106,9 +123,18 @@ def mapped(
 ) -> PreparedModel:
     """The trained module as a prepared model: itself, or the plain network with calibrated scales and windows."""
     if isinstance(trained, PreparedModel):
-        return trained
+        return trained if method.sees is None else _for_the_whole_hardware(method, trained, recipe, spec, train)
     network = trained.network if isinstance(trained, VariationAware) else trained
     assert isinstance(network, nn.Module)
     model = prepared_for(method, network, recipe, spec, train).eval()
     calibrate(model, make_loader(train.subset(min(CALIBRATION_IMAGES, len(train))), 250))
     return model
+
+
+def _for_the_whole_hardware(
+    method: Method, trained: PreparedModel, recipe: Recipe, spec: HardwareSpec, train: ArrayDataset
+) -> PreparedModel:
+    """The trained model on the hardware with all of its restrictions."""
+    model = prepared_for(method, build_network(recipe.network), recipe, spec, train)
+    model.load_state_dict(trained.state_dict())
+    return model.eval()
