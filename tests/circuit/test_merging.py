@@ -88,6 +88,7 @@ def test_sizes_are_no_values() -> None:
     view = OpNode("view", "reshape", (Ref("relu"), Ref("size"), 4))
     nodes = graph(op("relu", "relu", "a"), op("size", "size", "relu", 0), view, Crossbar("b", Ref("view"), "b"))
     assert merged_clamps(nodes, only_layers).within_read == {"a", "b"}
+    assert merged_clamps(graph(op("size", "size", "a", 0)), only_layers).drives_word_lines == frozenset()
 
 
 def test_a_signal_for_several_crossbars_is_held_once() -> None:

@@ -67,8 +67,9 @@ def test_converters_are_given_the_scale_of_their_voltage() -> None:
     assert of_kind == {"OutputAdc": "scales.a", "InputDac": "scales.gelu_dac", "OutputRescale": "scales.b"}
 
 
-def test_a_module_that_is_called_twice_is_one_layer_with_one_error() -> None:
-    small = Small(Calls(lambda m, x: m.a(F.relu(m.a(x)))), X)
+@pytest.mark.parametrize("forward", [lambda m, x: m.a(F.relu(m.a(x))), lambda m, x: torch.cat([m.a(x), m.a(-x)])])
+def test_a_module_that_is_called_twice_is_one_layer_with_one_error(forward: Callable[..., Tensor]) -> None:
+    small = Small(Calls(forward), X)
     (row,) = small.built()
     assert row.calls == 2
     first, second = small.node("a"), small.node("a_1")

@@ -83,6 +83,7 @@ def test_a_rectifier_that_is_taken_leaves_the_graph_that_trains_and_follows_its_
     place = next(k for k, node in enumerate(nodes) if isinstance(node, Crossbar) and node.layer == "a")
     assert nodes[place + 1] == OpNode("a.relu", "relu", (Ref("a"),))
     assert next(node for node in nodes if node.name == "cat").inputs() == ["a.relu", "relu_1"]
+    assert "relu" not in {node.name for node in nodes}
 
 
 @pytest.mark.parametrize("training", [True, False])
