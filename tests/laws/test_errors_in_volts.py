@@ -334,3 +334,41 @@ def test_the_floor_leaves_numbers_alone() -> None:
         hrat.prepare(copy.deepcopy(model), spec_of(errors), x).eval() for errors in (ERRORS["floor"], {})
     )
     assert torch.equal(with_floor(x), without(x))
+
+
+# ---- full scale of the bias DACs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["two_pass", "one_pass", "unfused"])
+def test_a_layer_has_bias_dacs_of_its_own_full_scale(form: Any, tmp_path: Any) -> None:
+    spec = spec_of({}, **{"periphery.bias_full_scale": "layer", "periphery.bias_dac_bits": 3})
+    model, x = network()
+    prepared = hrat.prepare(model, spec, x, batch_norm=form)
+    prepared.train()(x).square().sum().backward()
+    prepared.eval()
+    chip = hrat.program(hrat.deploy(prepared), seed=3, chips=2)
+    law_1(prepared, x, chip)
+    for name, layer in chip.deployment.layers.items():
+        assert layer.bias_V is not None
+        assert layer.bias_codes is not None
+        assert layer.bias_full_scale_V is not None
+        # The largest bias meets the last code, whatever the size of the others.
+        assert int(layer.bias_codes.abs().max()) == 3
+        assert float(layer.bias_V.abs().max()) == pytest.approx(layer.bias_full_scale_V)
+        assert chip.deployment.bias_step_V(name) == pytest.approx(layer.bias_full_scale_V / 3)
+    again = hrat.ProgrammedChip.load(chip.save(tmp_path / "chip"))
+    assert torch.equal(hrat.simulate(again, x).value, hrat.simulate(chip, x).value)
+
+
+def test_a_layers_full_scale_is_at_most_that_of_the_spec() -> None:
+    layer = nn.Linear(4, 3).double()
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor([0.5, -8.0, 2.0]))
+    x = torch.randn(5, 4, dtype=torch.float64) * 0.01
+    for v_bias_V in (0.05, 50.0):
+        changes = {"periphery.bias_full_scale": "layer", "periphery.v_bias_V": v_bias_V}
+        deployment = hrat.deploy(hrat.prepare(copy.deepcopy(layer), spec_of({}, **changes), x).eval())
+        (own,) = deployment.layers.values()
+        assert own.bias_full_scale_V is not None
+        assert own.bias_full_scale_V <= v_bias_V
+        assert (own.bias_full_scale_V == v_bias_V) == (v_bias_V == 0.05)

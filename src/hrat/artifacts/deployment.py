@@ -46,6 +46,8 @@ class DeployedLayer:
     """Bias of each output, `(out,)`, V, as the DAC yields it; None without bias."""
     bias_codes: Tensor | None
     """Codes of the bias DAC, `(out,)`, int32; None without a bias, with that restriction off, or of a digital bias."""
+    bias_full_scale_V: float | None = None
+    """Full scale of the layer's bias DACs, V; None: the spec's `v_bias_V`."""
     row_inputs: Tensor | None = None
     """The input that each word line carries, `(groups, word lines)`, int64; an input with several word lines has as
     many devices for each weight, whose currents add. None: word line k carries input k."""
@@ -190,7 +192,10 @@ class Deployment:
         tensors = {f"graph/{key}": value for key, value in self.tensors.items()}
         layers = []
         for layer in self.layers.values():
-            layers.append({"name": layer.name, "geometry": layer.geometry.to_dict(), "r_f_ohm": layer.r_f_ohm})
+            own = {"name": layer.name, "geometry": layer.geometry.to_dict(), "r_f_ohm": layer.r_f_ohm}
+            if layer.bias_full_scale_V is not None:
+                own["bias_full_scale_V"] = layer.bias_full_scale_V
+            layers.append(own)
             for key in LAYER_ARRAYS:
                 value = getattr(layer, key)
                 if value is not None:
@@ -216,7 +221,11 @@ class Deployment:
                 raise ArtifactError(f"two layers are named '{layer.name}'; expected each name once")
             arrays = layer_arrays(layer.name, tensors)
             layers[layer.name] = DeployedLayer(
-                name=layer.name, geometry=layer.shape(), r_f_ohm=float(layer.r_f_ohm), **arrays
+                name=layer.name,
+                geometry=layer.shape(),
+                r_f_ohm=float(layer.r_f_ohm),
+                bias_full_scale_V=layer.bias_full_scale_V,
+                **arrays,
             )
         deployment = cls(
             spec=HardwareSpec.from_dict(data.spec),
@@ -228,12 +237,13 @@ class Deployment:
         check_deployment(deployment)
         return deployment
 
-    def bias_step_V(self) -> float | None:
-        """Size of one step of the bias DAC, V."""
+    def bias_step_V(self, layer: str | None = None) -> float | None:
+        """Size of one step of the bias DACs, V; of a layer, where these have full scales of their own."""
         periphery = self.spec.periphery
         if not periphery.limit_bias_dac or periphery.bias_dac_bits is None:
             return None
-        return converter_step_V(periphery.bias_dac_bits, periphery.v_bias_V)
+        own_V = None if layer is None else self.layers[layer].bias_full_scale_V
+        return float(converter_step_V(periphery.bias_dac_bits, periphery.v_bias_V if own_V is None else own_V))
 
     def __str__(self) -> str:
         """A table of the layers."""

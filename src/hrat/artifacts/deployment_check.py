@@ -49,6 +49,7 @@ class LayerData:
     name: str
     geometry: dict[str, Any]
     r_f_ohm: Annotated[float, Field(ge=0)]
+    bias_full_scale_V: Annotated[float, Field(gt=0)] | None = None
 
     def shape(self) -> Geometry:
         """The geometry, checked."""
@@ -195,11 +196,17 @@ def _check_bias(layer: DeployedLayer, spec: HardwareSpec) -> None:
         raise ArtifactError(
             f"layer '{layer.name}' has bias_codes, but its spec has no bias DAC that makes volts of them"
         )
-    made_V = codes.double() * converter_step_V(periphery.bias_dac_bits, periphery.v_bias_V)
+    full_scale_V = layer.bias_full_scale_V or periphery.v_bias_V
+    if full_scale_V > periphery.v_bias_V * (1 + ROUNDING):
+        raise ArtifactError(
+            f"layer '{layer.name}': bias_full_scale_V is {full_scale_V:g} V, expected at most the spec's v_bias_V = "
+            f"{periphery.v_bias_V:g} V"
+        )
+    made_V = codes.double() * converter_step_V(periphery.bias_dac_bits, full_scale_V)
     if bool(((made_V - bias_V.double()).abs() > ROUNDING * periphery.v_bias_V).any()):
         raise ArtifactError(
             f"layer '{layer.name}': bias_V is not what bias_codes give with {periphery.bias_dac_bits} bits over "
-            f"+-{periphery.v_bias_V:g} V; one of the three was changed"
+            f"+-{full_scale_V:g} V; one of the three was changed"
         )
 
 

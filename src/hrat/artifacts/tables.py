@@ -104,14 +104,17 @@ def _lines(deployment: Deployment) -> str:
 
 
 def _biases(deployment: Deployment) -> str:
-    rows: list[tuple[str, int, Any, str]] = []
+    rows: list[tuple[str, int, Any, str, str]] = []
+    periphery = deployment.spec.periphery
     for layer in deployment.layers.values():
         if layer.bias_V is None:
             continue
+        full_scale_V = periphery.v_bias_V if layer.bias_full_scale_V is None else layer.bias_full_scale_V
+        of_dac = "" if layer.bias_codes is None else repr(full_scale_V)
         codes = [""] * len(layer.bias_V) if layer.bias_codes is None else layer.bias_codes.tolist()
         for output, (code, voltage) in enumerate(zip(codes, _texts(layer.bias_V), strict=True)):
-            rows.append((layer.name, output, code, voltage))
-    return csv_text(("layer", "output", "code", "voltage_V"), rows)
+            rows.append((layer.name, output, code, voltage, of_dac))
+    return csv_text(("layer", "output", "code", "voltage_V", "full_scale_V"), rows)
 
 
 def _converters(deployment: Deployment) -> str:

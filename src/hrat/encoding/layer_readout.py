@@ -227,7 +227,7 @@ class LayerReadout:
         return torch.addcmul(out, spread_V, self.device_numbers(term, ideal_V, draw))
 
     def device_noise_V(self, term: int, voltage: Tensor, errors: LayerErrors) -> Tensor:
-        """Standard deviation of a term's `R_f I` from reading to reading, in the shape of its outputs, V; no gradient."""
+        """Standard deviation of a term's outputs by the noise of its devices, in their shape, V; no gradient."""
         tiles = (self.tiles, self.negative_tiles)[term]
         apply = self.term_geometries[term].apply if tiles is None else tiles.apply
         square_V2 = apply(voltage.detach().square(), errors.squares[term])

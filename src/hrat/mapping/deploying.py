@@ -9,7 +9,7 @@ from hrat.artifacts import DeployedLayer, Deployment
 from hrat.circuit import layer_of
 from hrat.errors import ConversionError
 from hrat.nn import CrossbarLayer, PreparedModel, layers_with_scales, tensor_value
-from hrat.physics import convert, converter_codes
+from hrat.physics import bias_full_scale_V, convert, converter_codes
 from hrat.spec import HardwareSpec
 
 __all__ = ["deploy"]
@@ -58,11 +58,12 @@ def _layer(name: str, layer: CrossbarLayer, alpha_in: Tensor, alpha_out: Tensor,
     pos_S, neg_S = readout.encode(targets.fraction, layer.geometry, spec.device)
     g_pos_S = layer.geometry.to_matrix(pos_S)
     g_neg_S = readout.negatives(layer.geometry).to_matrix(neg_S)
-    bias_V, codes = targets.bias_V, None
+    bias_V, codes, full_scale_V = targets.bias_V, None, None
     periphery = spec.periphery
     is_analog = layer.readout.tiles is None  # else the bias is added to the digital sum
     if bias_V is not None and is_analog and periphery.limit_bias_dac and periphery.bias_dac_bits is not None:
-        converter = (periphery.bias_dac_bits, periphery.v_bias_V)
+        converter = (periphery.bias_dac_bits, bias_full_scale_V(bias_V, periphery))
+        full_scale_V = float(converter[1]) if periphery.bias_full_scale == "layer" else None
         codes = converter_codes(bias_V, *converter).to(torch.int32).cpu()
         bias_V = convert(bias_V, *converter)
     return DeployedLayer(
@@ -73,6 +74,7 @@ def _layer(name: str, layer: CrossbarLayer, alpha_in: Tensor, alpha_out: Tensor,
         r_f_ohm=float(targets.range) / readout.full_S(spec.device),
         bias_V=None if bias_V is None else bias_V.cpu().clone(),
         bias_codes=codes,
+        bias_full_scale_V=full_scale_V,
         tile_adc_V=None if layer.tile_adc_V is None else layer.tile_adc_V.cpu().clone(),
     )
 

@@ -293,11 +293,11 @@ class CrossbarLayer(nn.Module):
     def _output_stage(self, rectifies: bool, drives_word_lines: bool) -> OutputStage:
         periphery = self.spec.periphery
         if self.readout.tiles is not None:  # what leaves is digital: the limits are those of each partial sum
-            return OutputStage(None, periphery.v_bias_V, 0.0 if rectifies else -math.inf, math.inf)
+            return OutputStage(None, periphery, 0.0 if rectifies else -math.inf, math.inf)
         device = self.spec.device if drives_word_lines else None
         low_V, high_V = amplifier_limits_V(periphery, device, rectifies=rectifies)
         dac_bits = periphery.bias_dac_bits if periphery.limit_bias_dac else None
-        return OutputStage(dac_bits, periphery.v_bias_V, low_V, high_V)
+        return OutputStage(dac_bits, periphery, low_V, high_V)
 
     def _pass(
         self,

@@ -28,6 +28,7 @@ from hrat.physics.faults import has_stuck_devices, stuck_devices
 from hrat.physics.levels import nearest_state
 from hrat.physics.periphery import (
     amplifier_limits_V,
+    bias_full_scale_V,
     clamp_to,
     convert,
     converter_codes,
@@ -56,6 +57,7 @@ __all__ = [
     "aim_S",
     "amplifier_limits_V",
     "attenuated",
+    "bias_full_scale_V",
     "clamp_to",
     "clipping_is_possible",
     "closed_loop",

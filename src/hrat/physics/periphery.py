@@ -22,12 +22,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from hrat.spec import Device, Periphery
 
 __all__ = [
     "amplifier_limits_V",
+    "bias_full_scale_V",
     "clamp_to",
     "convert",
     "converter_codes",
@@ -44,18 +46,18 @@ Convert = Callable[[Tensor, int, float], Tensor]
 """`convert`, or a version of it with a straight-through gradient."""
 
 
-def converter_step_V(bits: int, full_scale_V: float) -> float:
+def converter_step_V(bits: int, full_scale_V: Tensor | float) -> Tensor | float:
     """Size of one step in volts."""
     return full_scale_V / ((1 << (bits - 1)) - 1)
 
 
-def converter_codes(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
+def converter_codes(voltage_V: Tensor, bits: int, full_scale_V: Tensor | float) -> Tensor:
     """The signed code nearest to each voltage, any shape, saturating; a whole number in the type of `voltage_V`."""
     top = (1 << (bits - 1)) - 1
     return (voltage_V / converter_step_V(bits, full_scale_V)).clamp_(-top, top).round_()
 
 
-def convert(voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
+def convert(voltage_V: Tensor, bits: int, full_scale_V: Tensor | float) -> Tensor:
     """Round voltages, any shape, to those of the nearest codes, saturating, V."""
     return converter_codes(voltage_V, bits, full_scale_V).mul_(converter_step_V(bits, full_scale_V))
 
@@ -84,6 +86,20 @@ def digital_sum(partial_V: Tensor, full_scale_V: Tensor, periphery: Periphery) -
 def clamp_to(voltage_V: Tensor, limit_V: float) -> Tensor:
     """Voltages clamped to `[-limit_V, +limit_V]`, any shape: an amplifier's swing or a device's read threshold, V."""
     return voltage_V.clamp(-limit_V, limit_V)
+
+
+def bias_full_scale_V(bias_V: Tensor, periphery: Periphery) -> Tensor | float:
+    """Full scale of the bias DACs of a layer, V: a reference voltage that is set once.
+
+    Args:
+        bias_V: biases before the DAC, `(out,)`, V.
+        periphery: names `v_bias_V`, and whether each layer has a full scale of its own.
+    """
+    if periphery.bias_full_scale == "fixed":
+        return periphery.v_bias_V
+    largest_V = bias_V.detach().abs().amax()
+    tiny = torch.finfo(bias_V.dtype).tiny ** 0.5  # a layer without biases must not divide by zero
+    return largest_V.clamp(min=tiny, max=periphery.v_bias_V)
 
 
 def amplifier_limits_V(

@@ -184,9 +184,9 @@ _ALL = (
         section="periphery",
         switch="limit_bias_dac",
         model="biases are rounded to the steps of a DAC and saturate",
-        fields=("bias_dac_bits", "v_bias_V"),
+        fields=("bias_dac_bits", "v_bias_V", "bias_full_scale"),
         acts_on="converter",
-        eased_by=(Easing("v_bias_V", "larger"), Easing("bias_dac_bits", "bit more")),
+        eased_by=(Easing("v_bias_V", "larger"), Easing("v_bias_V", "smaller"), Easing("bias_dac_bits", "bit more")),
     ),
     Restriction(
         name="input_dac",

@@ -182,6 +182,8 @@ class Periphery(Part):
     """Resolution of the bias DAC, bits."""
     v_bias_V: Positive = 1.0
     """Full scale of the bias DAC, of either sign, V."""
+    bias_full_scale: Literal["fixed", "layer"] = "fixed"
+    """Full scale of the bias DACs: fixed, v_bias_V; layer, the largest bias of each layer, at most v_bias_V."""
     limit_bias_dac: bool = True
     """Restriction: biases are rounded to the steps of the bias DAC and saturate at +-v_bias_V."""
     input_dac_bits: ConverterBits | None = 8

@@ -103,7 +103,7 @@ class _Normalise(torch.autograd.Function):
         else:
             of_u, along, total, all_total = _batch_norm_backward_over_ranks(held, u, factor, mean, inverse)
         if stage.dac_bits is not None:
-            limits_V = -stage.dac_full_scale_V, stage.dac_full_scale_V
+            limits_V = -stage.periphery.v_bias_V, stage.periphery.v_bias_V
             all_through = through_dac = hardtanh_backward(total, offset, *limits_V)
             if all_total is not total:
                 all_through = hardtanh_backward(all_total, offset, *limits_V)

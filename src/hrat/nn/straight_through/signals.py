@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from hrat.encoding import Geometry
 from hrat.nn.scratch import scratch_like
 from hrat.nn.straight_through.memory import clamp_backward, product_into
-from hrat.physics import amplifier_limits_V, convert, digital_sum
+from hrat.physics import amplifier_limits_V, bias_full_scale_V, convert, digital_sum
 from hrat.spec import Periphery
 
 __all__ = ["OutputStage", "apply_to_digital_input", "convert_ste", "digital_sum_ste"]
@@ -22,7 +22,7 @@ __all__ = ["OutputStage", "apply_to_digital_input", "convert_ste", "digital_sum_
 
 class _Convert(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, voltage_V: Tensor, bits: int, full_scale_V: float) -> Tensor:
+    def forward(ctx: Any, voltage_V: Tensor, bits: int, full_scale_V: Tensor | float) -> Tensor:
         ctx.save_for_backward(voltage_V)
         ctx.full_scale_V = full_scale_V
         return convert(voltage_V, bits, full_scale_V)
@@ -44,18 +44,22 @@ class OutputStage:
 
     dac_bits: int | None
     """Resolution of the bias DAC; None: the bias has no steps."""
-    dac_full_scale_V: float
+    periphery: Periphery
     low_V: float
     high_V: float
     """Limits of the output, infinite where there is none."""
 
     def bias(self, bias_V: Tensor) -> Tensor:
         """Round a bias to the steps of the DAC, `(out,)`, V; straight-through gradient."""
-        return bias_V if self.dac_bits is None else convert_ste(bias_V, self.dac_bits, self.dac_full_scale_V)
+        if self.dac_bits is None:
+            return bias_V
+        return _Convert.apply(bias_V, self.dac_bits, bias_full_scale_V(bias_V, self.periphery))  # type: ignore[no-any-return, no-untyped-call]
 
     def convert(self, bias_V: Tensor) -> Tensor:
         """Round a bias to the steps of the DAC, `(out,)`, V; without gradient."""
-        return bias_V if self.dac_bits is None else convert(bias_V, self.dac_bits, self.dac_full_scale_V)
+        if self.dac_bits is None:
+            return bias_V
+        return convert(bias_V, self.dac_bits, bias_full_scale_V(bias_V, self.periphery))
 
     def without_limits(self) -> OutputStage:
         """The stage with the bias DAC alone."""
