@@ -21,8 +21,8 @@ def age(chip: ProgrammedChip, t_s: float, *, temperature_K: float | None = None)
     """Age chips to `t_s` after programming: relaxation, decay and drift by the spec's `[retention]`.
 
     Chips that were programmed pulse by pulse with `limit_retention` on are `age_s` old already. The error of
-    statistical chips is assumed to hold right after programming: where its figures are of a later time (`wan2022`: a
-    day), ageing adds to them.
+    statistical chips holds `programming.error_age_s` after programming (`wan2022`: a day): the relaxation until then is
+    in it, and ageing adds what comes later.
 
     Args:
         chip: one or several chips.
@@ -43,7 +43,9 @@ def age(chip: ProgrammedChip, t_s: float, *, temperature_K: float | None = None)
             f"age: '{spec.name}' has no retention figures; expected relax_sigma_S, relax_shift_S or "
             "drift_nu_mean in its section [retention]"
         )
-    since_s = retention.age_s if chip.has_pulses and retention.limit_retention else 0.0
+    since_s = spec.programming.error_age_s
+    if chip.has_pulses:
+        since_s = retention.age_s if retention.limit_retention else 0.0
     if not t_s > since_s:
         raise HratError(f"age: expected a time after the {since_s:g} s that the chips are old already, got {t_s:g} s")
     changed = {"retention.temperature_K": retention.temperature_K if temperature_K is None else temperature_K}

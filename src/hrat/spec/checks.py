@@ -233,8 +233,8 @@ def _odd_pulses(spec: HardwareSpec) -> list[str]:
             )
     if statistical and spec.retention.limit_retention:
         warnings.append(
-            "limit_retention is on, but the statistical scheme has all of the error in one draw, what time does to it "
-            "included; retention acts with pulses, or by hrat.programming.age"
+            "limit_retention is on, but the statistical scheme draws all of its error at once, with the relaxation "
+            "until programming.error_age_s in it; retention acts with pulses, or by hrat.programming.age"
         )
     if statistical and spec.faults.limit_faults and spec.faults.window_spread_rel > 0:
         warnings.append(

@@ -44,7 +44,7 @@ class Retention(Part):
     drift_t0_s: Positive = 20.0
     """Time after programming at which drift begins to count, s."""
     limit_retention: bool = False
-    """Restriction: pulse-programmed chips relax and drift for age_s. The statistical scheme has it in its error."""
+    """Restriction: pulse-programmed chips relax and drift for age_s. The statistical scheme draws its error alone."""
 
     @model_validator(mode="after")
     def _check(self) -> Retention:

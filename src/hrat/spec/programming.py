@@ -46,6 +46,8 @@ class Programming(Part):
     """target: programming asks for the target; mean: for what, by table_S, ends at the target on average."""
     limit_error: bool = True
     """Restriction: conductances miss their targets, by the Gaussian (cut off at zero conductance) or by the table."""
+    error_age_s: NotNegative = 0.0
+    """Time after programming at which that error holds, s: relaxation until then is in it; ageing adds the rest."""
     scheme: SchemeName = "statistical"
     """statistical: draw the error above; open_loop: pulses without a look; write_verify: pulse and read in turns."""
     max_pulses: Annotated[int, Field(ge=0)] = 500

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -230,20 +230,28 @@ def put_away(folder: str | os.PathLike[str], *others: str) -> None:
         log.unlink()
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike[str], *, identity: Mapping[str, Any] | None = None) -> None:
+def load_weights(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    identity: Mapping[str, Any] | None = None,
+    as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+) -> None:
     """Put the weights of a checkpoint into a model of the same network.
 
     Args:
         model: takes the weights.
         path: a file that `fit` wrote (`last.pt`, `best.pt`), or `train` (`model.pt`).
         identity: identity of the run, given where the weights of another one are to be refused.
+        as_now: the identity that an earlier version wrote -> as this one writes it.
 
     Raises:
         FileNotFoundError: nothing stands at `path`.
         TrainingError: the file is damaged, or holds another network or another run.
     """
     state = load_state(path, whole=False)
-    if identity is not None and state["identity"]["run"] != plain(identity):
+    of_run = state["identity"]["run"]
+    if identity is not None and plain(of_run if as_now is None else as_now(of_run)) != plain(identity):
         raise TrainingError(
             f"{path} holds the weights of another run than the files beside it; expected all of one run: train anew "
             "(--fresh; resume=False)"

@@ -88,7 +88,7 @@ def load_run(folder: str | os.PathLike[str], *, data: DataSplits | None = None) 
     recipe, spec = Recipe.from_dict(info["recipe"]), HardwareSpec.from_dict(info["spec"])
     data = load_data(recipe.data) if data is None else data
     model = prepared_for(METHODS[info["method"]], build_network(recipe.network), recipe, spec, data.train).eval()
-    load_weights(model, root / "model.pt", identity={key: info[key] for key in IDENTITY})
+    load_weights(model, root / "model.pt", identity={key: info[key] for key in IDENTITY}, as_now=_now)
     return Run(
         folder=root,
         model=model,
