@@ -40,6 +40,9 @@ class LayerErrors(NamedTuple):
     """One tensor, `(sums, groups, amplifiers, amplifiers)`, those of all terms behind one another: what a voltage at
     the input of one amplifier adds to another's output, through the resistance of word lines that both share; empty
     where wires are ideal."""
+    image_offset_V: tuple[float, ...] = ()
+    """One number, the standard deviation of offsets that are drawn anew for each image, V; empty where a chip has its
+    own. Training needs no more than the mean over chips, and comes to it with less scatter if each image meets one."""
 
 
 def draw_layer_amplifiers(
@@ -49,6 +52,7 @@ def draw_layer_amplifiers(
     *,
     generator: Callable[[int], torch.Generator | None],
     strength: Tensor | float | None = 1.0,
+    offsets: bool = True,
 ) -> LayerAmplifiers:
     """Draw the amplifiers of a layer, as a chip has them; none where they have no errors.
 
@@ -58,6 +62,7 @@ def draw_layer_amplifiers(
         like: gives type and device.
         generator: source of the random numbers of each term's amplifiers.
         strength: factor on the errors; None to draw nothing.
+        offsets: False to leave offsets at zero.
     """
     if not has_amplifier_errors(spec.periphery):
         return ()
@@ -68,6 +73,7 @@ def draw_layer_amplifiers(
             like=like,
             generator=generator(term),
             strength=strength,
+            offsets=offsets,
         )
         for term, geometry in enumerate(readout.term_geometries)
     )

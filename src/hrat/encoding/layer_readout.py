@@ -219,6 +219,9 @@ class LayerReadout:
         """What the amplifiers of a term yield in place of an ideal output, before their limits, V."""
         factor = self._view(errors.loops[term].factor, ideal_V)
         out = torch.addcmul(self._view(errors.added_V[term], ideal_V), ideal_V, factor)
+        if errors.image_offset_V and draw is not None:
+            offset_V = self._image_offset_V(term, ideal_V, errors.image_offset_V[0], draw)
+            out = torch.addcmul(out, self._view(errors.loops[term].of_input, ideal_V), offset_V)
         if noise_V:
             out = out + noise_V[term]
         if not errors.squares or draw is None:
@@ -233,6 +236,13 @@ class LayerReadout:
         square_V2 = apply(voltage.detach().square(), errors.squares[term])
         # The slope of a root at zero is no number: where there is no signal, there is a noise of no consequence.
         return (square_V2 + torch.finfo(square_V2.dtype).tiny).sqrt() * self.spec.device.read_noise_rel
+
+    def _image_offset_V(self, term: int, ideal_V: Tensor, spread_V: float, draw: Draw) -> Tensor:
+        """Offsets of a term's amplifiers drawn for each image, the same at all places of it, V."""
+        images_at, channel = self._images_at(ideal_V), ideal_V.ndim - 1 - self.geometry.dims
+        kept = {images_at % ideal_V.ndim, channel, *range(int(self.tiles is not None))}
+        shape = [size if dim in kept else 1 for dim, size in enumerate(ideal_V.shape)]
+        return draw(ideal_V.new_empty(shape), images_at, f"offsets {term}") * spread_V
 
     def _input_noise(self, ideal_V: dict[int, Tensor], errors: LayerErrors, draw: Draw | None) -> dict[int, Tensor]:
         """Noise of the amplifiers of some terms at their outputs, V; empty where there is none."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hrat.encoding import (
     Geometry,
     LayerAmplifiers,
-    LayerErrors,
     LayerReadout,
     draw_layer_amplifiers,
     effective_pair,
@@ -24,6 +22,7 @@ from hrat.nn.batch_norm import BatchNormForm, ForwardPass, statistics_of, terms_
 from hrat.nn.device_errors import ChipSample, DeviceErrors, NoiseSource, PairError, draw_pair_error
 from hrat.nn.fusing import BatchNormTerms, Fused, fuse, terms_of
 from hrat.nn.straight_through import OutputStage, digital_sum_ste, pair_of, realise
+from hrat.nn.weights import LayerTargets, Weights
 from hrat.nn.word_lines import WordLines
 from hrat.physics import (
     AnyReads,
@@ -33,6 +32,7 @@ from hrat.physics import (
     has_error,
     has_read_noise,
     has_reading_errors,
+    offset_V,
 )
 from hrat.spec import HardwareSpec
 
@@ -40,33 +40,6 @@ __all__ = ["CrossbarLayer", "LayerTargets"]
 
 INITIAL_RANGE = 3.0
 """First guess of the weights' window, in units of their root mean square; learned from there."""
-
-
-@dataclass(frozen=True)
-class LayerTargets:
-    """Targets of a layer for the hardware, in eval mode."""
-
-    fraction: Tensor
-    """Q(W') in units of the window, PyTorch layout, in [-1, 1]; any value where there is no window."""
-    range: Tensor
-    """Gain of a weight at the end of the window, `R_f` times `Readout.full_S`, scalar."""
-    bias_V: Tensor | None
-    """b', `(out,)`, V, before the DAC."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights as devices realise them, in one forward pass."""
-
-    fraction: Tensor
-    """Q(W') in units of the window, `geometry.weight_shape`; may be overwritten where nothing else needs it."""
-    range: Tensor
-    """Gain of a weight at the end of the window, scalar."""
-    seen_S: tuple[Tensor, Tensor] | None
-    """`(G+, G-)` with their error, as seen through the wires, each in PyTorch layout, S; None where only their
-    difference is needed."""
-    errors: LayerErrors | None
-    """Errors of amplifiers and readings; None where there are none."""
 
 
 class CrossbarLayer(nn.Module):
@@ -263,7 +236,7 @@ class CrossbarLayer(nn.Module):
                 devices = draw_pair_error(
                     fraction, self.geometry, self.spec, generator=self.noise.generator, strength=self.noise_strength
                 )
-            return ChipSample(devices, self._amplifiers(None))
+            return ChipSample(devices, self._drawn_amplifiers())
 
     @property
     def tile_adc_V(self) -> Tensor | None:
@@ -312,7 +285,8 @@ class CrossbarLayer(nn.Module):
         errors = DeviceErrors(
             self.geometry, self.spec, devices, self.training, self.noise.generator, self.noise_strength
         )
-        return ForwardPass(lines, alpha_in, alpha_out, before, errors, self._amplifiers(given), self._draw(), stage)
+        amplifiers, draw, each = self._amplifiers(given), self._draw(given), self._draws_image_offsets(given)
+        return ForwardPass(lines, alpha_in, alpha_out, before, errors, amplifiers, draw, stage, image_offsets=each)
 
     def _amplifiers(self, given: ChipSample | None) -> LayerAmplifiers:
         """Errors of the amplifiers: those given, of a certain chip, new ones in training, else none but the gain."""
@@ -320,14 +294,27 @@ class CrossbarLayer(nn.Module):
             return given.amplifiers
         if self.fixed_amplifiers is not None:
             return self.fixed_amplifiers
-        strength = self.noise_strength if self.training else None
+        return self._drawn_amplifiers(offsets=not self._draws_image_offsets(given))
+
+    def _drawn_amplifiers(self, *, offsets: bool = True) -> LayerAmplifiers:
         return draw_layer_amplifiers(
-            self.readout, self.spec, self.weight, generator=lambda _: self.noise.generator, strength=strength
+            self.readout,
+            self.spec,
+            self.weight,
+            generator=lambda _: self.noise.generator,
+            strength=self.noise_strength if self.training else None,
+            offsets=offsets,
         )
 
-    def _draw(self) -> Draw | None:
+    def _draws_image_offsets(self, given: ChipSample | None) -> bool:
+        """Whether offsets are drawn anew for each image: in training, unless several calls share a chip."""
+        own = given is None and self.fixed_amplifiers is None
+        return own and self.training and offset_V(self.spec.periphery) > 0
+
+    def _draw(self, given: ChipSample | None) -> Draw | None:
         """Numbers of this reading: of a certain chip, or new ones in training."""
-        if not has_reading_errors(self.spec.device, self.spec.periphery):
+        reads = has_reading_errors(self.spec.device, self.spec.periphery)
+        if not reads and not self._draws_image_offsets(given):
             return None
         if self.fixed_draw is not None or not self.training:
             return self.fixed_draw
@@ -371,6 +358,8 @@ class CrossbarLayer(nn.Module):
                 has_bias=self.has_bias,
                 squares_S2=(programmed[0].detach().square(), programmed[1].detach().square()) if noisy else None,
             )
+            if errors is not None and at.image_offsets:
+                errors = errors._replace(image_offset_V=(offset_V(self.spec.periphery),))
         return Weights(fraction, range_, seen, errors)
 
     @property

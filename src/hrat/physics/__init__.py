@@ -11,6 +11,7 @@ from hrat.physics.amplifiers import (
     has_read_noise,
     has_reading_errors,
     input_noise_V,
+    offset_V,
 )
 from hrat.physics.costs import conversion_J, settling_s
 from hrat.physics.errors import (
@@ -79,6 +80,7 @@ __all__ = [
     "input_voltage",
     "missed_target",
     "nearest_state",
+    "offset_V",
     "pair_error_is_gaussian",
     "place_levels",
     "pulse_response",

@@ -42,6 +42,7 @@ __all__ = [
     "has_read_noise",
     "has_reading_errors",
     "input_noise_V",
+    "offset_V",
 ]
 
 
@@ -66,7 +67,7 @@ class ClosedLoop(NamedTuple):
 def has_amplifier_errors(periphery: Periphery) -> bool:
     """Whether amplifiers do anything else than the ideal one within its limits, noise among it."""
     return (
-        _offset_V(periphery) > 0
+        offset_V(periphery) > 0
         or _tolerance(periphery) > 0
         or _gain(periphery) is not None
         or (input_noise_V(periphery) > 0)
@@ -98,6 +99,7 @@ def draw_amplifiers(
     like: Tensor,
     generator: torch.Generator | None = None,
     strength: Tensor | float | None = 1.0,
+    offsets: bool = True,
 ) -> Amplifiers:
     """Draw what a chip has: offsets and feedback resistors of some amplifiers.
 
@@ -108,6 +110,7 @@ def draw_amplifiers(
         generator: source of the random numbers; torch's default one where none is given.
         strength: factor on both (a training schedule may begin with less than all of it); None to draw nothing, for
             amplifiers with no error but their gain.
+        offsets: False to leave offsets at zero.
     """
 
     def drawn(spread: float) -> Tensor:
@@ -115,7 +118,7 @@ def draw_amplifiers(
             return like.new_zeros(shape)
         return standard_normal(like.new_empty(shape), generator).mul_(spread).mul_(strength)
 
-    return Amplifiers(drawn(_offset_V(periphery)), drawn(_tolerance(periphery)))
+    return Amplifiers(drawn(offset_V(periphery) if offsets else 0.0), drawn(_tolerance(periphery)))
 
 
 def closed_loop(
@@ -139,7 +142,8 @@ def closed_loop(
     return ClosedLoop(factor * left, noise_gain * left)
 
 
-def _offset_V(periphery: Periphery) -> float:
+def offset_V(periphery: Periphery) -> float:
+    """Standard deviation of the amplifiers' offsets in force, V."""
     return periphery.amplifier_offset_V if periphery.limit_offset else 0.0
 
 

@@ -37,6 +37,8 @@ class ForwardPass:
     draw: Draw | None
     """Numbers of this reading; None where readings do not differ."""
     stage: OutputStage
+    image_offsets: bool = False
+    """Whether offsets of the amplifiers are drawn anew for each image."""
 
 
 class RunningStatistics:
