@@ -37,6 +37,8 @@ class ProgrammedLayer:
     pos_pulses: PulseColumns | None = None
     """Log of the pulses, device by device; None where none were applied."""
     neg_pulses: PulseColumns | None = None
+    trim_V: Tensor | None = None
+    """What the bias DACs of each chip add to the deployment's biases, `(chips, out)`, V, whole steps; None: nothing."""
 
     def __getitem__(self, some: slice) -> ProgrammedLayer:
         """Some of the chips."""
@@ -46,6 +48,7 @@ class ProgrammedLayer:
             g_neg_S=self.g_neg_S[some],
             pos_pulses=None if pos is None else pos[some],
             neg_pulses=None if neg is None else neg[some],
+            trim_V=None if self.trim_V is None else self.trim_V[some],
         )
 
 
@@ -118,6 +121,11 @@ class ProgrammedChip:
 
         return draw_layer_amplifiers(readout, self.deployment.spec, _DOUBLE, generator=generator)
 
+    def bias_V(self, layer: str, index: int = 0) -> Tensor | None:
+        """Biases of a layer on one chip, as its DACs yield them, `(out,)`, V; None without bias."""
+        bias_V, trim_V = self.deployment.layers[layer].bias_V, self.layers[layer].trim_V
+        return bias_V if bias_V is None or trim_V is None else bias_V + trim_V[index]
+
     def rms_error_S(self, layer: str) -> float:
         """Root mean square of achieved minus target conductance, over all devices of a layer and all chips, S."""
         error_S = torch.cat([part.flatten() for part in self.errors_S(layer)])
@@ -153,6 +161,8 @@ class ProgrammedChip:
         for name, layer in self.layers.items():
             tensors[f"chip/{name}/g_pos_S"] = layer.g_pos_S
             tensors[f"chip/{name}/g_neg_S"] = layer.g_neg_S
+            if layer.trim_V is not None:
+                tensors[f"chip/{name}/trim_V"] = layer.trim_V
             for sign, columns in zip(("pos", "neg"), _both(layer), strict=True):
                 for column in PulseColumns.NAMES if columns is not None else ():
                     tensors[f"chip/{name}/{sign}/{column}"] = getattr(columns, column)
@@ -218,7 +228,12 @@ class _ChipData:
     scheme: str
 
 
-_KEYS = ("g_pos_S", "g_neg_S", *(f"{sign}/{column}" for sign in ("pos", "neg") for column in PulseColumns.NAMES))
+_KEYS = (
+    "g_pos_S",
+    "g_neg_S",
+    "trim_V",
+    *(f"{sign}/{column}" for sign in ("pos", "neg") for column in PulseColumns.NAMES),
+)
 """Arrays that a layer may have in a file."""
 
 
@@ -234,6 +249,7 @@ def _layer(
     layer = ProgrammedLayer(
         g_pos_S=tensors[f"chip/{name}/g_pos_S"],
         g_neg_S=tensors[f"chip/{name}/g_neg_S"],
+        trim_V=_trim(tensors.get(f"chip/{name}/trim_V"), target, seeds),
         pos_pulses=_columns(tensors, f"chip/{name}/pos"),
         neg_pulses=_columns(tensors, f"chip/{name}/neg"),
     )
@@ -241,6 +257,18 @@ def _layer(
         if columns is not None:
             columns.check(shape, f"layer '{name}'")
     return layer
+
+
+def _trim(trim_V: Tensor | None, target: DeployedLayer, chips: int) -> Tensor | None:
+    if trim_V is None:
+        return None
+    shape = (chips, target.geometry.out_channels)
+    if target.bias_V is None or tuple(trim_V.shape) != shape or not bool(trim_V.isfinite().all()):
+        raise ArtifactError(
+            f"layer '{target.name}': trim_V has shape {tuple(trim_V.shape)}, or values that are not finite; expected "
+            f"finite voltages of shape {shape} of a layer with a bias"
+        )
+    return trim_V
 
 
 def _columns(tensors: dict[str, Tensor], place: str) -> PulseColumns | None:

@@ -94,6 +94,8 @@ class CrossbarLayer(nn.Module):
         """Errors of the amplifiers of a certain chip."""
         self.fixed_draw: Draw | None = None
         """Numbers of the readings of a certain chip."""
+        self.fixed_trim_V: Tensor | None = None
+        """What the bias DACs of a certain chip add, `(out,)`, V."""
 
     def extra_repr(self) -> str:
         """One line for `print(model)`."""
@@ -216,7 +218,7 @@ class CrossbarLayer(nn.Module):
         at = self._pass(nothing, alpha_in, alpha_out, None, error, stage)
         weights = self._weights(fused, at)
         weight = _scaled(self._difference(weights, at.errors), weights.range)
-        bias_V = None if fused.bias_V is None else stage.bias(fused.bias_V)
+        bias_V = self.trimmed(None if fused.bias_V is None else stage.bias(fused.bias_V))
 
         def outputs(voltage: Tensor) -> Tensor:
             out = self.geometry.apply(voltage, weight, bias_V)
@@ -361,6 +363,10 @@ class CrossbarLayer(nn.Module):
             if errors is not None and at.image_offsets:
                 errors = errors._replace(image_offset_V=(offset_V(self.spec.periphery),))
         return Weights(fraction, range_, seen, errors)
+
+    def trimmed(self, bias_V: Tensor | None) -> Tensor | None:
+        """Biases behind the DAC, `(out,)`, V, with what the DACs of a certain chip add."""
+        return bias_V if bias_V is None or self.fixed_trim_V is None else bias_V + self.fixed_trim_V
 
     @property
     def has_bias(self) -> bool:

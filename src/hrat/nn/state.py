@@ -82,12 +82,14 @@ def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator
                 Amplifiers(*(part.to(like.device, like.dtype) for part in own)) for own in chip.amplifiers(name, index)
             )
             layer.fixed_draw = reads.of_layer(name)
+            trim_V = chip.layers[name].trim_V
+            layer.fixed_trim_V = None if trim_V is None else trim_V[index].to(like.device, like.dtype)
             chosen.append(layer)
         yield
     finally:
         counting.remove()
         for layer in chosen:
-            layer.fixed_error = layer.fixed_amplifiers = layer.fixed_draw = None
+            layer.fixed_error = layer.fixed_amplifiers = layer.fixed_draw = layer.fixed_trim_V = None
 
 
 def _counting_images(model: nn.Module, reads: ChipReads) -> RemovableHandle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hrat.simulation.behavioural import Behavioural
+from hrat.simulation.calibrating import ChipCalibration, calibrate_chip
 from hrat.simulation.estimating import estimate
 from hrat.simulation.metered import Metered
 from hrat.simulation.network import ChipSolver
@@ -16,6 +17,7 @@ __all__ = [
     "SOLVERS",
     "Amplifier",
     "Behavioural",
+    "ChipCalibration",
     "ChipSolver",
     "LayerModel",
     "LinearModel",
@@ -27,6 +29,7 @@ __all__ = [
     "SolverError",
     "Spice",
     "Statistics",
+    "calibrate_chip",
     "estimate",
     "ladder",
     "simulate",

@@ -67,7 +67,8 @@ def _metered(
     # One output for each group: what hangs on its word lines.
     meter = replace(geometry, out_channels=geometry.groups)
     weight_S = meter.from_matrix(on_line_S)
-    bias_V = None if layer.bias_V is None else layer.bias_V.to(device)
+    own_V = chip.bias_V(name, index)
+    bias_V = None if own_V is None else own_V.to(device)
     full_scale_V = None if layer.tile_adc_V is None else layer.tile_adc_V.to(device)
     readout = LayerReadout.of(geometry, spec)
     layer_statistics = statistics.setdefault(name, {})

@@ -252,7 +252,7 @@ def _with_errors(chip: ProgrammedChip, name: str, model: LayerModel) -> LayerMod
     (of_gains, *_), programmed = model, chip.layers[name]
     assert isinstance(of_gains, Tensor)
     seen_S = (programmed.g_pos_S.to(of_gains.device), programmed.g_neg_S.to(of_gains.device))
-    return LinearModel(cast("tuple[Tensor, ...]", model), linear_model(chip, name, seen_S).errors)
+    return linear_model(chip, name, seen_S)._replace(gains=cast("tuple[Tensor, ...]", model))
 
 
 def _fail(error: SolverError, voltage_V: Tensor, *draw: Draw) -> Tensor:

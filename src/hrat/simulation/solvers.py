@@ -53,11 +53,13 @@ class LinearModel(NamedTuple):
     """Those of amplifiers and readings, one entry; none where there are none."""
     draw: tuple[Draw, ...] = ()
     """Numbers of one chip's readings, one entry; none where readings do not differ."""
+    bias_V: tuple[Tensor, ...] = ()
+    """Biases of a chip that has others than the deployment, one entry, `(out,)`, V."""
 
     def of_chip(self, index: int, draw: tuple[Draw, ...] = ()) -> LinearModel:
         """The layer of one of several chips, with the numbers of its readings."""
-        gains, errors = changed((self.gains, self.errors), lambda tensor: tensor[index])
-        return LinearModel(gains, errors, draw)
+        gains, errors, bias_V = changed((self.gains, self.errors, self.bias_V), lambda tensor: tensor[index])
+        return LinearModel(gains, errors, draw, bias_V)
 
 
 LayerModel = LinearModel | tuple[Tensor, ...] | tuple[Callable[..., Tensor], ...]
@@ -167,6 +169,10 @@ def linear_model(
     layer = chip.deployment.layers[name]
     readout = LayerReadout.of(layer.geometry, chip.deployment.spec)
     own = _errors(chip, name, readout, seen_S, ground_S)
+    biases_V: tuple[Tensor, ...] = ()
+    if chip.layers[name].trim_V is not None:
+        of_chips = [chip.bias_V(name, index) for index in range(chip.n_chips)]
+        biases_V = (torch.stack([bias_V for bias_V in of_chips if bias_V is not None]).to(seen_S[0]),)
 
     def to_weight(g_S: Tensor, geometry: Geometry) -> Tensor:
         return torch.vmap(geometry.from_matrix)(layer.collected(g_S)).contiguous()
@@ -174,9 +180,9 @@ def linear_model(
     g_pos_S, g_neg_S = seen_S
     if readout.amplifiers.inner_amplifiers:
         last, inner = readout.amplifiers.terms(g_pos_S * layer.r_f_ohm, g_neg_S * layer.r_f_ohm)
-        return LinearModel((to_weight(last, layer.geometry), to_weight(inner, readout.negatives)), own)
+        return LinearModel((to_weight(last, layer.geometry), to_weight(inner, readout.negatives)), own, (), biases_V)
     (difference_S,) = readout.amplifiers.terms(g_pos_S, g_neg_S)
-    return LinearModel((to_weight(difference_S.mul_(layer.r_f_ohm), layer.geometry),), own)
+    return LinearModel((to_weight(difference_S.mul_(layer.r_f_ohm), layer.geometry),), own, (), biases_V)
 
 
 def _errors(

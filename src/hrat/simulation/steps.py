@@ -83,7 +83,7 @@ class ChipSteps:
             voltage,
             gain.gains,
             full_scale_V=self.full_scales_V[layer],
-            bias_V=self.biases_V[layer],
+            bias_V=gain.bias_V[0] if gain.bias_V else self.biases_V[layer],
             errors=gain.errors[0] if gain.errors else None,
             draw=gain.draw[0] if gain.draw else None,
         )

@@ -52,7 +52,7 @@ class RunningStatistics:
     def output(self, layer: CrossbarLayer, at: ForwardPass) -> Tensor:
         """Amplifier outputs, `(..., out)` or `(batch, out, *space)`, V."""
         fused = layer.fuse(at.alpha_in, at.alpha_out, at.before, self.terms_after(layer, at))
-        bias_V = None if fused.bias_V is None else at.stage.bias(fused.bias_V)
+        bias_V = layer.trimmed(None if fused.bias_V is None else at.stage.bias(fused.bias_V))
         return at.stage.limit_(layer.crossbar(at, fused, bias_V))
 
 

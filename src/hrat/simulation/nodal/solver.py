@@ -96,6 +96,7 @@ class _CurvedLayer:
         self.spec = chip.deployment.spec
         self.layer = chip.deployment.layers[name]
         self.tiles = chip.deployment.tiles(name)
+        self.bias_V = chip.bias_V(name, index)
         self.whole = LayerReadout.of(self.layer.geometry, self.spec)
         self.readout = self.whole.amplifiers
         model = linear_model(
@@ -146,7 +147,7 @@ class _CurvedLayer:
             lines_V = (current_A * self.layer.r_f_ohm).unflatten(2, (n_images, n_positions)).permute(0, 2, 1, 4, 3)
             of_sums = torch.stack([part.from_lines(one_V, voltage_V) for one_V in lines_V])
             terms_V.append(of_sums[0] if self.whole.tiles is None else of_sums)
-        full_scale_V, bias_V = self.layer.tile_adc_V, self.layer.bias_V
+        full_scale_V, bias_V = self.layer.tile_adc_V, self.bias_V
         return self.whole.outputs(
             tuple(terms_V),
             voltage_V.double(),

@@ -183,7 +183,8 @@ def circuit_layers(
     for name in chain:
         layer, programmed = deployment.layers[name], chip.layers[name]
         cols = layer.geometry.matrix_shape[2]
-        bias_V = None if layer.bias_V is None else _numbers(layer.bias_V[group * cols : (group + 1) * cols])
+        own_V = chip.bias_V(name, index)
+        bias_V = None if own_V is None else _numbers(own_V[group * cols : (group + 1) * cols])
         circuit_name = name if layer.geometry.groups == 1 else f"{name}_group{group}"
         lines = slice(None)
         if layer.tile_adc_V is not None or grid_row is not None:
@@ -257,6 +258,7 @@ class _Chain:
         self.options = options
         self.told = statistics.setdefault(chain[0], {})
         self.layer = chip.deployment.layers[chain[0]]
+        self.bias_V = chip.bias_V(chain[0], index)
         rows = [None] if self.layer.tile_adc_V is None else list(range(len(self.layer.tile_adc_V)))
         self.circuits = [
             [circuit_layers(chip, index, chain, group, row) for row in rows] for group in range(self.geometry.groups)
@@ -345,10 +347,10 @@ class _Chain:
         parts = inputs_V.split(self.spec.array.rows, dim=1)
         partial_V = torch.stack([self._solve(*of_tile)[0] for of_tile in zip(of_tiles, parts, readings, strict=True)])
         sum_V = digital_sum(partial_V, full_scale_V.to(partial_V), self.spec.periphery)
-        if self.layer.bias_V is None:
+        if self.bias_V is None:
             return sum_V
         cols = self.geometry.matrix_shape[2]
-        return sum_V + self.layer.bias_V[group * cols : (group + 1) * cols].to(sum_V)
+        return sum_V + self.bias_V[group * cols : (group + 1) * cols].to(sum_V)
 
     def _handed_out(self, place: int, voltage_V: Tensor) -> Tensor:
         out_V = self.waiting.pop(place)
