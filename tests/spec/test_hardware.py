@@ -53,7 +53,7 @@ def test_wrong_tables_are_refused(table: Any, message: str) -> None:
 
 def test_switches_can_be_set_one_by_one_together_and_all_at_once() -> None:
     off = {name for name, on in HardwareSpec().restrictions().items() if not on}
-    without_size = {"offset", "noise", "gain", "mismatch", "floor", "read_noise"}  # act once they have a figure
+    without_size = {name for name, one in RESTRICTIONS.items() if one.sizes}  # act once they have a figure
     assert off == {"wires", "faults", "retention", "tile_adc", *without_size}  # off unless asked for
     figures = {"stuck_on": 0.01, "drift_nu_mean": (0.03, 0.0), "drift_ref_S": 1e-4, **VOLTS}
     switches = {"limit_wires": True, "limit_faults": True, "limit_retention": True, "partial_sums": "adc"}
