@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,7 +12,17 @@ from torch import nn
 
 import hrat
 from hrat.errors import SpecError
-from hrat.spec import RESTRICTIONS, Device, HardwareSpec, Periphery, Programming, load_spec, preset_names
+from hrat.spec import (
+    PULSE_MODELS,
+    RESTRICTIONS,
+    Device,
+    HardwareSpec,
+    Periphery,
+    Programming,
+    Pulses,
+    load_spec,
+    preset_names,
+)
 from hrat.spec.sections import SECTIONS
 
 
@@ -239,6 +249,14 @@ def test_no_preset_has_such_sizes_and_lists_are_looked_through() -> None:
     found = [warning for warning in HardwareSpec(device=device).warnings() if "no hardware has" in warning]
     assert [warning.split(" = ")[0] for warning in found] == ["device.g_min_S", "device.levels_S"]
     assert "which lies within 1e-15 and 1 S; check the unit and the exponent" in found[0]
+
+
+def test_each_pulse_model_is_known_wherever_it_has_to_be_named() -> None:
+    assert list(get_args(Pulses.model_fields["model"].annotation)) == list(PULSE_MODELS)
+    for name, model in PULSE_MODELS.items():
+        assert HardwareSpec.model_fields[name].annotation is model
+        assert model.in_words
+        assert getattr(hrat.spec, model.__name__) is model
 
 
 def test_each_restriction_names_fields_that_there_are() -> None:
