@@ -21,7 +21,7 @@ from torch import nn
 import hrat
 from hrat.cli import app
 from hrat.experiments import METHODS, Recipe
-from hrat.spec import RESTRICTIONS, load_spec, preset_names, spec_from_toml
+from hrat.spec import PULSE_MODELS, RESTRICTIONS, load_spec, preset_names, spec_from_toml
 from hrat.spec.sections import SECTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -290,6 +290,13 @@ def test_the_concepts_page_has_every_restriction_and_method() -> None:
         assert tuple(re.findall(r"`([^`]+)`", cells[4])) == restriction.fields
     methods = [cells[0].strip("`") for cells in rows(DOCS / "concepts.md", "## Training methods compared")[1:]]
     assert methods == list(METHODS)
+
+
+def test_the_pages_have_every_pulse_model() -> None:
+    page = [cells[0].strip("`") for cells in rows(DOCS / "programming.md", "## Pulse models")[1:]]
+    assert page == list(PULSE_MODELS)
+    api = (DOCS / "api.md").read_text()
+    assert not [model.__name__ for model in PULSE_MODELS.values() if f":: hrat.spec.{model.__name__}(" not in api]
 
 
 def test_the_readme_compares_the_methods_there_are() -> None:

@@ -17,7 +17,7 @@ from hrat.encoding import amplifier_errors
 from hrat.nn import PreparedModel, use_chip
 from hrat.simulation import Amplifier, ChipSolver, Nodal, Spice
 from hrat.simulation.spice import circuit
-from hrat.spec import HardwareSpec, load_spec
+from hrat.spec import RESTRICTIONS, HardwareSpec, load_spec
 from laws.checks import assert_same
 from ngspice import needs_ngspice
 
@@ -34,6 +34,10 @@ ALL: dict[str, Any] = {field: value for fields in ERRORS.values() for field, val
 READOUTS = ("dual_rail", "two_stage", "reference_column")
 WIRES = {"array.limit_wires": True, "array.r_word_ohm": 20.0, "array.r_bit_ohm": 20.0, "array.r_driver_ohm": 50.0}
 IDEAL_SPICE = Spice(amplifier=Amplifier(gain=None))
+
+
+def test_every_error_that_needs_a_figure_is_held_to_the_laws_below() -> None:
+    assert {name for name, one in RESTRICTIONS.items() if one.sizes} <= set(ERRORS)
 
 
 def spec_of(errors: dict[str, Any], readout: str = "dual_rail", **more: Any) -> HardwareSpec:
@@ -150,7 +154,7 @@ def linear(rows: int = 40, cols: int = 400) -> tuple[nn.Module, Tensor]:
     return nn.Linear(rows, cols).double(), torch.randn(6, rows, dtype=torch.float64)
 
 
-ONLY_VOLTS = ("offset", "noise", "gain", "mismatch", "read_noise")
+ONLY_VOLTS = tuple(name for name, one in RESTRICTIONS.items() if one.sizes and name != "floor")
 
 
 def outputs_V(spec: HardwareSpec, *, chips: int = 1) -> tuple[Tensor, ProgrammedChip]:

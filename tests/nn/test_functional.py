@@ -24,7 +24,7 @@ from hrat.nn.straight_through import (
     realise,
 )
 from hrat.physics import clamp_to, convert
-from hrat.spec import Device, HardwareSpec
+from hrat.spec import Device, HardwareSpec, Periphery
 from laws.networks import SPECS, small_network
 
 VOLTS = [-2.0, -1.0, -0.99, -0.31, 0.0, 0.4, 0.99, 1.0, 1.01]
@@ -181,10 +181,10 @@ def normalise_plainly(
 
 
 STAGES = {
-    "no limits": OutputStage(None, 1.0, -math.inf, math.inf),
-    "rectified": OutputStage(None, 1.0, 0.0, math.inf),
-    "dac that saturates": OutputStage(4, 0.3, -0.8, 0.8),
-    "all": OutputStage(5, 0.5, 0.0, 0.6),
+    "no limits": OutputStage(None, Periphery(), -math.inf, math.inf),
+    "rectified": OutputStage(None, Periphery(), 0.0, math.inf),
+    "dac that saturates": OutputStage(4, Periphery(v_bias_V=0.3), -0.8, 0.8),
+    "all": OutputStage(5, Periphery(v_bias_V=0.5), 0.0, 0.6),
 }
 
 

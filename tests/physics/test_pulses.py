@@ -19,7 +19,7 @@ from hrat.physics.pulses.soft_bounds import after_pulses_S
 from hrat.physics.pulses.stanford_pku import current_A, gap_of_conductance_m, gap_speed_m_s
 from hrat.physics.pulses.vteam import after_pulse_S
 from hrat.programming.engine import Cells, Pulser
-from hrat.spec import HardwareSpec, StanfordPku, Vteam, load_spec
+from hrat.spec import PULSE_MODELS, HardwareSpec, StanfordPku, Vteam, load_spec
 
 GENTLE_VTEAM = {
     "pulses.set_V": 1.0, "pulses.reset_V": 1.0, "vteam.r_on_ohm": 5e3, "vteam.r_off_ohm": 20e3,
@@ -36,16 +36,14 @@ JUMPS = {
 def spec_of(model: str, **changes: object) -> HardwareSpec:
     """`generic-4bit` with pulses of a model that moves it by some per cent of its window."""
     own = {
-        "soft_bounds": {},
-        "linear_step": {},
         "jump_table": JUMPS,
         "vteam": GENTLE_VTEAM,
         "stanford_pku": {"pulses.set_V": 1.0, "pulses.reset_V": 1.0},
     }
-    return load_spec("generic-4bit").replace({"pulses.model": model, **own[model], **changes})  # type: ignore[dict-item]
+    return load_spec("generic-4bit").replace({"pulses.model": model, **own.get(model, {}), **changes})  # type: ignore[dict-item]
 
 
-MODELS = ("soft_bounds", "linear_step", "jump_table", "vteam", "stanford_pku")
+MODELS = tuple(PULSE_MODELS)
 
 
 def pulsed(g_S: Tensor, up: bool, spec: HardwareSpec, *, count: int = 1, seed: int = 0) -> Tensor:
@@ -182,7 +180,7 @@ def test_the_ladder_ends_at_the_largest_voltage_or_with_the_budget() -> None:
     assert Amplitudes.of(spec_of("stanford_pku")).n_rungs == 1
 
 
-@pytest.mark.parametrize("model", ["soft_bounds", "linear_step", "jump_table"])
+@pytest.mark.parametrize("model", [name for name, one in PULSE_MODELS.items() if one.amplitude != "physical"])
 def test_incremental_pulses_without_effect_are_refused(model: str) -> None:
     with pytest.raises(SpecError, match="has no dependence on the amplitude"):
         spec_of(model, set_step_V=0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,7 +12,17 @@ from torch import nn
 
 import hrat
 from hrat.errors import SpecError
-from hrat.spec import RESTRICTIONS, Device, HardwareSpec, Periphery, Programming, load_spec, preset_names
+from hrat.spec import (
+    PULSE_MODELS,
+    RESTRICTIONS,
+    Device,
+    HardwareSpec,
+    Periphery,
+    Programming,
+    Pulses,
+    load_spec,
+    preset_names,
+)
 from hrat.spec.sections import SECTIONS
 
 
@@ -53,7 +63,7 @@ def test_wrong_tables_are_refused(table: Any, message: str) -> None:
 
 def test_switches_can_be_set_one_by_one_together_and_all_at_once() -> None:
     off = {name for name, on in HardwareSpec().restrictions().items() if not on}
-    without_size = {"offset", "noise", "gain", "mismatch", "floor", "read_noise"}  # act once they have a figure
+    without_size = {name for name, one in RESTRICTIONS.items() if one.sizes}  # act once they have a figure
     assert off == {"wires", "faults", "retention", "tile_adc", *without_size}  # off unless asked for
     figures = {"stuck_on": 0.01, "drift_nu_mean": (0.03, 0.0), "drift_ref_S": 1e-4, **VOLTS}
     switches = {"limit_wires": True, "limit_faults": True, "limit_retention": True, "partial_sums": "adc"}
@@ -239,6 +249,14 @@ def test_no_preset_has_such_sizes_and_lists_are_looked_through() -> None:
     found = [warning for warning in HardwareSpec(device=device).warnings() if "no hardware has" in warning]
     assert [warning.split(" = ")[0] for warning in found] == ["device.g_min_S", "device.levels_S"]
     assert "which lies within 1e-15 and 1 S; check the unit and the exponent" in found[0]
+
+
+def test_each_pulse_model_is_known_wherever_it_has_to_be_named() -> None:
+    assert list(get_args(Pulses.model_fields["model"].annotation)) == list(PULSE_MODELS)
+    for name, model in PULSE_MODELS.items():
+        assert HardwareSpec.model_fields[name].annotation is model
+        assert model.in_words
+        assert getattr(hrat.spec, model.__name__) is model
 
 
 def test_each_restriction_names_fields_that_there_are() -> None:

@@ -56,10 +56,15 @@ def test_an_analog_operation() -> None:
     assert check_operation(apart, SIGNAL)["scale"].status == "holds"
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "flatten", "softmax"])
-def test_operations_of_the_table(name: str) -> None:
-    args = (SIGNAL, -1) if name == "softmax" else (SIGNAL, 1) if name == "flatten" else SIGNAL
-    assert check_operation(name, args).ok
+@pytest.mark.parametrize(
+    ("name", "further"),
+    [
+        *(("relu", ()), ("tanh", ()), ("softshrink", ()), ("tanhshrink", ()), ("flatten", (1,))),
+        *(("softmax", (-1,)), ("softmin", (-1,)), ("clamp_min", (-0.3,)), ("clamp_max", (0.3,))),
+    ],
+)
+def test_operations_of_the_table(name: str, further: tuple[float, ...]) -> None:
+    assert check_operation(name, (SIGNAL, *further)).ok
 
 
 # ---- broken ----------------------------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ import hrat
 from hrat.encoding import LayerReadout
 from hrat.errors import HratError, LawError
 from hrat.simulation import Behavioural, LinearModel, Metered, Nodal, Solver, SolverError
+from hrat.spec import RESTRICTIONS, HardwareSpec
 from hrat.testing import check_solver
 from hrat.testing.circuit import IDEAL_SPICE
+from hrat.testing.solvers import ERRORS
 from laws.networks import SPECS
 from ngspice import needs_ngspice
 
@@ -83,6 +85,12 @@ def test_the_methods_of_hrat(solver: Solver, spec: str) -> None:
     report = check_solver(solver, spec=SPECS[spec])
     assert all(one.status == "holds" for one in report.findings if one.name != "linear")
     assert report["linear"].status == ("not checked" if spec == "tile ADCs" else "holds")
+
+
+def test_solvers_are_held_to_every_error_that_needs_a_figure() -> None:
+    on = {name for name, one in RESTRICTIONS.items() if one.sizes and one.is_on(HardwareSpec().replace(ERRORS))}
+    # Floors are limits of the network's ReLUs, which stand behind what a solver yields.
+    assert on == {name for name, one in RESTRICTIONS.items() if one.sizes} - {"floor"}
 
 
 @needs_ngspice

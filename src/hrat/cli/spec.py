@@ -50,9 +50,9 @@ def list_specs() -> None:
         device = spec.device
         window = f"{device.g_min_S * 1e6:.4g} to {device.g_max_S * 1e6:.4g} uS"
         table.add_row(name, str(device.n_states or "any"), window, spec.description)
-    parts = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    parts = Table(box=None, padding=(0, 1, 0, 1))
     parts.add_column("part", no_wrap=True, style="bold")
-    parts.add_column("what it is, in a preset+part")
+    parts.add_column("what it is, as in generic-4bit+opa836")
     for name, description in part_names().items():
         parts.add_row(name, description)
     tell(presets=spec_dicts, parts=part_names())

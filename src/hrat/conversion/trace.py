@@ -347,7 +347,7 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
         )
     raise ConversionError(
         f"{describe(node)} is not among the operations that a chip can do, on voltages or digitally; replace it by one "
-        "that hrat.circuit.operations lists, move it out of the model that is prepared, or add it to that table"
+        "that hrat.circuit.operations lists, move it out of the model that is prepared, or register it: hrat.operation"
     )
 
 

@@ -11,6 +11,7 @@ from hrat.errors import SpecError
 from hrat.names import check_name, check_text, one_line
 from hrat.spec.base import did_you_mean
 from hrat.spec.programming import TABLE_PROBABILITIES, Programming
+from hrat.spec.pulses import PULSE_MODELS
 from hrat.spec.sections import SECTIONS, Device, Periphery
 
 if TYPE_CHECKING:
@@ -121,8 +122,9 @@ def check_pulses(spec: HardwareSpec) -> None:
                 f"{high:g} S; expected the window within it, got {device.g_min_S:g} to {device.g_max_S:g} S"
             )
     steps = [name for name in ("set_step_V", "reset_step_V") if getattr(programming, name) > 0]
-    if steps and (model == "jump_table" or (model in ("soft_bounds", "linear_step") and spec.pulses.efold_V is None)):
-        remedy = "choose another model" if model == "jump_table" else "give pulses.efold_V"
+    amplitude = PULSE_MODELS[model].amplitude
+    if steps and (amplitude == "none" or (amplitude == "efold" and spec.pulses.efold_V is None)):
+        remedy = "choose another model" if amplitude == "none" else "give pulses.efold_V"
         raise SpecError(
             f"programming.{steps[0]}: the pulse model {model} has no dependence on the amplitude, so that "
             f"incremental pulses would have no effect; {remedy}, or set {steps[0]} to 0"

@@ -6,14 +6,14 @@ A set pulse raises the conductance, a reset pulse lowers it. Formulas and their 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from hrat.errors import SpecError
 from hrat.spec.base import NotNegative, Part, Positive, Table, Values
 
-__all__ = ["PULSE_MODELS", "JumpTable", "LinearStep", "Pulses", "SoftBounds", "StanfordPku", "Vteam"]
+__all__ = ["PULSE_MODELS", "JumpTable", "LinearStep", "PulseModel", "Pulses", "SoftBounds", "StanfordPku", "Vteam"]
 
 
 class Pulses(Part):
@@ -39,8 +39,20 @@ class Pulses(Part):
     """Device to device: sigma of the lognormal factor on all steps of a device, drawn for set and reset apart."""
 
 
-class SoftBounds(Part):
+class PulseModel(Part):
+    """The figures of a pulse model; what it is called, and what its pulses can do."""
+
+    in_words: ClassVar[str]
+    """The model in a sentence on a device."""
+    amplitude: ClassVar[Literal["none", "efold", "physical"]]
+    """What a change has of the amplitude: nothing, a factor where `pulses.efold_V` is given, or what physics says."""
+
+
+class SoftBounds(PulseModel):
     """Steps that become smaller towards the end of the window: potentiation and depression by exponentials."""
+
+    in_words = "steps that shrink towards the end of the window"
+    amplitude = "efold"
 
     n_set: Positive = 64.0
     """Set pulses from the lower end of the window to the upper one."""
@@ -52,8 +64,11 @@ class SoftBounds(Part):
     """How much the steps of reset pulses shrink on their way down; as for set pulses."""
 
 
-class LinearStep(Part):
+class LinearStep(PulseModel):
     """Equal steps up to hard bounds."""
+
+    in_words = "equal steps"
+    amplitude = "efold"
 
     n_set: Positive = 64.0
     """Set pulses from the lower end of the window to the upper one."""
@@ -61,8 +76,11 @@ class LinearStep(Part):
     """Reset pulses from the upper end to the lower one."""
 
 
-class JumpTable(Part):
+class JumpTable(PulseModel):
     """Measured changes: at some conductances, the distribution of what one pulse does."""
+
+    in_words = "measured steps"
+    amplitude = "none"
 
     g_S: Values = ()
     """Conductances before the pulse, ascending, S."""
@@ -93,11 +111,14 @@ class JumpTable(Part):
         return self
 
 
-class Vteam(Part):
+class Vteam(PulseModel):
     """VTEAM (Kvatinsky et al. 2015): a state between two resistances, moved by voltage beyond a threshold.
 
     Signs as in the paper: a positive voltage beyond v_off_V raises the resistance, so that a set pulse is negative.
     """
+
+    in_words = "VTEAM, a state that moves beyond a threshold"
+    amplitude = "physical"
 
     r_on_ohm: Positive = 50.0
     """Resistance at the state 0, ohm."""
@@ -129,8 +150,11 @@ class Vteam(Part):
         return self
 
 
-class StanfordPku(Part):
+class StanfordPku(PulseModel):
     """Stanford-PKU filament model (Guan et al. 2012; Jiang et al. 2016): a gap that ions close and open."""
+
+    in_words = "the Stanford-PKU filament"
+    amplitude = "physical"
 
     gap_min_m: Positive = 0.2e-9
     """Smallest gap between filament and electrode, m."""
@@ -174,10 +198,11 @@ class StanfordPku(Part):
         return self
 
 
-PULSE_MODELS: dict[str, type[Part]] = {
+PULSE_MODELS: dict[str, type[PulseModel]] = {
     "soft_bounds": SoftBounds,
     "linear_step": LinearStep,
     "jump_table": JumpTable,
     "vteam": Vteam,
     "stanford_pku": StanfordPku,
 }
+"""By the name of the section, which `Pulses.model` and the fields of `HardwareSpec` name as well."""

@@ -7,7 +7,9 @@ since its direction last changed, by which the amplitudes of incremental pulses 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -111,12 +113,7 @@ def pulse_response(spec: HardwareSpec, *, dtype: torch.dtype = torch.float32) ->
     Raises:
         SpecError: the window lies beyond what a physical model can have.
     """
-    model = spec.pulses.model
-    if model in ("soft_bounds", "linear_step"):
-        return _phenomenological(spec, dtype)
-    if model == "jump_table":
-        return _Jumps.of(spec, dtype)
-    return _Mapped.of(spec, dtype)
+    return _RESPONSES[spec.pulses.model](spec, dtype)
 
 
 # ---- soft bounds and equal steps -------------------------------------------------------------------------------------
@@ -148,21 +145,28 @@ class _Steps:
         return either(up, self.set_S, -self.reset_S, rung)
 
 
-def _phenomenological(spec: HardwareSpec, dtype: torch.dtype) -> PulseResponse:
-    device, pulses, ladder = spec.device, spec.pulses, Amplitudes.of(spec)
+def _strengths(spec: HardwareSpec) -> tuple[list[float], list[float]]:
+    """How many ordinary pulses a set pulse and a reset pulse of each rung are worth, by `pulses.efold_V`."""
+    pulses, ladder = spec.pulses, Amplitudes.of(spec)
 
     def strength(amplitude_V: float, ordinary_V: float) -> float:
         return 1.0 if pulses.efold_V is None else math.exp((amplitude_V - ordinary_V) / pulses.efold_V)
 
-    set_strengths = [strength(v, pulses.set_V) for v in ladder.set_V]
-    reset_strengths = [strength(v, pulses.reset_V) for v in ladder.reset_V]
-    if pulses.model == "linear_step":
-        per_set_S, per_reset_S = (device.g_range_S / n for n in (spec.linear_step.n_set, spec.linear_step.n_reset))
-        return _Steps(
-            torch.tensor(set_strengths, dtype=dtype) * per_set_S,
-            torch.tensor(reset_strengths, dtype=dtype) * per_reset_S,
-        )
-    figures = spec.soft_bounds
+    return [strength(v, pulses.set_V) for v in ladder.set_V], [strength(v, pulses.reset_V) for v in ladder.reset_V]
+
+
+def _steps(spec: HardwareSpec, dtype: torch.dtype) -> PulseResponse:
+    figures, range_S = spec.linear_step, spec.device.g_range_S
+    set_strengths, reset_strengths = _strengths(spec)
+    return _Steps(
+        torch.tensor(set_strengths, dtype=dtype) * (range_S / figures.n_set),
+        torch.tensor(reset_strengths, dtype=dtype) * (range_S / figures.n_reset),
+    )
+
+
+def _soft_bounds(spec: HardwareSpec, dtype: torch.dtype) -> PulseResponse:
+    device, figures = spec.device, spec.soft_bounds
+    set_strengths, reset_strengths = _strengths(spec)
     ups = [asymptote_and_rate(figures.n_set, figures.nonlinearity_set, k) for k in set_strengths]
     downs = [asymptote_and_rate(figures.n_reset, figures.nonlinearity_reset, k) for k in reset_strengths]
     return _SoftBounds(
@@ -221,6 +225,10 @@ def _resampled(rows: Tensor, n: int) -> Tensor:
 # ---- physical models, tabulated --------------------------------------------------------------------------------------
 
 
+StateAfter = Callable[[Tensor, float, HardwareSpec], Tensor]
+"""`(g_S, voltage_V, spec)` -> conductance after a pulse, S; the voltage is positive in set pulses."""
+
+
 @dataclass(frozen=True)
 class _Mapped:
     """The change by a pulse as a table over conductance, for each rung."""
@@ -232,10 +240,9 @@ class _Mapped:
     """Set and reset one after the other, `(2, rungs, GRID)`, S."""
 
     @classmethod
-    def of(cls, spec: HardwareSpec, dtype: torch.dtype) -> _Mapped:
+    def of(cls, after: StateAfter, spec: HardwareSpec, dtype: torch.dtype) -> _Mapped:
         device, ladder = spec.device, Amplitudes.of(spec)
         g_S = torch.linspace(device.g_min_S, device.g_max_S, GRID, dtype=torch.float64)
-        after = _vteam_after if spec.pulses.model == "vteam" else _stanford_after
         tables = [
             torch.stack([after(g_S, sign * v, spec) for v in volts])
             for sign, volts in ((1.0, ladder.set_V), (-1.0, ladder.reset_V))
@@ -278,3 +285,13 @@ def _stanford_after(g_S: Tensor, voltage_V: float, spec: HardwareSpec) -> Tensor
     start = gaps.clamp(figures.gap_min_m, figures.gap_max_m)
     after = state_after(lambda gap: gap_speed_m_s(gap, voltage_V, figures), start, end, begin, width_s)
     return current_A(after, v_read_V, figures) / v_read_V
+
+
+_RESPONSES: dict[str, Callable[[HardwareSpec, torch.dtype], PulseResponse]] = {
+    "soft_bounds": _soft_bounds,
+    "linear_step": _steps,
+    "jump_table": _Jumps.of,
+    "vteam": partial(_Mapped.of, _vteam_after),
+    "stanford_pku": partial(_Mapped.of, _stanford_after),
+}
+"""How each of `hrat.spec.PULSE_MODELS` becomes a response."""

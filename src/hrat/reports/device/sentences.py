@@ -7,17 +7,9 @@ import torch
 from hrat.physics import sigma_S
 from hrat.reports.device.curves import Staircase, retention_spread_S, staircase
 from hrat.reports.words import count, duration, percent
-from hrat.spec import HardwareSpec
+from hrat.spec import PULSE_MODELS, HardwareSpec
 
 __all__ = ["device_sentences", "siemens_text", "time_text"]
-
-MODELS = {
-    "soft_bounds": "steps that shrink towards the end of the window",
-    "linear_step": "equal steps",
-    "jump_table": "measured steps",
-    "vteam": "VTEAM, a state that moves beyond a threshold",
-    "stanford_pku": "the Stanford-PKU filament",
-}
 
 
 def device_sentences(spec: HardwareSpec) -> list[str]:
@@ -27,7 +19,7 @@ def device_sentences(spec: HardwareSpec) -> list[str]:
     out = [
         f"{siemens_text(device.g_min_S, 4)} to {siemens_text(device.g_max_S, 4)} (a ratio of "
         f"{device.g_max_S / device.g_min_S:.3g}), {states}, read at up to {device.v_read_V:g} V",
-        f"pulses: {MODELS[pulses.model]}",
+        f"pulses: {PULSE_MODELS[pulses.model].in_words}",
     ]
     for up, name, volt, width in (
         (True, "set", pulses.set_V, pulses.set_width_s),
