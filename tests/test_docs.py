@@ -302,7 +302,7 @@ def test_the_pages_have_every_pulse_model() -> None:
 def test_the_readme_compares_the_methods_there_are() -> None:
     labels = [cells[0] for cells in rows(README, "## What it reaches")]
     assert labels.count("HRAT") == 2
-    for key in ("hrat-unfused", "hrat-fixed-scales", "plain"):
+    for key in ("hrat-fixed-scales", "plain"):
         assert labels.count(METHODS[key].label) == 2
 
 

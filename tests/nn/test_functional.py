@@ -174,8 +174,8 @@ def normalise_plainly(
     factor = alpha_out * gamma / (var + running.eps).sqrt()
     offset = alpha_out * beta - factor * (mean - bias)
     if stage.dac_bits is not None:
-        held = offset.clamp(-stage.dac_full_scale_V, stage.dac_full_scale_V)
-        offset = straight_through(held, convert(offset.detach(), stage.dac_bits, stage.dac_full_scale_V))
+        held = offset.clamp(-stage.periphery.v_bias_V, stage.periphery.v_bias_V)
+        offset = straight_through(held, convert(offset.detach(), stage.dac_bits, stage.periphery.v_bias_V))
     out = (x - bias.view(view)) * factor.view(view) + offset.view(view)
     return out.clamp(stage.low_V, stage.high_V), mean, var
 

@@ -23,7 +23,7 @@ BatchNormForm = Literal["two_pass", "slice", "one_pass", "unfused"]
     Fuse with the running statistics, normalise the distorted output by its own batch statistics, and feed these back
     through the gain of the fusing. Costs the operation once.
 `unfused`
-    Batch norm stays apart in training and is merged only on the chip. Not HRAT: the ablation that shows why to fuse.
+    Batch norm stays apart in training and is merged only on the chip. Not HRAT: the ablation.
 """
 BATCH_NORM_FORMS: tuple[BatchNormForm, ...] = ("two_pass", "slice", "one_pass", "unfused")
 
