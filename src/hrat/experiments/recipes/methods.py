@@ -49,7 +49,7 @@ METHODS: dict[str, Method] = {
         restricted=True,
         fused=False,
         learned_scales=False,
-        sees=("error", "read_voltage", "swing", "bias_dac", "input_dac", "adc", "tile_adc"),
+        sees=("error", "read_voltage", "swing", "floor", "bias_dac", "input_dac", "adc", "tile_adc"),
     ),
     "hrat-unfused": Method("HRAT unfused, all restrictions", restricted=True, fused=False),
     "hrat-fixed-scales": Method("HRAT with calibrated, fixed scales", restricted=True, learned_scales=False),
