@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from fuzz.harness import QUICK, SLOW, bounded
 from fuzz.mutate import change_bytes, change_json, change_tensors
 from hrat.artifacts.storage import read_artifact, write_artifact
 from hrat.circuit.operations import OPS
+from hrat.simulation import SolverError
 from hrat.simulation.nested import tensors_of
 from laws.networks import SPECS, network
 
@@ -171,6 +173,13 @@ def first(graph: list[dict[str, Any]], op: str) -> dict[str, Any]:
     return next(node for node in graph if node["op"] == op)
 
 
+def _insert_on_wide(graph: list[dict[str, Any]], op: str, args: list[Any]) -> None:
+    """An operation that may read `wide x` and `wide x.mT`: a row of 100,000 zeros, and a column."""
+    _insert(graph, op, args)
+    for name, shape in (("x", [1, 100_000]), ("x.mT", [100_000, 1])):
+        graph.insert(1, {"name": f"wide {name}", "op": "zeros", "args": [shape], "kwargs": {}})
+
+
 def _insert(graph: list[dict[str, Any]], op: str, args: list[Any]) -> None:
     graph.insert(1, {"name": "new", "op": op, "args": args, "kwargs": {}})
     graph[2]["args"][0] = {"ref": "new"}
@@ -184,13 +193,18 @@ def _insert(graph: list[dict[str, Any]], op: str, args: list[Any]) -> None:
         ("mul", [[0], 10**9], "repeated 1000000000 times"),
         ("mod", ["%9999999d", 1], "remainder of a text"),
         ("arange", [10**12], "bytes for these inputs"),
+        ("split", [{"ref": "wide x"}, 1, -1], "cut into 100,000 pieces"),
+        ("unbind", [{"ref": "wide x"}, -1], "cut into 100,000 pieces"),
+        ("chunk", [{"ref": "wide x"}, 10**6, -1], "cut into 100,000 pieces"),
+        ("tensor_split", [{"ref": "wide x"}, 10**8], "cut into 100,000,000 pieces"),
+        ("cosine_similarity", [{"ref": "wide x"}, {"ref": "wide x.mT"}, -1], "bytes for these inputs"),
     ],
 )
 def test_nothing_is_built_of_any_size(op: str, args: list[Any], words: str, tmp_path: Path) -> None:
     chip, x = chip_of("adc")
     path = chip.save(tmp_path / "chip")
     content, tensors = read_artifact(path, chip.KIND)
-    write_artifact(path, chip.KIND, _with(content, lambda graph: _insert(graph, op, args)), tensors)
+    write_artifact(path, chip.KIND, _with(content, lambda graph: _insert_on_wide(graph, op, args)), tensors)
     loaded = hrat.load(path)
     assert isinstance(loaded, hrat.ProgrammedChip)
     with bounded(tmp_path), pytest.raises(hrat.HratError, match=words):
@@ -208,6 +222,16 @@ def test_nothing_is_built_of_any_size(op: str, args: list[Any], words: str, tmp_
             "as its last node",
         ),
         (lambda graph: graph[1].update(name=graph[0]["name"]), "expected each name once"),
+        (
+            lambda graph: _insert(graph, "threshold", [{"ref": graph[0]["name"]}, 0.5, 0.0, True]),
+            "overwrites nothing, got True",
+        ),
+        (
+            lambda graph: graph.insert(
+                1, {"name": "new", "op": "exp", "args": [{"ref": graph[0]["name"]}], "kwargs": {"out": 1}}
+            ),
+            "overwrites nothing, got the argument out",
+        ),
         (lambda graph: graph[-1].update(args=[]), "one value, or a nest of them"),
         (lambda graph: first(graph, "dac")["args"].append(3), "a value and a scale"),
         (lambda graph: first(graph, "crossbar").update(args=[{"ref": graph[0]["name"]}, "nine"]), "one of the layers"),
@@ -219,4 +243,79 @@ def test_a_graph_that_is_none(change: Callable[[list[dict[str, Any]]], None], wo
     content, tensors = read_artifact(path, chip.KIND)
     write_artifact(path, chip.KIND, _with(content, change), tensors)
     with pytest.raises(hrat.HratError, match=words):
+        hrat.load(path)
+
+
+def _changed_chip(op: str, args: Callable[[str], list[Any]], folder: Path) -> tuple[hrat.ProgrammedChip, Any]:
+    """A chip from a file whose graph does something else with its input first."""
+    chip, x = chip_of("adc")
+    path = chip.save(folder / "chip")
+    content, tensors = read_artifact(path, chip.KIND)
+    changed = _with(content, lambda graph: _insert(graph, op, args(graph[0]["name"])))
+    write_artifact(path, chip.KIND, changed, tensors)
+    return hrat.ProgrammedChip.load(path), x
+
+
+def test_results_that_are_held_together_are_bounded(tmp_path: Path) -> None:
+    chip, x = chip_of("adc")
+    path = chip.save(tmp_path / "chip")
+    content, tensors = read_artifact(path, chip.KIND)
+
+    def many(graph: list[dict[str, Any]]) -> None:
+        names = [f"zeros {k}" for k in range(8)]
+        graph[1:1] = [{"name": name, "op": "zeros", "args": [[10**8]], "kwargs": {}} for name in names]
+        sums = [
+            {"name": f"sum {k}", "op": "add", "args": [{"ref": name}, {"ref": f"sum {k - 1}" if k else name}]}
+            for k, name in enumerate(names)
+        ]
+        graph[9:9] = [{**node, "kwargs": {}} for node in sums]
+
+    write_artifact(path, chip.KIND, _with(content, many), tensors)
+    with bounded(tmp_path), pytest.raises(hrat.HratError, match="bytes of results would be held behind node"):
+        hrat.simulate(hrat.ProgrammedChip.load(path), x)
+
+
+@pytest.mark.parametrize(
+    ("op", "args"),
+    [
+        ("repeat_interleave", lambda source: [{"ref": source}, 2, 0]),
+        ("getitem", lambda source: [{"ref": source}, {"slice": [0, 1, None]}]),
+    ],
+)
+def test_accuracy_needs_an_output_for_each_image(op: str, args: Callable[[str], list[Any]], tmp_path: Path) -> None:
+    chip, x = _changed_chip(op, args, tmp_path)
+    labels = torch.zeros(len(x), dtype=torch.int64)
+    with pytest.raises(hrat.HratError, match="expected an output for each image"):
+        hrat.simulate(chip, [(x, labels)])
+
+
+def test_a_chip_whose_outputs_are_not_numbers_has_failed(tmp_path: Path) -> None:
+    chip, x = _changed_chip("mul", lambda source: [{"ref": source}, -1e30], tmp_path)
+    content, tensors = read_artifact(tmp_path / "chip", chip.KIND)
+    write_artifact(
+        tmp_path / "chip", chip.KIND, _with(content, lambda graph: _insert_behind(graph, "new", "sqrt")), tensors
+    )
+    chip = hrat.ProgrammedChip.load(tmp_path / "chip")
+    labels = torch.zeros(len(x), dtype=torch.int64)
+    with pytest.raises(SolverError, match=r"not numbers \(NaN\)"):
+        hrat.simulate(chip, [(x.abs() + 1, labels)])
+    result = hrat.simulate(chip, [(x.abs() + 1, labels)], throw=False)
+    assert result.failures.keys() == set(chip.seeds)
+    assert result.accuracies is not None
+    assert all(math.isnan(share) for share in result.accuracies)
+
+
+def _insert_behind(graph: list[dict[str, Any]], name: str, op: str) -> None:
+    at = next(k for k, node in enumerate(graph) if node["name"] == name)
+    graph.insert(at + 1, {"name": "newer", "op": op, "args": [{"ref": name}], "kwargs": {}})
+    graph[at + 2]["args"][0] = {"ref": "newer"}
+
+
+def test_a_feedback_resistance_is_one_of_a_resistor(tmp_path: Path) -> None:
+    chip, _ = chip_of("adc")
+    path = chip.save(tmp_path / "chip")
+    content, tensors = read_artifact(path, chip.KIND)
+    content["deployment"]["layers"][0]["r_f_ohm"] = 1e300
+    write_artifact(path, chip.KIND, content, tensors)
+    with pytest.raises(hrat.HratError, match="r_f_ohm"):
         hrat.load(path)

@@ -190,6 +190,9 @@ def test_sources_can_be_written_flat_or_by_section() -> None:
     ("text", "message"),
     [
         ("[device]\nweight_bits = = 3\n", r"not valid TOML:.*line 2"),
+        (f"[device]\nweight_bits = {'1' * 5_000}\n", r"not valid TOML: .*limit \(4300 digits\)"),
+        (f"x = {'[' * 5_000}{']' * 5_000}\n", r"not valid TOML: expected at most 16 levels of nesting"),
+        (f"a{'.a' * 500} = 1\n", r"not valid TOML: expected at most 16 levels of nesting"),
         ("[device]\nweigth_bits = 3\n", r"unknown key 'weigth_bits' in \[device\]; did you mean 'weight_bits'"),
         ('base = "yao2020"\n[device]\nweigth_bits = 3\n', r"did you mean 'weight_bits'"),
         ('base = "yao2002"\n', r"no preset 'yao2002'; did you mean 'yao2020'"),

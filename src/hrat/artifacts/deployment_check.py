@@ -36,6 +36,8 @@ LAYER_ARRAYS = ("g_pos_S", "g_neg_S", "bias_V", "bias_codes", "row_inputs", "col
 REALS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 BEYOND_THE_WINDOW = 1_000.0
 """A conductance that exceeds the window so many times has another unit, or is none."""
+MOST_R_F_OHM = 1e15
+"""Feedback resistance beyond that of any resistor, and of the best insulation."""
 ROUNDING = 1e-5
 """Of a target at the edge of the window, and of a bias beside its code, in the shortest type that they may have."""
 
@@ -48,7 +50,7 @@ class LayerData:
 
     name: str
     geometry: dict[str, Any]
-    r_f_ohm: Annotated[float, Field(ge=0)]
+    r_f_ohm: Annotated[float, Field(ge=0, le=MOST_R_F_OHM)]
     bias_full_scale_V: Annotated[float, Field(gt=0)] | None = None
 
     def shape(self) -> Geometry:

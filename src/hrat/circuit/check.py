@@ -7,6 +7,7 @@ kind is seen when it is decoded (`hrat.circuit.as_json`).
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from hrat.circuit.as_json import wrong
 from hrat.circuit.nodes import Converter, Input, Node, OpNode, Output, Recurrence, Ref, TensorKey, layer_of
-from hrat.circuit.operations import MOST_VALUES
+from hrat.circuit.operations import MOST_VALUES, OPS, Op
 from hrat.circuit.recurrence import CELLS
 from hrat.errors import ArtifactError
 from hrat.names import check_name
@@ -96,9 +97,30 @@ def _check_values(node: Node, names_before: set[str], tensors: Tensors) -> None:
             raise _wrong(node, "numbers", "NaN")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise _wrong(node, "whole numbers of 64 bits", f"one of {value.bit_length()} bits")
-    for key, _ in node.kwargs if isinstance(node, OpNode) else ():
+    if isinstance(node, OpNode):
+        _check_arguments(node)
+
+
+def _check_arguments(node: OpNode) -> None:
+    """Refuse what would overwrite the result of another node, which others read too, on this chip or the next one."""
+    for key, value in node.kwargs:
         if not key.isidentifier():
             raise _wrong(node, "names of arguments", repr(key))
+        if key == "out" or (key == "inplace" and value is not False):
+            raise _wrong(node, "an operation that overwrites nothing", f"the argument {key}")
+    op = OPS.get(node.operation)
+    place = None if op is None else _place_of_inplace(op)
+    if place is not None and place < len(node.args) and node.args[place] is not False:
+        raise _wrong(node, "an operation that overwrites nothing", f"{node.args[place]!r} for the argument inplace")
+
+
+def _place_of_inplace(op: Op) -> int | None:
+    """Position of the argument that asks a function to overwrite its input; None where it has none."""
+    try:
+        names = list(inspect.signature(op.function).parameters)
+    except (TypeError, ValueError):  # built in
+        return None
+    return names.index("inplace") if "inplace" in names else None
 
 
 def _leaves(value: Any, depth: int) -> Iterator[tuple[Any, int]]:

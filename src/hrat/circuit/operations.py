@@ -100,6 +100,39 @@ def _mod(a: Any, b: Any) -> Any:
     return a % b
 
 
+def _in_pieces(function: Callable[..., Any], pieces: Callable[..., int]) -> Callable[..., Any]:
+    """A function that cuts a tensor, with a bound on the number of pieces; `pieces` counts them, or a few more."""
+
+    def cut(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        count = pieces(x, *args, **kwargs)
+        if count > MOST_VALUES:
+            raise HratError(f"a tensor cut into {count:,} pieces; expected at most {MOST_VALUES:,}")
+        return function(x, *args, **kwargs)
+
+    return cut
+
+
+def _chunks(x: Tensor, chunks: int, dim: int = 0) -> int:
+    return min(chunks, x.shape[dim])
+
+
+def _splits(x: Tensor, split_size: Any = None, dim: int = 0, *, split_size_or_sections: Any = None) -> int:
+    size = split_size_or_sections if split_size is None else split_size
+    return -(-x.shape[dim] // max(size, 1)) if isinstance(size, int) else len(size)
+
+
+def _sections(
+    x: Tensor, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
+) -> int:
+    del dim
+    given = next(part for part in (indices_or_sections, indices, sections) if part is not None)
+    return given if isinstance(given, int) else len(given) + 1
+
+
+def _slices(x: Tensor, dim: int = 0) -> int:
+    return x.shape[dim]
+
+
 def _relu(x: Tensor, inplace: bool = False) -> Tensor:
     return F.relu(x)
 
@@ -202,10 +235,10 @@ _REDUCTIONS: list[_Line] = [
 ]
 _LAYOUT: list[_Line] = [
     ("getitem", operator.getitem, [operator.getitem]),
-    ("chunk", torch.chunk, [torch.chunk, "chunk"]),
-    ("split", torch.split, [torch.split, "split"]),
-    ("tensor_split", torch.tensor_split, [torch.tensor_split, "tensor_split"]),
-    ("unbind", torch.unbind, [torch.unbind, "unbind"]),
+    ("chunk", _in_pieces(torch.chunk, _chunks), [torch.chunk, "chunk"]),
+    ("split", _in_pieces(_method("split"), _splits), [torch.split, "split"]),
+    ("tensor_split", _in_pieces(torch.tensor_split, _sections), [torch.tensor_split, "tensor_split"]),
+    ("unbind", _in_pieces(torch.unbind, _slices), [torch.unbind, "unbind"]),
     ("select", torch.select, [torch.select, "select"]),
     ("narrow", torch.narrow, [torch.narrow, "narrow"]),
     ("index_select", torch.index_select, [torch.index_select, "index_select"]),

@@ -20,7 +20,7 @@ from hrat.circuit import Input, layer_of
 from hrat.errors import HratError
 from hrat.physics import ChipReads, Draw, has_reading_errors
 from hrat.simulation.behavioural import Behavioural
-from hrat.simulation.limits import check_value, most_bytes
+from hrat.simulation.limits import Sizes, check_held, check_value, most_bytes
 from hrat.simulation.memory import Footprint
 from hrat.simulation.nested import bytes_of, changed, first_tensor, stacked, tensors_of
 from hrat.simulation.solvers import LayerModel, LinearModel, Solver, SolverError, linear_model
@@ -135,6 +135,9 @@ class ChipSolver:
 
         Returns:
             What the network returns, each tensor `(chips, images, ...)`.
+
+        Raises:
+            SolverError: a chip cannot be solved, or what it yields is not a number, and `throw` is on.
         """
         record = record or {}
         for_all, for_each = self._steps_with_voltages if record else self._steps
@@ -156,9 +159,32 @@ class ChipSolver:
             out, recorded = torch.vmap(one)(cast(Gains, self.gains))
         else:
             out, recorded = stacked([one(gains) for gains in self._gains_of])
+        self._check_numbers(out, recorded)
         for layer, voltage_V in recorded.items():
             record[layer](voltage_V)
         return out
+
+    def _check_numbers(self, out: Any, recorded: dict[str, Tensor]) -> None:
+        """Take chips whose outputs or voltages are not numbers for failed: no class and no mean comes of them.
+
+        Raises:
+            SolverError: there is one, and `throw` is on.
+        """
+        for what, values in (("outputs", out), *((f"voltages of layer '{name}'", v) for name, v in recorded.items())):
+            bad = {
+                index
+                for value in tensors_of(values)
+                if value.is_floating_point()
+                for index in value.isnan().flatten(1).any(1).nonzero().flatten().tolist()
+            }
+            for index in sorted(bad - self.failures.keys()):
+                why = (
+                    f"the {what} are not numbers (NaN); expected finite gains and scales: do the feedback resistance, "
+                    "the converters' scales and the constants of the network fit its conductances?"
+                )
+                if self.throw:
+                    raise SolverError(why)
+                self.failures[index] = why
 
     @classmethod
     def footprint(
@@ -180,11 +206,14 @@ class ChipSolver:
 
         def weigh(name: str, values: Values) -> None:
             check_value(name, values[name], most)
-            at_work.append(bytes_of(values) + probe._workspace(name, values))
+            held = bytes_of(values)
+            check_held(name, held, most)
+            at_work.append(held + probe._workspace(name, values))
             if probe._layer_at.get(name) in voltages_of:
                 voltages[name] = bytes_of(_voltages_in(values[name]))
 
-        out = take(for_all + for_each, values, probe._gains_of[0], weigh)
+        with Sizes(most):
+            out = take(for_all + for_each, values, probe._gains_of[0], weigh)
         gains = {name: bytes_of(gain) for name, gain in probe.gains.items()}
         spec = chip.deployment.spec
         making = {name: (solvers or {}).get(name, _BEHAVIOURAL).making(spec) for name in gains}
@@ -209,9 +238,11 @@ class ChipSolver:
 
         def count(name: str, values: Values) -> None:
             check_value(name, values[name], most)
+            check_held(name, bytes_of(values), most)
             numbers[name] = sum(tensor.numel() for tensor in tensors_of(values[name])) // n_images
 
-        take(for_all + for_each, values, probe._gains_of[0], count)
+        with Sizes(most):
+            take(for_all + for_each, values, probe._gains_of[0], count)
         return numbers
 
     def _workspace(self, name: str, values: Values) -> int:

@@ -288,7 +288,7 @@ class _Work:
             out = solver.compute(piece.inputs, record=record, first_image=first_image)
             first_image += piece.n_images
             if piece.classes is not None:
-                classes = _class_scores(out).argmax(dim=2)
+                classes = _class_scores(out, piece.n_images).argmax(dim=2)
                 right.append((classes == piece.classes.to(classes.device)).sum(dim=1).cpu())
             pieces.append(changed({"value": out if self.keep_outputs else None, "voltages": voltages}, Tensor.cpu))
         return _Passed(joined(pieces, 1), torch.stack(right).sum(dim=0) if right else torch.zeros(0))
@@ -308,7 +308,7 @@ def _no_chip(got: Any) -> HratError:
     )
 
 
-def _class_scores(out: Any) -> Tensor:
+def _class_scores(out: Any, n_images: int) -> Tensor:
     if isinstance(out, dict) and "logits" in out:
         out = out["logits"]
     if not isinstance(out, Tensor):
@@ -318,4 +318,9 @@ def _class_scores(out: Any) -> Tensor:
         )
     if out.ndim < 3:
         raise HratError(f"labels were given, but the network's output has shape {tuple(out.shape[1:])}, no classes")
+    if out.shape[1] != n_images:
+        raise HratError(
+            f"the network makes {out.shape[1]} outputs of {n_images} images, so that none belongs to a label; expected "
+            "an output for each image"
+        )
     return out

@@ -11,6 +11,7 @@ from hrat.spec.programming import TABLE_PROBABILITIES, Programming
 from hrat.spec.pulses import PULSE_MODELS, JumpTable, LinearStep, Pulses, SoftBounds, StanfordPku, Vteam
 from hrat.spec.restrictions import RESTRICTIONS, Easing, Restriction
 from hrat.spec.sections import SECTIONS, Array, Device, Periphery
+from hrat.spec.toml import toml_table
 
 __all__ = [
     "COST_SOURCES",
@@ -38,4 +39,5 @@ __all__ = [
     "part_names",
     "preset_names",
     "spec_from_toml",
+    "toml_table",
 ]

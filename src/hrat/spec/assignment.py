@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from typing import Any
 
 from hrat.errors import SpecError
 from hrat.spec.base import did_you_mean
 from hrat.spec.sections import SECTIONS
+from hrat.spec.toml import toml_table
 
 __all__ = ["nest", "parse_assignment"]
 
@@ -31,8 +31,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if value.lower() == "none":
         return key, None
     try:
-        table = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
+        table = toml_table(f"value = {value}")
+    except SpecError:
         return key, value
     # More than one key: the text held a line break, and is no TOML value.
     return key, table["value"] if len(table) == 1 else value

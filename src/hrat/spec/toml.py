@@ -17,7 +17,10 @@ from hrat.spec.base import Part
 from hrat.spec.pulses import PULSE_MODELS
 from hrat.spec.sections import SECTIONS
 
-__all__ = ["dump_toml", "parse_toml"]
+__all__ = ["dump_toml", "parse_toml", "toml_table"]
+
+DEEPEST = 16
+"""Most levels of a TOML text; those of hrat have five."""
 
 
 def dump_toml(table: Mapping[str, Any]) -> str:
@@ -39,16 +42,37 @@ def dump_toml(table: Mapping[str, Any]) -> str:
     return tomli_w.dumps(out)
 
 
+def toml_table(text: str) -> dict[str, Any]:
+    """Nested table of a TOML text as it is.
+
+    Raises:
+        SpecError: text that is not TOML, with the line; a number of thousands of digits, or a nest that nobody means.
+    """
+    try:
+        table = tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError is one; so is Python's for a number of too many digits
+        raise SpecError(f"not valid TOML: {error}") from None
+    except RecursionError:
+        raise SpecError(f"not valid TOML: expected at most {DEEPEST} levels of nesting, got hundreds") from None
+    level: list[Any] = [table]
+    for _ in range(DEEPEST):
+        level = [part for value in level if isinstance(value, dict | list) for part in _parts(value)]
+    if level:
+        raise SpecError(f"not valid TOML: expected at most {DEEPEST} levels of nesting, got more")
+    return table
+
+
+def _parts(value: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value
+
+
 def parse_toml(text: str) -> dict[str, Any]:
     """Nested table of a TOML text, with sources by `section.field` and None where it says "none".
 
     Raises:
         SpecError: text that is not TOML, with the line.
     """
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"not valid TOML: {error}") from None
+    table = toml_table(text)
     for name, part in SECTIONS.items():
         values = table.get(name)
         if isinstance(values, dict):

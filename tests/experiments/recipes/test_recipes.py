@@ -124,6 +124,7 @@ def test_bad_recipes_say_what_is_wrong(tmp_path: Path) -> None:
         ),
         ('network = "fc4"\ndata = "mnist5k"\nbatch_size = 1', "batch_size >= 2"),
         ("network = ", "not valid TOML"),
+        (f"a{'.a' * 500} = 1", "not valid TOML: expected at most 16 levels"),
         ('name = """a\n.control"""\nnetwork = "fc4"\ndata = "mnist5k"', "the name of a recipe: expected a name"),
         (
             'description = "a\\u001b[2J"\nnetwork = "fc4"\ndata = "mnist5k"',

@@ -193,3 +193,11 @@ def test_names_of_files_go_into_the_spec_as_far_as_they_show(write: Write, sweep
     spec = hrat.fit_device(write(sweeps, "a\n.control.csv")).spec
     assert spec.name == spec.device.name == "a\\x0a.control"
     assert "a\\x0a.control.csv" in spec.description
+
+
+@pytest.mark.parametrize("value", ["1e300", "1e-300"])
+def test_a_value_that_no_instrument_shows_is_left_out(write: Write, sweeps: str, value: str) -> None:
+    lines = sweeps.splitlines()
+    lines[-3] = ",".join([*lines[-3].split(",")[:-1], value])
+    fit = hrat.fit_device(write("\n".join(lines)))
+    assert fit.cleaning[0].dropped == {"a value far beyond what any device or instrument has": 1}

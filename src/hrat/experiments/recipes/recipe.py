@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -14,10 +13,11 @@ from typing import Any
 import torch
 
 from hrat.conversion import ScaleMode
-from hrat.errors import HratError
+from hrat.errors import HratError, SpecError
 from hrat.experiments.recipes.networks import NETWORKS
 from hrat.names import check_name, check_text, one_line
 from hrat.nn import BatchNormForm
+from hrat.spec import toml_table
 from hrat.training import FitOptions, settle_fields
 from hrat.training.data import AUGMENTATIONS, DATASET_NAMES
 
@@ -146,9 +146,9 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise RecipeError(f"no recipe '{name}'{hint}; expected a .toml file or one of {', '.join(recipe_names())}")
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{name} is not valid TOML: {error}") from error
+        data = toml_table(text)
+    except SpecError as error:
+        raise RecipeError(f"{name} is {error}") from error
     try:
         return Recipe.from_dict({"name": one_line(Path(str(name)).stem), **data})
     except HratError as error:

@@ -7,16 +7,15 @@ import difflib
 import itertools
 import math
 import random
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hrat.errors import HratError
+from hrat.errors import HratError, SpecError
 from hrat.experiments.recipes import METHODS, Recipe
 from hrat.experiments.sweeps.trial import Trial
 from hrat.seeds import check_seed
-from hrat.spec import SECTIONS, HardwareSpec
+from hrat.spec import SECTIONS, HardwareSpec, toml_table
 from hrat.training import FitOptions
 
 __all__ = ["Axis", "changed", "grid", "parse_axis", "random_points"]
@@ -102,8 +101,8 @@ def _value(text: str, whole: str) -> Any:
     if not text:
         raise HratError(f"there is an empty value in {whole!r}")
     try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+        return toml_table(f"x = {text}")["x"]
+    except SpecError:
         return text  # a name, without quotes
 
 

@@ -23,6 +23,9 @@ PLAUSIBLE = {
 }
 """Role -> the interval in which its median must lie, and its unit."""
 
+FAR_BEYOND = 1e6
+"""Factor beyond these intervals that no slip of a unit explains: such a cell is no measurement."""
+
 USUAL_S = (1e-9, 1e-2)
 """Median conductances outside this interval are remarked on, S."""
 
@@ -80,8 +83,10 @@ def cleaned(table: RawTable) -> tuple[dict[str, Floats], Cleaning]:
     missing, wrong = _missing(columns, table.n_rows), _impossible(columns, table.n_rows)
     wrong &= ~missing
     report.drop("a cell is empty or no number", int(missing.sum()))
+    beyond = _far_beyond(columns, table.n_rows) & ~missing & ~wrong
+    report.drop("a value far beyond what any device or instrument has", int(beyond.sum()))
     report.drop("infinite, or a conductance, resistance, width or temperature that is not above 0", int(wrong.sum()))
-    keep = ~(missing | wrong)
+    keep = ~(missing | wrong | beyond)
     if not keep.any():
         reasons = "; ".join(f"{count:,} rows: {reason}" for reason, count in report.dropped.items())
         raise DataError(f"{table.where}: no row is left to fit ({reasons}); mend the file")
@@ -110,6 +115,18 @@ def _impossible(columns: dict[str, Floats], n_rows: int) -> Mask:
         elif role != "device":
             wrong |= ~np.isfinite(values)
     return wrong
+
+
+def _far_beyond(columns: dict[str, Floats], n_rows: int) -> Mask:
+    """Rows with a value that is too large, or a conductance that is too small, to be one of a device."""
+    beyond = np.zeros(n_rows, dtype=bool)
+    for role, values in columns.items():
+        if role in PLAUSIBLE:
+            low, high, unit = PLAUSIBLE[role]
+            beyond |= np.abs(values) > high * FAR_BEYOND
+            if unit == "S":
+                beyond |= values < low / FAR_BEYOND
+    return beyond
 
 
 def _check_scales(columns: dict[str, Floats], table: RawTable, report: Cleaning) -> None:
