@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import hrat
 from hrat.errors import HratError, TrainingError
+from hrat.nn import Scale, calibrate_scales
 from hrat.training import FitOptions, accuracy, fit, parameter_groups
+from hrat.training.checkpoint import load_state, save_state
 from hrat.training.schedule import frozen_from_epoch, lr_factor, noise_strength
 
 
@@ -304,3 +306,56 @@ def test_one_process_at_a_time_trains_into_a_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "last.pt").exists()
     fit(model, loader, epochs=1, folder=tmp_path, progress=False)  # once the other one has ended
     assert (tmp_path / "last.pt").is_file()
+
+
+# ---- first scales ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.1])
+def test_scales_that_are_far_off_are_calibrated_before_the_first_step_where_asked_for(factor: float) -> None:
+    def first_scales(factor: float) -> dict[str, float]:
+        model, loader = setting()
+        scales = {name: m for name, m in model.named_modules() if isinstance(m, Scale)}
+        for scale in scales.values():
+            scale.set(float(scale()) * factor)
+        state = {key: value.clone() for key, value in model.state_dict().items() if "running" in key}
+        fit(model, loader, epochs=1, lr=1e-12, scale_lr=1e-12, first_scales="calibrated", progress=False)
+        assert state.keys() <= model.state_dict().keys()
+        return {name: float(scale()) for name, scale in scales.items()}
+
+    usual, off = first_scales(1.0), first_scales(factor)
+    assert off == pytest.approx(usual, rel=1e-3)
+    model, _ = setting()
+    given = {name: float(m()) for name, m in model.named_modules() if isinstance(m, Scale)}
+    for name, alpha in usual.items():
+        assert 0.3 < alpha / given[name] < 3.5  # near to what `prepare` finds by its example
+
+
+def test_calibration_before_training_leaves_statistics_and_random_numbers_alone() -> None:
+    model, loader = setting()
+    before, state = weights(model), torch.get_rng_state()
+    calibrate_scales(model.train(), [next(iter(images_of(loader)))], trained=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    changed = {key for key, value in weights(model).items() if not torch.equal(value, before[key])}
+    assert changed
+    assert all("log_alpha" in key for key in changed)
+
+
+def images_of(loader: DataLoader) -> list[torch.Tensor]:
+    dataset = loader.dataset
+    assert isinstance(dataset, TensorDataset)
+    return [dataset.tensors[0][:32]]
+
+
+def test_a_run_that_was_begun_before_an_option_came_goes_on(tmp_path: Path) -> None:
+    model, loader = setting()
+    fit(model, loader, epochs=1, folder=tmp_path, progress=False)
+    path = tmp_path / "last.pt"
+    state = load_state(path)
+    del state["identity"]["options"]["first_scales"]
+    save_state(path, state)
+    model, loader = setting()
+    with pytest.raises(TrainingError, match="first_scales=as_given, now calibrated"):
+        fit(model, loader, epochs=1, folder=tmp_path, progress=False, first_scales="calibrated")
+    fit(model, loader, epochs=1, folder=tmp_path, progress=False)

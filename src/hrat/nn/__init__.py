@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
-from hrat.nn.calibration import calibrate
+from hrat.nn.calibration import calibrate, calibrate_scales
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource, draw_pair_error
 from hrat.nn.dropout import DROPOUTS, is_drop_path, is_dropout
@@ -51,6 +51,7 @@ __all__ = [
     "SwingClamp",
     "batch_norm_over_ranks",
     "calibrate",
+    "calibrate_scales",
     "crossbar_layers",
     "draw_pair_error",
     "freeze_batch_norm",

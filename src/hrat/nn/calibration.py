@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hrat.circuit import OutputRescale, ScaleRef
 from hrat.encoding import has_window
 from hrat.errors import ConversionError
 from hrat.nn.crossbar_layer import CrossbarLayer
@@ -21,11 +22,13 @@ from hrat.nn.recurrent import CrossbarRecurrence
 from hrat.nn.signals import Scale
 from hrat.nn.state import sampled_chip
 
-__all__ = ["calibrate", "calibrate_tile_adcs", "calibrate_windows"]
+__all__ = ["calibrate", "calibrate_scales", "calibrate_tile_adcs", "calibrate_windows"]
 
 WINDOWS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 12.0)
 """Windows to try, in units of the weights' root mean square."""
 CHIPS_TRIED = 3
+OUTPUT_PEAK = 10.0
+"""Largest output to expect of a network that is not trained yet, in digital units; as `hrat.prepare` has it."""
 SMALLEST_PART = 1e-3
 """Smallest first full scale of a tile's ADCs, as a part of the spec's; a tile of zeros gets this one."""
 
@@ -57,6 +60,47 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
         calibrate_windows(model, inputs)
     finally:
         model.train(was_training)
+
+
+@torch.no_grad()
+def calibrate_scales(
+    model: PreparedModel, batches: Iterable[Any], *, quantile: float = 0.999, trained: bool = True
+) -> None:
+    """Set every scale so that the signal's peak equals its limit in volts: the first half of `calibrate`.
+
+    Args:
+        model: a prepared model.
+        batches: inputs, or `(input, label)` pairs as a loader yields them.
+        quantile: the part of the values that must lie within the limit.
+        trained: False for a model whose batch norms have seen no data: they normalise by the batch then, and forget it;
+            and outputs, which grow in training, get room for values of `OUTPUT_PEAK`.
+
+    Raises:
+        ConversionError: no batch was given.
+    """
+    inputs = [batch[0] if isinstance(batch, tuple | list) else batch for batch in batches]
+    if not inputs:
+        raise ConversionError("calibration needs at least one batch, got none")
+    was_training = model.training
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.train(not trained)
+    try:
+        with torch.random.fork_rng():  # of dropout
+            fitting = _fitting_scales(model, inputs, quantile)
+        model.load_state_dict(before)
+        read = set() if trained else _scales_of_outputs(model)
+        room = model.spec.periphery.v_swing_V / OUTPUT_PEAK
+        for scale, alpha in fitting:
+            scale.set(alpha.clamp(max=room) if scale in read else alpha)
+    finally:
+        model.train(was_training)
+
+
+def _scales_of_outputs(model: PreparedModel) -> set[Scale]:
+    """Scales of the values that leave the chip."""
+    refs = [model.circuit.tensors[node.alpha.key] for node in model.circuit.nodes if isinstance(node, OutputRescale)]
+    found = (model.graph.get_submodule(ref.scale) for ref in refs if isinstance(ref, ScaleRef))
+    return {scale for scale in found if isinstance(scale, Scale)}
 
 
 def _fitting_scales(model: PreparedModel, inputs: list[Any], quantile: float) -> list[tuple[Scale, Tensor]]:

@@ -86,9 +86,12 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     of_data = [{key: data[key] for key in known} for data in (saved["data"], now["data"])]
     if of_data[0] != of_data[1]:
         sentences.append(f"other data ({_changes(*of_data)})")
-    for part in ("options", "run"):
-        if saved[part] != now[part]:
-            sentences.append(_changes(saved[part], now[part]))
+    # Options that came after a run was begun had their defaults in it.
+    options = {**plain(dataclasses.asdict(FitOptions())), **saved["options"]}
+    options = {key: value for key, value in options.items() if key not in NO_MATTER}
+    for before, after in ((options, now["options"]), (saved["run"], now["run"])):
+        if before != after:
+            sentences.append(_changes(before, after))
     if saved["loss"] != now["loss"]:
         sentences.append(f"loss {saved['loss']}, now {now['loss']}")
     return sentences

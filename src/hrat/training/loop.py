@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data.distributed import DistributedSampler
 
 from hrat.errors import TrainingError
-from hrat.nn import freeze_batch_norm, set_noise_strength
+from hrat.nn import PreparedModel, calibrate_scales, freeze_batch_norm, set_noise_strength
 from hrat.processes import StopRequest
 from hrat.training.batches import equal_parts, on_device
 from hrat.training.checkpoint import RandomState
@@ -120,6 +120,8 @@ class TrainingLoop:
             freeze_batch_norm(self.model, self.at.epoch >= frozen_from)
             self.model.train()
             for x, y in self._batches():
+                if self.at.step == 0:
+                    self._first_scales(x)
                 self._step(x, y)
                 if self.device.type == "cpu" or self.at.step - self.looked_at >= LOOK_EVERY:
                     self._look()
@@ -127,6 +129,21 @@ class TrainingLoop:
                 self._perhaps_stop(log, asked)
             self._end_epoch(log, display)
         freeze_batch_norm(self.model, False)
+
+    def _first_scales(self, x: Any) -> None:
+        """Calibrate the scales by a batch, where the options ask for it.
+
+        Raises:
+            TrainingError: several ranks train, each of which sees another part of the batch.
+        """
+        if self.options.first_scales == "as_given" or not isinstance(self.model, PreparedModel):
+            return
+        if self.ranks.world > 1:
+            raise TrainingError(
+                "first_scales = 'calibrated' looks at one batch, of which each rank has a part; expected one rank, or "
+                "hrat.nn.calibrate_scales(model, batches) before training on several"
+            )
+        calibrate_scales(self.model, [x], trained=False)
 
     def _perhaps_stop(self, log: MetricsLog, asked: StopRequest) -> None:
         """Save at intervals, and stop on request: all ranks at the same step."""

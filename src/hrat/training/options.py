@@ -33,6 +33,9 @@ class FitOptions:
     """Part of the training in which the programming error rises from none to that of the spec."""
     freeze: float = 0.2
     """Last part of the training, in which batch norm is frozen, so that training and chip are the same function."""
+    first_scales: Literal["as_given", "calibrated"] = "as_given"
+    """as_given: scales start as the model has them; calibrated: first at the peaks of the first batch's signals, for a
+    model whose scales may be far off, from which training would not come back."""
     label_smoothing: float = 0.0
     """Label smoothing of the cross entropy."""
     clip_norm: float | None = 1.0
