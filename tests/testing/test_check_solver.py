@@ -90,7 +90,7 @@ def test_the_methods_of_hrat(solver: Solver, spec: str) -> None:
 def test_solvers_are_held_to_every_error_that_needs_a_figure() -> None:
     on = {name for name, one in RESTRICTIONS.items() if one.sizes and one.is_on(HardwareSpec().replace(ERRORS))}
     # Floors are limits of the network's ReLUs, which stand behind what a solver yields.
-    assert on == {name for name, one in RESTRICTIONS.items() if one.sizes} - {"floor"}
+    assert on == {name for name, one in RESTRICTIONS.items() if one.sizes} - {"floor", "curvature"}
 
 
 @needs_ngspice
@@ -105,7 +105,7 @@ def test_what_a_method_does_not_claim_is_not_checked() -> None:
         check_solver(Nodal(curvature_V=0.1), bound=None)
 
 
-@pytest.mark.parametrize("fault", ["", "fails"])
+@pytest.mark.parametrize("fault", ["", "fails", "not a number"])  # which `simulate` takes for a failure by itself
 def test_a_method_of_ones_own(fault: str) -> None:
     assert all(one.status == "holds" for one in check_solver(Own(fault)).findings)
 
@@ -127,7 +127,6 @@ def test_a_method_of_ones_own(fault: str) -> None:
         ("no bias", "bias", "layer and chip"),
         ("curved", "linear", "twice the voltage"),
         ("curved", "formula", "differs by"),
-        ("not a number", "failure", "not finite and no SolverError says why"),
         ("raises", "failure", "no solution"),
     ],
 )

@@ -28,10 +28,12 @@ from hrat.physics import (
     AnyReads,
     Draw,
     amplifier_limits_V,
+    conducting_V,
     has_amplifier_errors,
     has_error,
     has_read_noise,
     has_reading_errors,
+    is_curved,
     offset_V,
 )
 from hrat.spec import HardwareSpec
@@ -171,14 +173,14 @@ class CrossbarLayer(nn.Module):
         weights = self._weights(fused, at)
         if not self.readout.is_one_product:
             return self._volts(at, weights, bias_V)
-        out = at.lines.apply(_scaled(self._difference(weights, at.errors), weights.range), bias_V)
+        out = at.driven.apply(_scaled(self._difference(weights, at.errors), weights.range), bias_V)
         return self.amplified(at, out, weights)
 
     def crossbar_in_windows(self, at: ForwardPass, fused: Fused) -> tuple[Tensor, Weights]:
         """`(Q(W') + error) v` in units of the window, in front of the last amplifiers, and the weights."""
         weights = self._weights(fused, at)
         if self.readout.is_one_product:
-            return at.lines.apply(self._difference(weights, at.errors)), weights
+            return at.driven.apply(self._difference(weights, at.errors)), weights
         return self._volts(at, weights, None, last=False) / weights.range, weights
 
     def amplified(self, at: ForwardPass, out: Tensor, weights: Weights) -> Tensor:
@@ -191,7 +193,7 @@ class CrossbarLayer(nn.Module):
         """
         if weights.errors is None or self.readout.tiles is not None:
             return out
-        return self.readout.last_amplified(out, at.lines.voltage, weights.errors, at.draw)
+        return self.readout.last_amplified(out, at.driven.voltage, weights.errors, at.draw)
 
     def targets(self, alpha_in: Tensor, alpha_out: Tensor) -> LayerTargets:
         """Targets of this layer for the hardware, in eval mode."""
@@ -221,6 +223,7 @@ class CrossbarLayer(nn.Module):
         bias_V = self.trimmed(None if fused.bias_V is None else stage.bias(fused.bias_V))
 
         def outputs(voltage: Tensor) -> Tensor:
+            voltage = conducting_V(voltage, self.spec.device)
             out = self.geometry.apply(voltage, weight, bias_V)
             return stage.limit_(self.readout.last_amplified(out, voltage, weights.errors, at.draw))
 
@@ -259,6 +262,7 @@ class CrossbarLayer(nn.Module):
         # A batch norm in front takes statistics of the voltages, and tiles are worked on one by one: these need the
         # gradient of the voltages.
         needs_gradient = self.batch_norm_before is not None or self.readout.tiles is not None
+        needs_gradient = needs_gradient or is_curved(self.spec.device)
         if digital is not None and (digital.requires_grad or needs_gradient):
             digital = None
         return WordLines.driven(
@@ -288,7 +292,10 @@ class CrossbarLayer(nn.Module):
             self.geometry, self.spec, devices, self.training, self.noise.generator, self.noise_strength
         )
         amplifiers, draw, each = self._amplifiers(given), self._draw(given), self._draws_image_offsets(given)
-        return ForwardPass(lines, alpha_in, alpha_out, before, errors, amplifiers, draw, stage, image_offsets=each)
+        driven = lines.curved(self.spec.device)
+        return ForwardPass(
+            lines, driven, alpha_in, alpha_out, before, errors, amplifiers, draw, stage, image_offsets=each
+        )
 
     def _amplifiers(self, given: ChipSample | None) -> LayerAmplifiers:
         """Errors of the amplifiers: those given, of a certain chip, new ones in training, else none but the gain."""
@@ -377,11 +384,11 @@ class CrossbarLayer(nn.Module):
         """`R_f (I+ - I-)`, V, where amplifiers or converters inside act on it; of tiles with ADCs their digital sum."""
         within = weights.errors is not None  # what an amplifier loses of the bias too
         out = self.readout.volts(
-            at.lines.voltage,
+            at.driven.voltage,
             self._gains(weights, at.errors),
             full_scale_V=self.tile_adc_V,
             bias_V=bias_V if within else None,
-            product=at.lines.apply_as,
+            product=at.driven.apply_as,
             digital_sum=digital_sum_ste,
             watch=self.watch_partial_sums,
             errors=weights.errors,

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from hrat.encoding import Geometry
 from hrat.nn.straight_through import apply_to_digital_input
-from hrat.physics import clamp_to
-from hrat.spec import HardwareSpec
+from hrat.physics import clamp_to, conducting_V, is_curved
+from hrat.spec import Device, HardwareSpec
 
 __all__ = ["WordLines"]
 
@@ -67,6 +67,13 @@ class WordLines:
     def apply_as(self, geometry: Geometry, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """`apply` of an operation that differs from this one in the number of its outputs."""
         return replace(self, geometry=geometry).apply(weight, bias)
+
+    def curved(self, device: Device) -> WordLines:
+        """Word lines of ohmic devices that draw the current of curved ones."""
+        if not is_curved(device):
+            return self
+        # The gradient of the scale of a digital input is that of a voltage in proportion to it.
+        return replace(self, voltage=conducting_V(self.voltage, device), digital=None)
 
     def first(self, count: int) -> WordLines:
         """The word lines for the first images of the batch."""

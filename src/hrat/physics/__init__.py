@@ -13,6 +13,7 @@ from hrat.physics.amplifiers import (
     input_noise_V,
     offset_V,
 )
+from hrat.physics.conduction import conducting_V, is_curved
 from hrat.physics.costs import conversion_J, settling_s
 from hrat.physics.errors import (
     achieved_conductance,
@@ -62,6 +63,7 @@ __all__ = [
     "clamp_to",
     "clipping_is_possible",
     "closed_loop",
+    "conducting_V",
     "conversion_J",
     "convert",
     "converter_codes",
@@ -78,6 +80,7 @@ __all__ = [
     "has_stuck_devices",
     "input_noise_V",
     "input_voltage",
+    "is_curved",
     "missed_target",
     "nearest_state",
     "offset_V",

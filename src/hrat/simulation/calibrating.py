@@ -21,7 +21,7 @@ from torch import Tensor
 from hrat.artifacts import DeployedLayer, ProgrammedChip, ProgrammedLayer
 from hrat.encoding import LayerReadout
 from hrat.errors import HratError
-from hrat.physics import ChipReads, amplifier_limits_V, has_reading_errors
+from hrat.physics import ChipReads, amplifier_limits_V, conducting_V, has_reading_errors
 from hrat.seeds import check_seed
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.solvers import LinearModel, Solver
@@ -132,7 +132,9 @@ def _wanted(chip: ProgrammedChip, layer: DeployedLayer, voltage_V: Tensor) -> Te
         for g_S, geometry in ((layer.g_pos_S, layer.geometry), (layer.g_neg_S, readout.negatives))
     ]
     gains = readout.amplifiers.terms(*(part * layer.r_f_ohm for part in g_S))
-    return readout.volts(voltage_V, gains, full_scale_V=layer.tile_adc_V, bias_V=layer.bias_V)
+    return readout.volts(
+        conducting_V(voltage_V, chip.deployment.spec.device), gains, full_scale_V=layer.tile_adc_V, bias_V=layer.bias_V
+    )
 
 
 def _read(
@@ -155,7 +157,7 @@ def _read(
     else:
         own = model.of_chip(index, draw)
         out = LayerReadout.of(layer.geometry, spec).volts(
-            voltage_V,
+            conducting_V(voltage_V, spec.device),
             own.gains,
             full_scale_V=layer.tile_adc_V,
             bias_V=chip.bias_V(name, index),

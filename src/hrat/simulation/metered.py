@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import LayerReadout
-from hrat.physics import Draw
+from hrat.physics import Draw, conducting_V
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.solvers import LayerModel, LinearModel, Statistics
 from hrat.spec import HardwareSpec
@@ -79,7 +79,7 @@ def _metered(
         devices_W = meter.apply(size_V.square(), weight_S).sum(dtype=torch.float64)
         current_A = meter.apply(size_V, weight_S).sum(dtype=torch.float64)
         out_V = readout.volts(
-            voltage_V,
+            conducting_V(voltage_V, spec.device),
             model.gains,
             full_scale_V=full_scale_V,
             bias_V=bias_V,

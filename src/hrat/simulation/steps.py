@@ -35,7 +35,7 @@ from hrat.circuit import (
 )
 from hrat.encoding import LayerReadout
 from hrat.errors import HratError
-from hrat.physics import amplifier_limits_V, digital_value, input_voltage, to_digital_units
+from hrat.physics import amplifier_limits_V, conducting_V, digital_value, input_voltage, to_digital_units
 from hrat.simulation.limits import check_value, computed
 from hrat.simulation.solvers import LinearModel
 
@@ -80,7 +80,7 @@ class ChipSteps:
         if not isinstance(gain, LinearModel):
             return gain(voltage)
         return self.readouts[layer].volts(
-            voltage,
+            conducting_V(voltage, self.deployment.spec.device),
             gain.gains,
             full_scale_V=self.full_scales_V[layer],
             bias_V=gain.bias_V[0] if gain.bias_V else self.biases_V[layer],

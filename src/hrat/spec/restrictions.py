@@ -97,6 +97,16 @@ _ALL = (
         eased_by=(Easing("v_read_V", "larger"),),
     ),
     Restriction(
+        name="curvature",
+        section="device",
+        switch="limit_curvature",
+        model="devices conduct more than in proportion to the voltage: `i = G u_0 sinh(u / u_0)`",
+        fields=("curvature_V",),
+        acts_on="word line",
+        sizes=("curvature_V",),
+        eased_by=(Easing("curvature_V", "larger"),),
+    ),
+    Restriction(
         name="error",
         section="programming",
         switch="limit_error",

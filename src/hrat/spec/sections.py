@@ -50,6 +50,10 @@ class Device(Part):
     """Largest word-line voltage, of either sign, that leaves the state untouched, V."""
     limit_read_voltage: bool = True
     """Restriction: word-line voltages are clamped to +-v_read_V."""
+    curvature_V: Positive | None = None
+    """Voltage u_0 of devices whose current is G u_0 sinh(u / u_0), G being that at small voltages, V; None: ohmic."""
+    limit_curvature: bool = True
+    """Restriction: devices conduct more than in proportion to their voltage, by curvature_V."""
     read_noise_rel: NotNegative = 0.0
     """Standard deviation of a conductance from reading to reading, relative to it; white, each device for itself."""
     limit_read_noise: bool = True

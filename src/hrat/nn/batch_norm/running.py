@@ -27,6 +27,9 @@ class ForwardPass:
     """One call of a layer: its inputs, and the stage behind the bit lines."""
 
     lines: WordLines
+    """Voltages as they are."""
+    driven: WordLines
+    """Voltages by which devices conduct; those of the lines where devices are ohmic."""
     alpha_in: Tensor
     alpha_out: Tensor
     before: BatchNormTerms | None

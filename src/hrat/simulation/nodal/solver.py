@@ -14,7 +14,7 @@ from torch import Tensor
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import LayerReadout
 from hrat.errors import HratError
-from hrat.physics import Draw, has_amplifier_errors
+from hrat.physics import Draw, has_amplifier_errors, is_curved
 from hrat.simulation.nested import changed
 from hrat.simulation.nodal.layers import layer_from_ends
 from hrat.simulation.nodal.tile import TileSolver
@@ -37,7 +37,7 @@ class Nodal:
     """
 
     curvature_V: float | None = None
-    """`u_0` of devices whose current is `G u_0 sinh(u / u_0)`, V; None for ohmic ones."""
+    """`u_0` of devices whose current is `G u_0 sinh(u / u_0)`, V; None: as the spec has it (`device.curvature_V`)."""
 
     name = "nodal"
 
@@ -60,13 +60,18 @@ class Nodal:
         models: dict[str, LayerModel] = {}
         for name in names:
             start = time.perf_counter()
-            if self.curvature_V is None or device.type == "meta":
+            curvature_V = self.curvature_V
+            if curvature_V is None and is_curved(chip.deployment.spec.device):
+                # Behind ideal wires that is a matter of the word lines' voltages, see `hrat.physics.conduction`.
+                wires = Wires.of(chip.deployment.spec.array)
+                curvature_V = None if wires.is_ideal else chip.deployment.spec.device.curvature_V
+            if curvature_V is None or device.type == "meta":
                 grounds = has_amplifier_errors(chip.deployment.spec.periphery) and device.type != "meta"
                 g_pos_S, g_neg_S, ground_S = layer_from_ends(chip, name, device=device, grounds=grounds)
                 model = linear_model(chip, name, (g_pos_S, g_neg_S), ground_S=ground_S)
                 models[name] = changed(model, partial(_to, dtype=chip.layers[name].g_pos_S.dtype))
             else:
-                layers = [_CurvedLayer(chip, index, name, self.curvature_V, device) for index in range(chip.n_chips)]
+                layers = [_CurvedLayer(chip, index, name, curvature_V, device) for index in range(chip.n_chips)]
                 amounts = statistics.setdefault(name, {})
                 models[name] = tuple(partial(_run, layer.outputs, name, amounts) for layer in layers)
             of_layer = statistics.setdefault(name, {})

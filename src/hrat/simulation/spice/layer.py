@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hrat.encoding import Readout, tile_grid
-from hrat.physics import amplifier_limits_V
+from hrat.physics import amplifier_limits_V, is_curved
 from hrat.simulation.spice.circuit import Amplifier, CircuitLayer, Dialect, Floats, Readings, physical_grid
 from hrat.simulation.spice.dialects import behavioural, comment, number, table, wrapped
 from hrat.simulation.spice.parts import clamp, input_error_kind, inverter, transimpedance
@@ -68,7 +68,13 @@ class LayerText:
         for name, rows, cols in self.tiles():
             yield f"* ---- {name}: word lines {rows.start}..{rows.stop - 1}, bit lines {cols.start}..{cols.stop - 1}"
             yield from tile_subcircuit(
-                name, grid_S[rows, cols], self.spec.array, c_node_F=self.c_node_F, memristor=self.memristor
+                name,
+                grid_S[rows, cols],
+                self.spec.array,
+                c_node_F=self.c_node_F,
+                memristor=self.memristor,
+                curvature_V=self.spec.device.curvature_V if is_curved(self.spec.device) else None,
+                dialect=self.dialect,
             )
             pins = [self._word_line(i) for i in range(rows.start, rows.stop)]
             pins += [self._bit_line(j) for j in range(cols.start, cols.stop)]

@@ -17,15 +17,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hrat.simulation.spice.circuit import Floats
-from hrat.simulation.spice.dialects import number, wrapped
+from hrat.simulation.spice.circuit import Dialect, Floats
+from hrat.simulation.spice.dialects import behavioural, number, wrapped
 from hrat.spec import Array
 
 __all__ = ["tile_subcircuit"]
 
 
 def tile_subcircuit(
-    name: str, g_S: Floats, array: Array, *, c_node_F: float = 0.0, memristor: str | None = None
+    name: str,
+    g_S: Floats,
+    array: Array,
+    *,
+    c_node_F: float = 0.0,
+    memristor: str | None = None,
+    curvature_V: float | None = None,
+    dialect: Dialect = "ngspice",
 ) -> Iterator[str]:
     """The lines of a tile's subcircuit.
 
@@ -34,6 +41,8 @@ def tile_subcircuit(
         g_S: conductances of the physical grid, `(word lines, bit lines)`, S; a device of 0 S is left out.
         array: wires, and whether they count.
         c_node_F: capacitance to ground at each crossing of each line, F (transients only).
+        curvature_V: `u_0` of devices whose current is `G u_0 sinh(u / u_0)`, V; None for ohmic ones.
+        dialect: dialect of SPICE.
         memristor: subcircuit `plus minus state` of devices that are no resistors; `q{i}_{j}` is then a device's state.
     """
     rows, cols = g_S.shape
@@ -44,7 +53,12 @@ def tile_subcircuit(
     for j in range(cols):
         of_line = g_S[:, j]
         for i, g in zip(np.flatnonzero(of_line).tolist(), of_line[of_line != 0].tolist(), strict=True):
-            ends = f"{wires.word(i, j)} {wires.bit(i, j)}"
+            word, bit = wires.word(i, j), wires.bit(i, j)
+            ends = f"{word} {bit}"
+            if curvature_V is not None and memristor is None:
+                current = f"{number(g * curvature_V)}*sinh((v({word})-v({bit}))*{number(1.0 / curvature_V)})"
+                yield behavioural(f"m{i}_{j}", word, bit, "I", current, dialect)
+                continue
             yield (
                 f"Rm{i}_{j} {ends} {number(1.0 / g)}" if memristor is None else f"Xm{i}_{j} {ends} q{i}_{j} {memristor}"
             )
