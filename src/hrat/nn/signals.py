@@ -122,4 +122,6 @@ class Rectifier(nn.Module):
 
     def forward(self, voltage: Tensor) -> Tensor:
         """V, any shape -> V."""
-        return voltage.clamp(min=relu_floor_V(self.spec.periphery))
+        floor_V = relu_floor_V(self.spec.periphery)
+        # No gradient at the end itself, as of a ReLU; `clamp` has one there.
+        return F.relu(voltage) if floor_V == 0 else F.hardtanh(voltage, floor_V, math.inf)
