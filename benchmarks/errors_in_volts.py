@@ -115,9 +115,9 @@ def scales(runs: list[str]) -> None:
 def offset_in_spice() -> None:
     """A small network on chips with offsets, each amplifier in ngspice: trained without them, and with them."""
     data = load_data("mnist5k")
-    images = 200
+    images = 100
     test = make_loader(data.test, 100)
-    print("| trained with | offset on the chip | formula, all images | ngspice, 200 images | formula, the same 200 |")
+    print("| trained with | offset on the chip | formula, all images | ngspice, 100 images | formula, the same 100 |")
     print("|---|---:|---:|---:|---:|")
     for trained_V in (0.0, 2e-3):
         torch.manual_seed(0)
@@ -127,7 +127,7 @@ def offset_in_spice() -> None:
         model = hrat.prepare(network, spec, next(iter(train))[0], batch_norm="two_pass")
         hrat.fit(model, train, epochs=20, lr=5e-3, progress=False)
         deployment = hrat.deploy(model)
-        for offset_V in (0.0, 1e-3, 2e-3, 5e-3):
+        for offset_V in (0.0, 2e-3, 5e-3):
             own = replace(deployment, spec=spec.replace({"periphery.amplifier_offset_V": offset_V}))
             chips = hrat.program(own, chips=CHIPS)
             whole = hrat.simulate(chips, test, keep_outputs=False).accuracies or ()
