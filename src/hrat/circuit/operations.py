@@ -18,17 +18,12 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torch.fx.node import has_side_effect
 
-from hrat.errors import HratError
+from hrat.circuit import functions
+from hrat.circuit.functions import MOST_BITS, MOST_VALUES
 
 __all__ = ["MOST_BITS", "MOST_VALUES", "OPS", "Op", "op_of", "register", "ways_to_call"]
-
-MOST_BITS = 64
-"""Most bits of a whole number that is computed beside the tensors, such as a size."""
-MOST_VALUES = 10_000
-"""Most values of a list or tuple that is computed beside the tensors."""
 
 Signals = Literal["first", "two", "list"]
 
@@ -73,125 +68,9 @@ class Op:
         return self.selects and not asked and not kwargs.get("return_indices")
 
 
-def _add(a: Any, b: Any, *, alpha: float = 1) -> Any:
-    return a + b if alpha == 1 else a + alpha * b
-
-
-def _sub(a: Any, b: Any, *, alpha: float = 1) -> Any:
-    return a - b if alpha == 1 else a - alpha * b
-
-
-def _pow(a: Any, b: Any) -> Any:
-    if isinstance(a, int) and isinstance(b, int) and b > 0 and (abs(a).bit_length() * b) > MOST_BITS:
-        raise HratError(f"{a} ** {b} has more than {MOST_BITS} bits; expected a number that a size can be")
-    return a**b
-
-
-def _mul(a: Any, b: Any) -> Any:
-    for one, times in ((a, b), (b, a)):
-        if isinstance(one, list | tuple | str) and isinstance(times, int) and len(one) * times > MOST_VALUES:
-            raise HratError(f"a list of {len(one)} repeated {times} times has more than {MOST_VALUES:,} values")
-    return a * b
-
-
-def _mod(a: Any, b: Any) -> Any:
-    if isinstance(a, str | bytes):  # which would be formatting, and may ask for a text of any length
-        raise HratError("the remainder of a text; expected a number or a tensor")
-    return a % b
-
-
-def _in_pieces(function: Callable[..., Any], pieces: Callable[..., int]) -> Callable[..., Any]:
-    """A function that cuts a tensor, with a bound on the number of pieces; `pieces` counts them, or a few more."""
-
-    def cut(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        count = pieces(x, *args, **kwargs)
-        if count > MOST_VALUES:
-            raise HratError(f"a tensor cut into {count:,} pieces; expected at most {MOST_VALUES:,}")
-        return function(x, *args, **kwargs)
-
-    return cut
-
-
-def _chunks(x: Tensor, chunks: int, dim: int = 0) -> int:
-    return min(chunks, x.shape[dim])
-
-
-def _splits(x: Tensor, split_size: Any = None, dim: int = 0, *, split_size_or_sections: Any = None) -> int:
-    size = split_size_or_sections if split_size is None else split_size
-    return -(-x.shape[dim] // max(size, 1)) if isinstance(size, int) else len(size)
-
-
-def _sections(
-    x: Tensor, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
-) -> int:
-    del dim
-    given = next(part for part in (indices_or_sections, indices, sections) if part is not None)
-    return given if isinstance(given, int) else len(given) + 1
-
-
-def _slices(x: Tensor, dim: int = 0) -> int:
-    return x.shape[dim]
-
-
-def _relu(x: Tensor, inplace: bool = False) -> Tensor:
-    return F.relu(x)
-
-
-def _size(x: Tensor, dim: int | None = None) -> Any:
-    return tuple(x.shape) if dim is None else x.shape[dim]
-
-
-def _device(x: Tensor) -> torch.device:
-    return x.device
-
-
-def _expect(got: Any, wanted: Any, place: str = "") -> None:
-    """A check that a size, or a branch that depends on sizes, is that of the example input."""
-    if got == wanted:
-        return
-    if isinstance(wanted, bool):
-        what = f"the network branches on a size at {place}, and this input goes another way than the example input did"
-    else:
-        what = f"the network was prepared for the example input's size at {place}: expected {wanted}, got {got}"
-    raise HratError(f"{what}; prepare it again with an example input of that size")
-
-
-def _assert(condition: Any, message: str) -> None:
-    if not condition:
-        raise HratError(message)
-
-
-def _identity(x: Any, *_: Any, **__: Any) -> Any:
-    return x
-
-
-def _mean(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return torch.mean(x, *args, **kwargs)
-
-
-def _reshape(x: Tensor, *shape: Any) -> Tensor:
-    # `view` of what is contiguous in PyTorch may not be so after a different but equal computation.
-    return x.reshape(*shape)
-
-
-def _repeat_interleave(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return x.repeat_interleave(*args, **kwargs)
-
-
-def _embedding(ids: Tensor, weight: Tensor, padding_idx: int | None = None, *_: Any, **__: Any) -> Tensor:
-    return F.embedding(ids, weight, padding_idx)
-
-
-def _method(name: str) -> Callable[..., Any]:
-    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(x, name)(*args, **kwargs)
-
-    return call
-
-
 # (name, function, ways to write it: functions, and Tensor methods as strings)
 _Line = tuple[str, Callable[..., Any], list[Any]]
-_RELU: list[_Line] = [("relu", _relu, [F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"])]
+_RELU: list[_Line] = [("relu", functions.relu, [F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"])]
 _LEAKY_RELU: list[_Line] = [
     ("leaky_relu", F.leaky_relu, [F.leaky_relu, F.leaky_relu_]),
 ]
@@ -214,53 +93,57 @@ _MEAN_POOLS: list[_Line] = [
     ("adaptive_avg_pool3d", F.adaptive_avg_pool3d, [F.adaptive_avg_pool3d]),
 ]
 _AS_THEY_ARE: list[_Line] = [
-    ("identity", _identity, ["contiguous", "clone", torch.clone, "detach", torch.detach]),
+    ("identity", functions.identity, ["contiguous", "clone", torch.clone, "detach", torch.detach]),
 ]
 _IN_ORDER: list[_Line] = [
     ("flatten", torch.flatten, [torch.flatten, "flatten"]),
-    ("unflatten", _method("unflatten"), [torch.unflatten, "unflatten"]),
-    ("reshape", _reshape, [torch.reshape, "reshape", "view"]),
+    ("unflatten", functions.method("unflatten"), [torch.unflatten, "unflatten"]),
+    ("reshape", functions.reshape, [torch.reshape, "reshape", "view"]),
     ("squeeze", torch.squeeze, [torch.squeeze, "squeeze"]),
     ("unsqueeze", torch.unsqueeze, [torch.unsqueeze, "unsqueeze"]),
 ]
 _TURNED: list[_Line] = [
-    ("permute", _method("permute"), [torch.permute, "permute"]),
+    ("permute", functions.method("permute"), [torch.permute, "permute"]),
     ("transpose", torch.transpose, [torch.transpose, "transpose", torch.swapaxes, "swapaxes", torch.swapdims]),
     ("movedim", torch.movedim, [torch.movedim, "movedim", torch.moveaxis, "moveaxis"]),
     ("t", torch.t, [torch.t, "t"]),
 ]
 _REDUCTIONS: list[_Line] = [
-    ("mean", _mean, [torch.mean, "mean"]),
+    ("mean", functions.mean, [torch.mean, "mean"]),
     ("amax", torch.amax, [torch.amax, "amax"]),
 ]
 _LAYOUT: list[_Line] = [
     ("getitem", operator.getitem, [operator.getitem]),
-    ("chunk", _in_pieces(torch.chunk, _chunks), [torch.chunk, "chunk"]),
-    ("split", _in_pieces(_method("split"), _splits), [torch.split, "split"]),
-    ("tensor_split", _in_pieces(torch.tensor_split, _sections), [torch.tensor_split, "tensor_split"]),
-    ("unbind", _in_pieces(torch.unbind, _slices), [torch.unbind, "unbind"]),
+    ("chunk", functions.in_pieces(torch.chunk, functions.chunks), [torch.chunk, "chunk"]),
+    ("split", functions.in_pieces(functions.method("split"), functions.splits), [torch.split, "split"]),
+    ("tensor_split", functions.in_pieces(torch.tensor_split, functions.sections), [torch.tensor_split, "tensor_split"]),
+    ("unbind", functions.in_pieces(torch.unbind, functions.slices), [torch.unbind, "unbind"]),
     ("select", torch.select, [torch.select, "select"]),
     ("narrow", torch.narrow, [torch.narrow, "narrow"]),
     ("index_select", torch.index_select, [torch.index_select, "index_select"]),
-    ("unfold", _method("unfold"), ["unfold"]),
-    ("expand", _method("expand"), ["expand", torch.broadcast_to]),
-    ("expand_as", _method("expand_as"), ["expand_as"]),
-    ("view_as", _method("reshape_as"), ["view_as", "reshape_as"]),
-    ("repeat", _method("repeat"), ["repeat"]),
-    ("tile", _method("tile"), [torch.tile, "tile"]),
-    ("repeat_interleave", _repeat_interleave, [torch.repeat_interleave, "repeat_interleave"]),
-    ("flip", _method("flip"), [torch.flip, "flip"]),
+    ("unfold", functions.method("unfold"), ["unfold"]),
+    ("expand", functions.method("expand"), ["expand", torch.broadcast_to]),
+    ("expand_as", functions.method("expand_as"), ["expand_as"]),
+    ("view_as", functions.method("reshape_as"), ["view_as", "reshape_as"]),
+    ("repeat", functions.method("repeat"), ["repeat"]),
+    ("tile", functions.method("tile"), [torch.tile, "tile"]),
+    ("repeat_interleave", functions.repeat_interleave, [torch.repeat_interleave, "repeat_interleave"]),
+    ("flip", functions.method("flip"), [torch.flip, "flip"]),
     ("roll", torch.roll, [torch.roll, "roll"]),
     ("channel_shuffle", F.channel_shuffle, [F.channel_shuffle]),
     ("pixel_shuffle", F.pixel_shuffle, [F.pixel_shuffle, torch.pixel_shuffle]),
     ("pixel_unshuffle", F.pixel_unshuffle, [F.pixel_unshuffle, torch.pixel_unshuffle]),
     ("pad", F.pad, [F.pad]),
     ("interpolate", F.interpolate, [F.interpolate]),
-    ("to", _method("to"), ["to"]),  # to another number type or device; digital where the type is no real number
-    ("type_as", _method("type_as"), ["type_as"]),
-    ("float", _method("float"), ["float"]),
-    ("double", _method("double"), ["double"]),
-    ("half", _method("half"), ["half"]),
+    (
+        "to",
+        functions.method("to"),
+        ["to"],
+    ),  # to another number type or device; digital where the type is no real number
+    ("type_as", functions.method("type_as"), ["type_as"]),
+    ("float", functions.method("float"), ["float"]),
+    ("double", functions.method("double"), ["double"]),
+    ("half", functions.method("half"), ["half"]),
 ]
 _BENDS = "does not commute with a scale"
 _CURVES: list[_Line] = [
@@ -292,7 +175,7 @@ _CURVES: list[_Line] = [
     ("log1p", torch.log1p, [torch.log1p, "log1p"]),
     ("sqrt", torch.sqrt, [torch.sqrt, "sqrt"]),
     ("rsqrt", torch.rsqrt, [torch.rsqrt, "rsqrt"]),
-    ("pow", _pow, [torch.pow, operator.pow, "pow"]),
+    ("pow", functions.pow, [torch.pow, operator.pow, "pow"]),
     ("square", torch.square, [torch.square, "square"]),
     ("reciprocal", torch.reciprocal, [torch.reciprocal, "reciprocal"]),
     ("erf", torch.erf, [torch.erf, "erf"]),
@@ -331,7 +214,7 @@ _PRODUCTS: list[_Line] = [
     ("outer", torch.outer, [torch.outer, "outer"]),
     ("attention", F.scaled_dot_product_attention, [F.scaled_dot_product_attention]),
     ("glu", F.glu, [F.glu]),
-    ("mul", _mul, [operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply"]),
+    ("mul", functions.mul, [operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply"]),
     ("truediv", operator.truediv, [operator.truediv, operator.itruediv, torch.div, torch.divide, "div", "div_"]),
     ("lerp", torch.lerp, [torch.lerp, "lerp"]),
     ("addcmul", torch.addcmul, [torch.addcmul, "addcmul"]),
@@ -341,7 +224,7 @@ _PRODUCTS: list[_Line] = [
 _IS_LOGIC = "arithmetic or logic that the circuit has no part for"
 _LOGIC: list[_Line] = [
     ("floordiv", operator.floordiv, [operator.floordiv, torch.floor_divide, "floor_divide"]),
-    ("mod", _mod, [operator.mod, torch.remainder, "remainder"]),
+    ("mod", functions.remainder, [operator.mod, torch.remainder, "remainder"]),
     ("neg", operator.neg, [operator.neg, torch.neg, "neg"]),
     ("abs", operator.abs, [torch.abs, operator.abs, "abs"]),
     ("floor", torch.floor, [torch.floor, "floor"]),
@@ -383,35 +266,35 @@ _LOGIC: list[_Line] = [
     ("logical_and", torch.logical_and, [torch.logical_and, "logical_and"]),
     ("logical_or", torch.logical_or, [torch.logical_or, "logical_or"]),
     ("logical_not", torch.logical_not, [torch.logical_not, "logical_not"]),
-    ("long", _method("long"), ["long"]),
-    ("int", _method("int"), ["int"]),
-    ("bool", _method("bool"), ["bool"]),
+    ("long", functions.method("long"), ["long"]),
+    ("int", functions.method("int"), ["int"]),
+    ("bool", functions.method("bool"), ["bool"]),
 ]
 _DIGITAL: list[tuple[str, list[_Line]]] = [
     (_BENDS, _CURVES),
     (_DIVIDES, _NORMS),
     (_MULTIPLIES, _PRODUCTS),
     (_IS_LOGIC, _LOGIC),
-    ("a table look-up", [("embedding", _embedding, [F.embedding, torch.embedding])]),
+    ("a table look-up", [("embedding", functions.embedding, [F.embedding, torch.embedding])]),
     # Made by mapping from a batch norm that no crossbar could take.
     ("no crossbar beside it can take it exactly", [("batch_norm", F.batch_norm, [])]),
 ]
 _SIZES: list[_Line] = [
-    ("size", _size, ["size"]),
-    ("dim", _method("dim"), ["dim"]),
-    ("numel", _method("numel"), ["numel", torch.numel]),
+    ("size", functions.size, ["size"]),
+    ("dim", functions.method("dim"), ["dim"]),
+    ("numel", functions.method("numel"), ["numel", torch.numel]),
     ("len", len, [len]),
-    ("device", _device, ["device"]),
+    ("device", functions.device, ["device"]),
     ("number_sqrt", math.sqrt, [math.sqrt]),
     ("number_log", math.log, [math.log]),
     ("number_exp", math.exp, [math.exp]),
     ("number_floor", math.floor, [math.floor]),
     ("number_ceil", math.ceil, [math.ceil]),
-    ("expect", _expect, []),
-    ("assert", _assert, [torch._assert]),
-    ("new_zeros", _method("new_zeros"), ["new_zeros"]),
-    ("new_ones", _method("new_ones"), ["new_ones"]),
-    ("new_full", _method("new_full"), ["new_full"]),
+    ("expect", functions.expect, []),
+    ("assert", functions.assert_true, [torch._assert]),
+    ("new_zeros", functions.method("new_zeros"), ["new_zeros"]),
+    ("new_ones", functions.method("new_ones"), ["new_ones"]),
+    ("new_full", functions.method("new_full"), ["new_full"]),
     ("zeros_like", torch.zeros_like, [torch.zeros_like]),
     ("ones_like", torch.ones_like, [torch.ones_like]),
     ("full_like", torch.full_like, [torch.full_like]),
@@ -457,14 +340,14 @@ for _why, _ops in _DIGITAL:
     _register(_ops, analog=False, why=_why)
 _register(_SIZES, analog=False, reads_values=False)
 _register(_FACTORIES, analog=False, reads_values=False, factory=True)
-has_side_effect(_expect)
-has_side_effect(_assert)
+has_side_effect(functions.expect)
+has_side_effect(functions.assert_true)
 register(
-    Op("add", _add, analog=True, signals="two", amplifier=True, per_channel=True, makes_new=True),
+    Op("add", functions.add, analog=True, signals="two", amplifier=True, per_channel=True, makes_new=True),
     [operator.add, operator.iadd, torch.add, "add", "add_"],
 )
 register(
-    Op("sub", _sub, analog=True, signals="two", amplifier=True, per_channel=True, makes_new=True),
+    Op("sub", functions.sub, analog=True, signals="two", amplifier=True, per_channel=True, makes_new=True),
     [operator.sub, operator.isub, torch.sub, "sub", "sub_"],
 )
 register(Op("cat", torch.cat, analog=True, signals="list"), [torch.cat, torch.concat, torch.concatenate])
