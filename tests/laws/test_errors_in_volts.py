@@ -14,7 +14,7 @@ import hrat
 from hrat import physics
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import amplifier_errors
-from hrat.nn import PreparedModel, use_chip
+from hrat.nn import PreparedModel, crossbar_layer, use_chip
 from hrat.simulation import Amplifier, ChipSolver, Nodal, Spice
 from hrat.simulation.spice import circuit
 from hrat.spec import RESTRICTIONS, HardwareSpec, load_spec
@@ -415,3 +415,40 @@ def test_statistics_of_batch_norm_are_those_of_the_network_not_of_curved_devices
         prepared(x)
         moments.append(next(value.clone() for key, value in prepared.named_buffers() if key.endswith("running_var")))
     assert_same(moments[0], moments[1], "running variance", 1e-9)
+
+
+@needs_ngspice
+@pytest.mark.parametrize("readout", READOUTS)
+def test_noise_of_curved_devices_is_that_of_their_current(readout: str) -> None:
+    chip, x = chip_of(spec_of({**ERRORS["curvature"], **ERRORS["read_noise"]}, readout))
+    formula = hrat.simulate(chip, x[:2]).value
+    assert_same(formula, hrat.simulate(chip, x[:2], solver=IDEAL_SPICE).value, "law 4, SPICE", 1e-9)
+    assert_same(formula, hrat.simulate(chip, x[:2], solver=Nodal(curvature_V=0.15)).value, "Newton", 1e-9)
+
+
+def test_the_power_of_curved_devices_is_voltage_times_current() -> None:
+    ohmic, curved = (
+        hrat.estimate(*chip_of(spec_of(errors))).parts_J()["devices"] for errors in ({}, ERRORS["curvature"])
+    )
+    assert 1.0 < curved / ohmic < 2.5  # sinh(2) / 2 = 1.8 where word lines are at 0.3 V
+
+
+@pytest.mark.parametrize("form", ["one_pass", "two_pass", "unfused"])
+def test_offsets_meet_the_feedback_resistor_of_the_chip_in_every_form(
+    form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = network()
+    prepared = hrat.prepare(model, spec_of(ERRORS["offset"]), x, batch_norm=form)
+    resistors_ohm = []
+    right = crossbar_layer.errors_of_layer
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        resistors_ohm.append(float(args[3]))
+        return right(*args, **kwargs)
+
+    for _ in range(60):
+        prepared.train()(x)  # running statistics become those of the batch
+    monkeypatch.setattr(crossbar_layer, "errors_of_layer", noting)
+    prepared.train()(x)
+    on_chip = [layer.r_f_ohm for layer in hrat.deploy(prepared.eval()).layers.values()]
+    assert resistors_ohm == pytest.approx(on_chip, rel=0.1)

@@ -75,11 +75,11 @@ def _metered(
     supply_V = spec.costs.supply_V
 
     def run(voltage_V: Tensor, draw: Draw | None = None) -> Tensor:
-        size_V = voltage_V.abs()
-        devices_W = meter.apply(size_V.square(), weight_S).sum(dtype=torch.float64)
-        current_A = meter.apply(size_V, weight_S).sum(dtype=torch.float64)
+        size_V, by_current_V = voltage_V.abs(), conducting_V(voltage_V, spec.device)
+        devices_W = meter.apply(size_V * by_current_V.abs(), weight_S).sum(dtype=torch.float64)
+        current_A = meter.apply(by_current_V.abs(), weight_S).sum(dtype=torch.float64)
         out_V = readout.volts(
-            conducting_V(voltage_V, spec.device),
+            by_current_V,
             model.gains,
             full_scale_V=full_scale_V,
             bias_V=bias_V,

@@ -14,7 +14,7 @@ from torch import Tensor
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import LayerReadout
 from hrat.errors import HratError
-from hrat.physics import Draw, has_amplifier_errors, is_curved
+from hrat.physics import Draw, conducting_V, has_amplifier_errors, is_curved
 from hrat.simulation.nested import changed
 from hrat.simulation.nodal.layers import layer_from_ends
 from hrat.simulation.nodal.tile import TileSolver
@@ -99,6 +99,7 @@ class _CurvedLayer:
 
     def __init__(self, chip: ProgrammedChip, index: int, name: str, curvature_V: float, device: torch.device) -> None:
         self.spec = chip.deployment.spec
+        self.device = self.spec.device.model_copy(update={"curvature_V": curvature_V, "limit_curvature": True})
         self.layer = chip.deployment.layers[name]
         self.tiles = chip.deployment.tiles(name)
         self.bias_V = chip.bias_V(name, index)
@@ -155,7 +156,7 @@ class _CurvedLayer:
         full_scale_V, bias_V = self.layer.tile_adc_V, self.bias_V
         return self.whole.outputs(
             tuple(terms_V),
-            voltage_V.double(),
+            conducting_V(voltage_V.double(), self.device),
             full_scale_V=None if full_scale_V is None else full_scale_V.to(terms_V[0]),
             bias_V=None if bias_V is None else bias_V.to(terms_V[0]),
             errors=self.errors[0] if self.errors else None,

@@ -20,7 +20,15 @@ from torch import Tensor
 from hrat.artifacts import DeployedLayer, Deployment, ProgrammedChip
 from hrat.circuit import OPS, Crossbar, Node, OpNode, Recurrence
 from hrat.encoding import LayerReadout
-from hrat.physics import Draw, amplifier_limits_V, digital_sum, has_reading_errors, input_noise_V, relu_floor_V
+from hrat.physics import (
+    Draw,
+    amplifier_limits_V,
+    conducting_V,
+    digital_sum,
+    has_reading_errors,
+    input_noise_V,
+    relu_floor_V,
+)
 from hrat.simulation.solvers import LayerModel, SolverError, Statistics, linear_model
 from hrat.simulation.spice.circuit import (
     Amplifier,
@@ -296,7 +304,7 @@ class _Chain:
             if input_noise_V(self.spec.periphery):
                 inputs.append(by_line(self.readout.amplifier_noise_V(term, like, draw)))
             if errors.squares:
-                noise_V = self.readout.device_noise_V(term, voltage_V, errors)
+                noise_V = self.readout.device_noise_V(term, conducting_V(voltage_V, self.spec.device), errors)
                 noise_V = noise_V * self.readout.device_numbers(term, like, draw)
                 currents.append(by_line(noise_V / -self.layer.r_f_ohm))  # amplifiers invert
         return [
