@@ -15,7 +15,7 @@ from hrat import physics
 from hrat.artifacts import ProgrammedChip
 from hrat.encoding import amplifier_errors
 from hrat.nn import PreparedModel, crossbar_layer, use_chip
-from hrat.simulation import Amplifier, ChipSolver, Nodal, Spice
+from hrat.simulation import Amplifier, ChipSolver, Nodal, Spice, verify
 from hrat.simulation.spice import circuit
 from hrat.spec import RESTRICTIONS, HardwareSpec, load_spec
 from laws.checks import assert_same
@@ -452,3 +452,12 @@ def test_offsets_meet_the_feedback_resistor_of_the_chip_in_every_form(
     prepared.train()(x)
     on_chip = [layer.r_f_ohm for layer in hrat.deploy(prepared.eval()).layers.values()]
     assert resistors_ohm == pytest.approx(on_chip, rel=0.1)
+
+
+@needs_ngspice
+def test_verification_sees_no_difference_where_a_circuit_makes_the_floor_itself() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double(), torch.randn(4, 6).double()
+    chip = hrat.program(hrat.deploy(hrat.prepare(model, spec_of(ERRORS["floor"]), x).eval()))
+    (ideal,) = [depth for depth in verify(chip, x).depths if depth.name == "SPICE, ideal amplifiers"]
+    assert [layer.largest_V < 1e-9 for layer in ideal.layers] == [True, True]

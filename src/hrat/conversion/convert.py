@@ -34,6 +34,7 @@ from hrat.conversion.written_out import write_out
 from hrat.errors import ConversionError
 from hrat.nn import (
     BATCH_NORM_FORMS,
+    OUTPUT_PEAK,
     BatchNormForm,
     ConversionReport,
     DigitalOperationRow,
@@ -47,9 +48,6 @@ from hrat.nn import (
 from hrat.spec import HardwareSpec, load_spec
 
 __all__ = ["prepare"]
-
-OUTPUT_PEAK = 10.0
-"""Logits of a trained classifier are about so large."""
 
 
 def prepare(

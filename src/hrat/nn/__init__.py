@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
-from hrat.nn.calibration import calibrate, calibrate_scales
+from hrat.nn.calibration import OUTPUT_PEAK, calibrate, calibrate_scales
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource, draw_pair_error
 from hrat.nn.dropout import DROPOUTS, is_drop_path, is_dropout
@@ -32,6 +32,7 @@ from hrat.nn.state import freeze_batch_norm, sampled_chip, set_noise_strength, u
 __all__ = [
     "BATCH_NORM_FORMS",
     "DROPOUTS",
+    "OUTPUT_PEAK",
     "BatchNormForm",
     "ConversionReport",
     "CrossbarLayer",

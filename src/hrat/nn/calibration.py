@@ -28,7 +28,7 @@ WINDOWS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 12.0)
 """Windows to try, in units of the weights' root mean square."""
 CHIPS_TRIED = 3
 OUTPUT_PEAK = 10.0
-"""Largest output to expect of a network that is not trained yet, in digital units; as `hrat.prepare` has it."""
+"""Largest output to expect of a network that is not trained yet, in digital units: logits are about so large."""
 SMALLEST_PART = 1e-3
 """Smallest first full scale of a tile's ADCs, as a part of the spec's; a tile of zeros gets this one."""
 
@@ -48,14 +48,11 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
     Raises:
         ConversionError: no batch was given.
     """
-    inputs = [batch[0] if isinstance(batch, tuple | list) else batch for batch in batches]
-    if not inputs:
-        raise ConversionError("calibration needs at least one batch, got none")
+    inputs = _inputs(batches)
     was_training = model.training
     model.eval()
     try:
-        for scale, alpha in _fitting_scales(model, inputs, quantile):
-            scale.set(alpha)
+        _set_scales(model, inputs, quantile, trained=True)
         calibrate_tile_adcs(model, lambda: [model(x) for x in inputs], quantile=quantile)
         calibrate_windows(model, inputs)
     finally:
@@ -78,22 +75,31 @@ def calibrate_scales(
     Raises:
         ConversionError: no batch was given.
     """
+    inputs = _inputs(batches)
+    was_training = model.training
+    model.train(not trained)
+    try:
+        _set_scales(model, inputs, quantile, trained=trained)
+    finally:
+        model.train(was_training)
+
+
+def _inputs(batches: Iterable[Any]) -> list[Any]:
     inputs = [batch[0] if isinstance(batch, tuple | list) else batch for batch in batches]
     if not inputs:
         raise ConversionError("calibration needs at least one batch, got none")
-    was_training = model.training
+    return inputs
+
+
+def _set_scales(model: PreparedModel, inputs: list[Any], quantile: float, *, trained: bool) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    model.train(not trained)
-    try:
-        with torch.random.fork_rng():  # of dropout
-            fitting = _fitting_scales(model, inputs, quantile)
-        model.load_state_dict(before)
-        read = set() if trained else _scales_of_outputs(model)
-        room = model.spec.periphery.v_swing_V / OUTPUT_PEAK
-        for scale, alpha in fitting:
-            scale.set(alpha.clamp(max=room) if scale in read else alpha)
-    finally:
-        model.train(was_training)
+    with torch.random.fork_rng():  # of dropout
+        fitting = _fitting_scales(model, inputs, quantile)
+    model.load_state_dict(before)  # statistics that the batch has moved on
+    read = set() if trained else _scales_of_outputs(model)
+    room = model.spec.periphery.v_swing_V / OUTPUT_PEAK
+    for scale, alpha in fitting:
+        scale.set(alpha.clamp(max=room) if scale in read else alpha)
 
 
 def _scales_of_outputs(model: PreparedModel) -> set[Scale]:

@@ -11,6 +11,7 @@ from hrat.physics.amplifiers import (
     has_read_noise,
     has_reading_errors,
     input_noise_V,
+    noise_gain,
     offset_V,
 )
 from hrat.physics.conduction import conducting_V, is_curved
@@ -83,6 +84,7 @@ __all__ = [
     "is_curved",
     "missed_target",
     "nearest_state",
+    "noise_gain",
     "offset_V",
     "pair_error_is_gaussian",
     "place_levels",

@@ -42,6 +42,7 @@ __all__ = [
     "has_read_noise",
     "has_reading_errors",
     "input_noise_V",
+    "noise_gain",
     "offset_V",
 ]
 
@@ -121,6 +122,17 @@ def draw_amplifiers(
     return Amplifiers(drawn(offset_V(periphery) if offsets else 0.0), drawn(_tolerance(periphery)))
 
 
+def noise_gain(load_S: Tensor, r_f_ohm: Tensor | float, resistors: Tensor | float) -> Tensor:
+    """`N = 1 + R_f sum_i G_i + m`: what an ideal amplifier multiplies an error at its input by.
+
+    Args:
+        load_S: conductance of all devices of the bit line, any shape, S.
+        r_f_ohm: feedback resistance, ohm.
+        resistors: feedback resistance over that of the other resistors at the summing node, summed over these.
+    """
+    return 1.0 + (r_f_ohm * load_S + resistors)
+
+
 def closed_loop(
     load_S: Tensor, r_f_ohm: Tensor | float, resistors: int, r_f_error: Tensor, periphery: Periphery
 ) -> ClosedLoop:
@@ -134,12 +146,12 @@ def closed_loop(
         periphery: names the open-loop gain.
     """
     factor = 1.0 + r_f_error
-    noise_gain = 1.0 + factor * (r_f_ohm * load_S + resistors)
+    of_input = noise_gain(load_S, r_f_ohm * factor, factor * resistors)
     gain = _gain(periphery)
     if gain is None:
-        return ClosedLoop(factor, noise_gain)
-    left = 1.0 / (1.0 + noise_gain / gain)
-    return ClosedLoop(factor * left, noise_gain * left)
+        return ClosedLoop(factor, of_input)
+    left = 1.0 / (1.0 + of_input / gain)
+    return ClosedLoop(factor * left, of_input * left)
 
 
 def offset_V(periphery: Periphery) -> float:

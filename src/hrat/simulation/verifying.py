@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from hrat.artifacts import Depth, LayerDifference, ProgrammedChip, SimulationResult, Verification, volts
 from hrat.errors import HratError
-from hrat.physics import amplifier_limits_V
+from hrat.physics import amplifier_limits_V, relu_floor_V
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.nodal import Nodal
 from hrat.simulation.simulating import simulate
@@ -154,14 +153,15 @@ def _depth(
     differences: tuple[LayerDifference, ...] = ()
     agreement = None
     if first is not None and before is not None:
-        limit_V = amplifier_limits_V(chip.deployment.spec.periphery)[1]
+        periphery = chip.deployment.spec.periphery
+        limits_V, floor_V = amplifier_limits_V(periphery), relu_floor_V(periphery)
         rectified = rectified_layers(chip.deployment)
         differences = tuple(
             _difference(
                 layer,
                 # Behind a ReLU: a circuit makes it in the amplifier itself, by a single supply.
-                *(_seen(r.voltages[layer], layer in rectified) for r in (first, before, result)),
-                limit_V=limit_V,
+                *(_seen(r.voltages[layer], floor_V if layer in rectified else None) for r in (first, before, result)),
+                limits_V=limits_V,
             )
             for layer in chip.layers
         )
@@ -176,11 +176,13 @@ def _depth(
     )
 
 
-def _difference(layer: str, first: Tensor, before: Tensor, now: Tensor, *, limit_V: float) -> LayerDifference:
+def _difference(
+    layer: str, first: Tensor, before: Tensor, now: Tensor, *, limits_V: tuple[float, float]
+) -> LayerDifference:
     total, step = (now - first).abs(), (now - before).abs()
-    limited = torch.zeros_like(step, dtype=torch.bool)
-    if math.isfinite(limit_V):
-        limited = torch.maximum(now.abs(), before.abs()) >= NEAR_LIMIT * limit_V
+    low_V, high_V = limits_V
+    highest, lowest = torch.maximum(now, before), torch.minimum(now, before)
+    limited = (highest >= NEAR_LIMIT * high_V) | (lowest <= NEAR_LIMIT * low_V)
     return LayerDifference(
         layer=layer,
         signal_rms_V=_rms(first),
@@ -193,9 +195,9 @@ def _difference(layer: str, first: Tensor, before: Tensor, now: Tensor, *, limit
     )
 
 
-def _seen(voltage_V: Tensor, rectified: bool) -> Tensor:
-    voltage_V = voltage_V.double()
-    return voltage_V.relu() if rectified else voltage_V
+def _seen(voltage_V: Tensor, floor_V: float | None) -> Tensor:
+    """Voltages as whatever stands behind the layer sees them: of a ReLU no less than its floor."""
+    return voltage_V.double() if floor_V is None else voltage_V.double().clamp(min=floor_V)
 
 
 def _rms(x: Tensor) -> float:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
+from hrat import physics
 from hrat.encoding import Readout
 from hrat.simulation.spice.circuit import (
     Amplifier,
@@ -16,6 +18,7 @@ from hrat.simulation.spice.circuit import (
     Dialect,
     Floats,
     SpiceOptions,
+    amplifier_of,
     check_chain,
     count_devices,
     pair_of,
@@ -66,10 +69,9 @@ def noise_gain(layer: CircuitLayer, spec: HardwareSpec) -> Floats:
     two-stage read-out the one that brings the first amplifier's output instead of the devices of `I-`.
     """
     inner = Readout.of(spec).inner_amplifiers
-    first = 1.0 if inner else layer.r_f_ohm * layer.g_neg_S.sum(axis=0)
-    bias = 0.0 if layer.bias_V is None else 1.0
-    gain: Floats = 1.0 + layer.r_f_ohm * layer.g_pos_S.sum(axis=0) + first + bias
-    return gain
+    load_S = layer.g_pos_S.sum(axis=0) if inner else layer.g_pos_S.sum(axis=0) + layer.g_neg_S.sum(axis=0)
+    resistors = int(inner) + int(layer.bias_V is not None)
+    return physics.noise_gain(torch.from_numpy(load_S), layer.r_f_ohm, resistors).numpy()
 
 
 def time_constant_s(layer: CircuitLayer, spec: HardwareSpec, amplifier: Amplifier, c_node_F: float = 0.0) -> float:
@@ -175,7 +177,7 @@ def transient_netlist(
     text = LayerText(
         layer,
         spec,
-        options.amplifier,
+        amplifier_of(options.amplifier, spec),
         dialect,
         dynamic=True,
         c_node_F=c_node_F,
