@@ -3,6 +3,8 @@
     python benchmarks/errors_in_volts.py summary FOLDER...        # of hrat compare, one folder for each training seed
     python benchmarks/errors_in_volts.py calibration RUN...       # folders of hrat train, or run-* of hrat compare
     python benchmarks/errors_in_volts.py scales RUN...
+    python benchmarks/errors_in_volts.py floor RUN...
+    python benchmarks/errors_in_volts.py first-scales             # trains FC-4 on 5,000 digits 12 times, minutes
     python benchmarks/errors_in_volts.py offset-in-spice          # trains a small network on 5,000 digits, minutes
 
 Tables in Markdown on standard output.
@@ -23,6 +25,7 @@ from torch import nn
 
 import hrat
 from hrat.artifacts import Deployment, ProgrammedChip
+from hrat.experiments.recipes import METHODS, build_network, load_recipe, trainable
 from hrat.experiments.running import load_run
 from hrat.nn import Scale
 from hrat.simulation import Amplifier, Spice, calibrate_chip
@@ -95,6 +98,42 @@ def calibration(runs: list[str]) -> None:
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
+def floor(runs: list[str]) -> None:
+    """Accuracy on chips whose ReLU reaches 0 V, and whose amplifiers have no offset besides; nothing trained anew."""
+    print("| run | all errors | without floor | without floor and offset |\n|---|---:|---:|---:|")
+    for name, deployment, measured in deployments(runs):
+        cells = []
+        for off in ((), ("floor",), ("floor", "offset")):
+            chips = hrat.program(replace(deployment, spec=deployment.spec.without(*off)), chips=CHIPS)
+            cells.append(measured(chips))
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def first_scales() -> None:
+    """FC-4 on 5,000 digits from scales that are right, ten times too large or small, calibrated first or not."""
+    recipe, data = load_recipe("fc4-mnist5k"), load_data("mnist5k")
+    spec = hrat.load_spec("generic-4bit+on-chip", bias_full_scale="layer")
+    print("| first scales | as given | calibrated by the first batch |\n|---|---:|---:|")
+    for factor in (1.0, 10.0, 0.1):
+        cells = []
+        for first in ("as_given", "calibrated"):
+            means = []
+            for seed in (0, 1, 2):
+                torch.manual_seed(seed)
+                model = trainable(METHODS["hrat"], build_network("fc4"), recipe, spec, data.train)
+                for module in model.modules():
+                    if isinstance(module, Scale):
+                        module.set(module.log_alpha.exp() * factor)
+                loader = make_loader(data.train, recipe.batch_size, shuffle=True, seed=seed, drop_last=True)
+                options = recipe.fit.replace(epochs=15, first_scales=first)
+                hrat.fit(model, loader, options=options, progress=False)
+                chips = hrat.program(hrat.deploy(model.eval()), chips=10)
+                result = hrat.simulate(chips, make_loader(data.test, 1000), keep_outputs=False)
+                means.append(100 * mean(result.accuracies or ()))
+            cells.append(f"{mean(means):.2f} +- {stdev(means):.2f}")
+        print(f"| x {factor:g} | {' | '.join(cells)} |", flush=True)
+
+
 def scales(runs: list[str]) -> None:
     """Accuracy over a factor on all learned scales, after training: 1 is the point that was learned."""
     print(f"| run | {' | '.join(f'x {factor:g}' for factor in FACTORS)} |")
@@ -141,17 +180,21 @@ def offset_in_spice() -> None:
             )
 
 
+OF_RUNS = {"summary": summary, "calibration": calibration, "floor": floor, "scales": scales}
+ALONE = {"first-scales": first_scales, "offset-in-spice": offset_in_spice}
+
+
 def main() -> None:
     """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["summary", "calibration", "scales", "offset-in-spice"])
+    parser.add_argument("part", choices=[*OF_RUNS, *ALONE])
     parser.add_argument("folders", nargs="*")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    if given.part == "offset-in-spice":
-        offset_in_spice()
+    if given.part in ALONE:
+        ALONE[given.part]()
     else:
-        {"summary": summary, "calibration": calibration, "scales": scales}[given.part](given.folders)
+        OF_RUNS[given.part](given.folders)
 
 
 if __name__ == "__main__":
