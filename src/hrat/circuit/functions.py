@@ -25,6 +25,7 @@ __all__ = [
     "mean",
     "method",
     "mul",
+    "number_kind",
     "pow",
     "relu",
     "remainder",
@@ -35,6 +36,7 @@ __all__ = [
     "slices",
     "splits",
     "sub",
+    "with_items",
 ]
 
 MOST_BITS = 64
@@ -127,15 +129,32 @@ def device(x: Tensor) -> torch.device:
     return x.device
 
 
+def number_kind(x: Tensor) -> str:
+    """Kind of a tensor's numbers in words."""
+    if x.dtype is torch.bool:
+        return "truth values"
+    return "real numbers" if x.is_floating_point() else "complex numbers" if x.is_complex() else "whole numbers"
+
+
+def with_items(x: Tensor, index: Any, value: Any) -> Tensor:
+    """A copy of `x` in which `x[index]` is `value`."""
+    made = x.clone()
+    made[index] = value
+    return made
+
+
 def expect(got: Any, wanted: Any, place: str = "") -> None:
     """A check that a size, or a branch that depends on sizes, is that of the example input."""
     if got == wanted:
         return
     if isinstance(wanted, bool):
         what = f"the network branches on a size at {place}, and this input goes another way than the example input did"
+    elif isinstance(wanted, str):
+        what = f"the network was prepared for {wanted} at {place}, got {got}"
     else:
         what = f"the network was prepared for the example input's size at {place}: expected {wanted}, got {got}"
-    raise HratError(f"{what}; prepare it again with an example input of that size")
+    kind = "kind" if isinstance(wanted, str) else "size"
+    raise HratError(f"{what}; prepare it again with an example input of that {kind}")
 
 
 def assert_true(condition: Any, message: str) -> None:

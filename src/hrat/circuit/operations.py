@@ -93,7 +93,8 @@ _MEAN_POOLS: list[_Line] = [
     ("adaptive_avg_pool3d", F.adaptive_avg_pool3d, [F.adaptive_avg_pool3d]),
 ]
 _AS_THEY_ARE: list[_Line] = [
-    ("identity", functions.identity, ["contiguous", "clone", torch.clone, "detach", torch.detach]),
+    ("identity", functions.identity, ["contiguous", "clone", torch.clone]),
+    ("detach", torch.detach, [torch.detach, "detach"]),  # on a chip as it is; in training no gradient passes
 ]
 _IN_ORDER: list[_Line] = [
     ("flatten", torch.flatten, [torch.flatten, "flatten"]),
@@ -248,6 +249,7 @@ _LOGIC: list[_Line] = [
     ("where", torch.where, [torch.where, "where"]),
     ("masked_fill", torch.masked_fill, [torch.masked_fill, "masked_fill", "masked_fill_"]),
     ("fill", torch.full_like, ["fill_"]),
+    ("with_items", functions.with_items, [operator.setitem]),
     ("gather", torch.gather, [torch.gather, "gather"]),
     ("one_hot", F.one_hot, [F.one_hot]),
     ("tril", torch.tril, [torch.tril, "tril"]),
@@ -281,7 +283,8 @@ _DIGITAL: list[tuple[str, list[_Line]]] = [
 ]
 _SIZES: list[_Line] = [
     ("size", functions.size, ["size"]),
-    ("dim", functions.method("dim"), ["dim"]),
+    ("dim", functions.method("dim"), ["dim", "ndimension"]),
+    ("number_kind", functions.number_kind, []),
     ("numel", functions.method("numel"), ["numel", torch.numel]),
     ("len", len, [len]),
     ("device", functions.device, ["device"]),

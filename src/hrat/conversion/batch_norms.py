@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from hrat.conversion.blocks import Block, geometry_of
 from hrat.conversion.network import Network
@@ -43,9 +44,10 @@ def fuse_batch_norms(network: Network) -> list[Block]:
 
 def wrap_digital_batch_norms(network: Network) -> None:
     """Batch norms that no crossbar takes are digital operations, frozen together with the fused ones."""
-    for node in network.calls_of(_BatchNorm):
+    for node in network.calls_of(_BatchNorm, _InstanceNorm):
         module = network.module_at(node)
-        assert isinstance(module, _BatchNorm)
+        assert isinstance(module, _BatchNorm | _InstanceNorm)
+        _keeps_statistics(node, module)
         network.module.add_submodule(str(node.target), DigitalBatchNorm(module))
 
 
@@ -79,7 +81,7 @@ def _fuses_in_front(network: Network, node: fx.Node, block: Block) -> bool:
     return True
 
 
-def _keeps_statistics(node: fx.Node, bn: _BatchNorm) -> bool:
+def _keeps_statistics(node: fx.Node, bn: _BatchNorm | _InstanceNorm) -> bool:
     if bn.running_mean is not None:
         return True
     raise ConversionError(

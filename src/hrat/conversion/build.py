@@ -24,6 +24,7 @@ from hrat.nn import (
     Recurrence,
     Scale,
     SharedError,
+    TurnedLinear,
 )
 
 __all__ = ["LayerBuilder"]
@@ -85,6 +86,8 @@ class LayerBuilder:
         block = Block(nodes[0], loop.product)
         layer = self._layer(block)
         name = target.replace(".", "_")
+        while f"{name}_state" in self.scales.made:
+            name += "_"
         peaks = max(node.meta["state_peak"] for node in nodes), max(node.meta["product_peak"] for node in nodes)
         scales = (
             self.scales.new(f"{name}_state", Scale(spec.device.v_read_V / peaks[0])),
@@ -111,15 +114,17 @@ class LayerBuilder:
             batch_norm_before=submodule(str(block.before.target)) if block.before else None,  # type: ignore[arg-type]
             form=self.form,
             noise=self.noise,
+            turned=isinstance(module, TurnedLinear),
         )
 
     def _shared_error(self, name: str, layer: CrossbarLayer, scales: tuple[fx.Node, fx.Node]) -> fx.Node:
         """A layer that is called several times is one set of devices: its error is drawn once."""
         graph = self.network.graph
-        self.network.module.add_submodule(f"{name}_error", SharedError(layer))
+        error = self.network.free_name(f"{name}_error")
+        self.network.module.add_submodule(error, SharedError(layer))
         last_scale = max(scales, key=list(graph.nodes).index)
         with graph.inserting_after(last_scale):
-            return graph.call_module(f"{name}_error", scales)
+            return graph.call_module(error, scales)
 
     def _row(
         self, name: str, layer: CrossbarLayer, block: Block, scales: tuple[str, str], kind: str, calls: int

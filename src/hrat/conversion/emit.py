@@ -83,8 +83,8 @@ class _Emitter:
             return None  # a scale for each channel, spread over positions: part of the layers' weights by now
         op = op_of(node.target)
         assert op is not None  # tracing refuses all others
-        if op.name == "identity":
-            return OpNode(node.name, op.name, self._values(node.args[:1]))
+        if op.name in ("identity", "detach"):
+            return OpNode(node.name, "identity", self._values(node.args[:1]))
         return OpNode(node.name, op.name, self._values(node.args), tuple(self._values(dict(node.kwargs)).items()))
 
     def _module(self, node: fx.Node) -> Node | None:

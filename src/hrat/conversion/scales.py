@@ -62,6 +62,7 @@ class Scales:
         self.mode = mode
         self.output_peak = output_peak
         self.made: dict[str, Scale] = {}
+        self._folder = ""
         self._nodes: dict[fx.Node, fx.Node] = {}
         self._names: dict[fx.Node, str] = {}
         module = network.module
@@ -75,6 +76,8 @@ class Scales:
             members = [n for n in nodes if n in self.signals.parent and self.signals.find(n) is root]
             members = members or [root]
             name = str(members[0].target if members[0].op == "call_module" else members[0].name).replace(".", "_")
+            while name in self.made:  # `block.0` beside `block_0`
+                name += "_"
             channels = self._channels(members) if self.mode == "channel" else None
             self._nodes[root] = self.new(name, Scale(self._first_alpha(members), channels))
             self._names[root] = name
@@ -89,12 +92,13 @@ class Scales:
         module, graph = self.network.module, self.network.graph
         reference = next(p for p in module.parameters() if p.is_floating_point())
         self.made[name] = scale.to(reference.device, reference.dtype)
-        if "scales" not in dict(module.named_children()):
-            module.add_module("scales", nn.Module())
-        module.add_submodule(f"scales.{name}", scale)
+        if not self._folder:
+            self._folder = self.network.free_name("scales")
+            module.add_module(self._folder, nn.Module())
+        module.add_submodule(f"{self._folder}.{name}", scale)
         computations = (node for node in graph.nodes if node.op not in ("placeholder", "get_attr"))
         with graph.inserting_before(cast(fx.Node, next(computations))):
-            return graph.call_module(f"scales.{name}", ())
+            return graph.call_module(f"{self._folder}.{name}", ())
 
     def entering(self, block: Block) -> fx.Node:
         """The scale of the signal that enters, spread over positions where a flatten has made runs of a channel."""

@@ -70,11 +70,14 @@ class CrossbarLayer(nn.Module):
         batch_norm_before: _BatchNorm | None = None,
         form: BatchNormForm = "one_pass",
         noise: NoiseSource | None = None,
+        turned: bool = False,
     ) -> None:
         super().__init__()
         self.geometry = geometry
         self.spec = spec
         self.weight = weight
+        self.turned = turned
+        """Whether the parameter of a linear layer is `(in, out)`."""
         self.bias: nn.Parameter | None
         self.register_parameter("bias", bias)
         self.batch_norm = batch_norm
@@ -158,7 +161,7 @@ class CrossbarLayer(nn.Module):
     ) -> Fused:
         """W' in PyTorch layout and b', `(out,)`, V, of this layer; see `hrat.nn.fusing.fuse`."""
         return fuse(
-            self.weight,
+            self.weight.t() if self.turned else self.weight,
             self.bias,
             self.geometry,
             alpha_in=alpha_in,

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from hrat.nn.fusing import BatchNormTerms, track
 from hrat.nn.ranks import world_size
@@ -74,9 +75,13 @@ class OutputRescale(nn.Module):
 
 
 class DigitalBatchNorm(nn.Module):
-    """A batch norm that no crossbar could take, computed digitally; frozen with the fused ones."""
+    """A batch norm that no crossbar could take, computed digitally; frozen with the fused ones.
 
-    def __init__(self, batch_norm: _BatchNorm) -> None:
+    So is an instance norm with running statistics, which in eval mode is a batch norm. Its statistics are those of
+    each rank's own images.
+    """
+
+    def __init__(self, batch_norm: _BatchNorm | _InstanceNorm) -> None:
         super().__init__()
         self.batch_norm = batch_norm
         self.batch_norm_frozen = False
@@ -84,7 +89,9 @@ class DigitalBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Digital units, `(batch, channels, ...)` -> digital units of that shape."""
         self.batch_norm.train(self.training and not self.batch_norm_frozen)
-        out: Tensor = self.batch_norm(x) if world_size() == 1 else batch_norm_over_ranks(self.batch_norm, x)
+        if world_size() > 1 and isinstance(self.batch_norm, _BatchNorm):
+            return batch_norm_over_ranks(self.batch_norm, x)
+        out: Tensor = self.batch_norm(x)
         return out
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
@@ -28,10 +30,14 @@ __all__ = ["freeze_batch_norm", "sampled_chip", "set_noise_strength", "use_chip"
 
 
 def freeze_batch_norm(model: nn.Module, frozen: bool = True) -> None:
-    """Let batch norm use its running statistics in training too, so that training and eval are the same function."""
+    """Let batch norm use its running statistics in training too, so that training and eval are the same function.
+
+    Batch norms that were frozen in the original network stay so whatever is asked.
+    """
     for module in model.modules():
         if isinstance(module, CrossbarLayer | DigitalBatchNorm):
-            module.batch_norm_frozen = frozen
+            norms = [norm for norm in module.children() if isinstance(norm, _BatchNorm | _InstanceNorm)]
+            module.batch_norm_frozen = frozen or any(getattr(norm, "stays_frozen", False) for norm in norms)
 
 
 def set_noise_strength(model: nn.Module, strength: float) -> None:
