@@ -29,9 +29,10 @@ from hrat.circuit.nodes import (
     layer_of,
     map_nested,
 )
-from hrat.circuit.operations import MOST_BITS, MOST_VALUES, OPS, Op, op_of, ways_to_call
+from hrat.circuit.operations import MOST_BITS, MOST_VALUES, OPS, Op, arguments_for, op_of, ways_to_call, ways_to_write
 from hrat.circuit.own_operations import operation
 from hrat.circuit.recurrence import CELLS, Cell, through_time
+from hrat.circuit.signatures import bind, result_names, signatures_of
 
 __all__ = [
     "CELLS",
@@ -63,6 +64,8 @@ __all__ = [
     "TensorKey",
     "TensorRef",
     "Within",
+    "arguments_for",
+    "bind",
     "check_graph",
     "converters",
     "decode_node",
@@ -75,7 +78,10 @@ __all__ = [
     "op_of",
     "operation",
     "rectifies",
+    "result_names",
+    "signatures_of",
     "through_time",
     "voltages",
     "ways_to_call",
+    "ways_to_write",
 ]

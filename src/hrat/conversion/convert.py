@@ -111,8 +111,9 @@ def prepare(
     if failure is not None:
         raise _does_not_pass(copied, failure) from failure
     options = _Options(scales, batch_norm, output_peak, NoiseSource(generator), type(expected))
+    coarsest = max(node.meta["seen"].step for node in traced.module.graph.nodes if "seen" in node.meta)
     prepared = _converted(traced, spec, options)
-    _check_nothing_is_lost(prepared, expected, args, kwargs)
+    _check_nothing_is_lost(prepared, expected, args, kwargs, coarsest)
     return prepared.train(model.training)
 
 
@@ -215,15 +216,18 @@ def _refuse_bad_weights(model: nn.Module) -> None:
 
 
 def _check_nothing_is_lost(
-    prepared: PreparedModel, expected: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    prepared: PreparedModel, expected: Any, args: tuple[Any, ...], kwargs: dict[str, Any], coarsest: float
 ) -> None:
-    """Law 2 on the example: whatever the conversion misunderstood shows here, and not in a trained chip."""
+    """Law 2 on the example: whatever the conversion misunderstood shows here, and not in a trained chip.
+
+    `coarsest` is the relative step of the coarsest numbers on the way.
+    """
     with torch.no_grad(), restrictions(prepared, prepared.spec.ideal()):
         outputs = prepared.eval()(*args, **kwargs)
     for want, have in zip(_tensors(expected), _tensors(outputs), strict=True):
         if not want.is_floating_point():
             continue
-        tolerance = 1e3 * torch.finfo(want.dtype).eps * max(1.0, float(want.abs().max()))
+        tolerance = 1e3 * max(coarsest, torch.finfo(want.dtype).eps) * max(1.0, float(want.abs().max()))
         if want.shape != have.shape or not torch.allclose(want, have, rtol=0.0, atol=tolerance):
             raise ConversionError(
                 "the converted model differs from the original although all restrictions are off: largest difference "

@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from hrat.circuit import op_of
+from hrat.conversion.arguments import name_functions_one_way, put_in_order
 from hrat.conversion.calls import calls_to_modules, computes_its_weight
 from hrat.conversion.tracer import ModelTracer
 from hrat.errors import ConversionError
@@ -64,6 +65,8 @@ class Seen:
     """The 99.9 % quantile of the magnitude, in digital units."""
     is_real: bool = False
     """Whether it holds floating-point numbers, not integers or booleans."""
+    step: float = 0.0
+    """Relative distance of neighbouring floating-point numbers of its type."""
 
 
 def example_args(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -106,6 +109,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tr
     except Exception as error:  # fx raises whatever the model's own code raises on a proxy
         raise ConversionError(_control_flow_message(model, tracer, error)) from error
     module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
+    put_in_order(graph)
     _inplace_to_functional(graph)
     graph.eliminate_dead_code()
     calls_to_modules(module)
@@ -116,7 +120,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tr
     _drop_checks_of_tensors(graph)
     for node in graph.nodes:
         _refuse_unknown(node, module)
-    _name_functions_one_way(graph)
+    tracer.notes.extend(name_functions_one_way(graph, describe))
     module.recompile()
     return Traced(module, tracer.notes, tracer.fixed)
 
@@ -255,15 +259,6 @@ def _take_inplace_off(node: fx.Node) -> bool:
     return was
 
 
-def _name_functions_one_way(graph: fx.Graph) -> None:
-    """`x.relu_()`, `torch.relu(x)` and `F.relu(x)` become the function that the table of operations has for them."""
-    for node in graph.nodes:
-        if node.op in ("call_function", "call_method"):
-            op = op_of(node.target)
-            assert op is not None  # all others have been refused
-            node.op, node.target = "call_function", op.function
-
-
 def _attributes_to_calls(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         if node.op == "call_function" and node.target is getattr and node.args[1] in ("shape", "ndim", "device"):
@@ -321,7 +316,8 @@ def _seen(value: Any) -> Seen:
     values = value.detach().reshape(-1)
     magnitude = values[:: -(-values.numel() // VALUES_LOOKED_AT)].abs().float()
     rank = max(1, int(0.999 * magnitude.numel()))
-    return Seen(True, tuple(value.shape), float(magnitude.kthvalue(rank).values), is_real=True)
+    peak, step = float(magnitude.kthvalue(rank).values), torch.finfo(value.dtype).eps
+    return Seen(True, tuple(value.shape), peak, is_real=True, step=step)
 
 
 def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
@@ -338,7 +334,7 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
                     "output_padding instead"
                 )
             return
-    elif op_of(node.target) is not None and not node.kwargs.get("return_indices"):
+    elif op_of(node.target) is not None and not computes_its_weight(node):
         return
     if computes_its_weight(node):
         raise ConversionError(
