@@ -30,6 +30,7 @@ from hrat.circuit.nodes import (
     map_nested,
 )
 from hrat.circuit.operations import MOST_BITS, MOST_VALUES, OPS, Op, arguments_for, op_of, ways_to_call, ways_to_write
+from hrat.circuit.outside import outside_by_reason, why_outside
 from hrat.circuit.own_operations import operation
 from hrat.circuit.recurrence import CELLS, Cell, through_time
 from hrat.circuit.signatures import bind, result_names, signatures_of
@@ -77,6 +78,7 @@ __all__ = [
     "merged_clamps",
     "op_of",
     "operation",
+    "outside_by_reason",
     "rectifies",
     "result_names",
     "signatures_of",
@@ -84,4 +86,5 @@ __all__ = [
     "voltages",
     "ways_to_call",
     "ways_to_write",
+    "why_outside",
 ]

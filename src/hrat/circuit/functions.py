@@ -16,26 +16,37 @@ __all__ = [
     "MOST_BITS",
     "MOST_VALUES",
     "add",
+    "as_another",
     "assert_true",
+    "attention",
+    "batch_norm",
     "chunks",
     "device",
+    "div",
     "embedding",
+    "embedding_bag",
     "expect",
     "identity",
     "in_pieces",
-    "mean",
+    "index_put",
+    "instance_norm",
+    "left_shift",
+    "listed",
     "method",
     "mul",
+    "number_prod",
     "pow",
     "relu",
     "remainder",
     "repeat_interleave",
     "reshape",
+    "rrelu",
     "sections",
     "size",
     "slices",
     "splits",
     "sub",
+    "type",
 ]
 
 MOST_BITS = 64
@@ -63,11 +74,9 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Any:
 
 def pow(input: Any, exponent: Any) -> Any:
     """`input ** exponent`, of whole numbers within `MOST_BITS`."""
-    if isinstance(input, int) and isinstance(exponent, int) and exponent > 0:
-        if abs(input).bit_length() * exponent > MOST_BITS:
-            raise HratError(
-                f"{input} ** {exponent} has more than {MOST_BITS} bits; expected a number that a size can be"
-            )
+    whole = isinstance(input, int) and isinstance(exponent, int) and exponent > 0
+    if whole and abs(input).bit_length() * exponent > MOST_BITS:
+        raise HratError(f"{input} ** {exponent} has more than {MOST_BITS} bits; expected a number that a size can be")
     return input**exponent
 
 
@@ -134,7 +143,9 @@ def sections(
 ) -> int:
     """Pieces of `torch.tensor_split`."""
     del dim
-    given = next(part for part in (indices_or_sections, indices, sections) if part is not None)
+    given = next((part for part in (indices_or_sections, indices, sections) if part is not None), None)
+    if given is None:
+        raise HratError("a tensor cut without a number of pieces; expected a number or places")
     return given if isinstance(given, int) else len(given) + 1
 
 
@@ -143,9 +154,10 @@ def slices(x: Tensor, dim: int = 0) -> int:
     return x.shape[dim]
 
 
-def tensors(x: Tensor, *_: Any, **__: Any) -> int:
-    """Pieces of a function that cuts along one dimension, at most."""
-    return max(x.shape, default=1)
+def listed(x: Tensor, split_sizes: Any, dim: int = 0) -> int:
+    """Pieces of `torch.split_with_sizes`."""
+    del x, dim
+    return len(split_sizes)
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

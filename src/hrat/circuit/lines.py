@@ -73,6 +73,15 @@ def _of_both(names: str) -> list[Line]:
     return lines
 
 
+def _of_linalg(names: str) -> list[Line]:
+    """Lines for functions of torch.linalg that torch has too, under the same name or another one: `"inv=inverse"`."""
+    pairs = [(name, other or name) for name, _, other in (each.partition("=") for each in names.split())]
+    return [
+        (f"linalg_{name}", getattr(torch.linalg, name), [getattr(torch.linalg, name), *_both(other)])
+        for name, other in pairs
+    ]
+
+
 _OF_NUMBERS = (
     *("sqrt", "exp", "log", "log2", "log10", "floor", "ceil", "trunc", "fabs", "pow", "isqrt", "gcd"),
     *("sin", "cos", "tan", "atan", "atan2"),
@@ -116,16 +125,17 @@ LAYOUT: list[Line] = [
     ("split", in_pieces(method("split"), functions.splits), [torch.split, "split"]),
     (
         "split_with_sizes",
-        in_pieces(torch.split_with_sizes, functions.tensors),
+        in_pieces(torch.split_with_sizes, functions.listed),
         [torch.split_with_sizes, "split_with_sizes"],
     ),
     ("tensor_split", in_pieces(torch.tensor_split, functions.sections), [torch.tensor_split, "tensor_split"]),
     *(
-        (name, in_pieces(function, functions.tensors), ways)
+        (name, in_pieces(function, functions.sections), ways)
         for name, function, ways in _named(torch, "hsplit vsplit dsplit")
     ),
     ("unbind", in_pieces(torch.unbind, functions.slices), [torch.unbind, "unbind"]),
     *_named(torch, "select narrow index_select diagonal roll rot90 fliplr flipud"),
+    ("linalg_diagonal", torch.linalg.diagonal, [torch.linalg.diagonal]),
     ("unfold", method("unfold"), ["unfold"]),
     ("patches", F.unfold, [F.unfold]),
     ("expand", method("expand"), ["expand", torch.broadcast_to, "broadcast_to"]),
@@ -151,11 +161,12 @@ JOINED = _named(torch, "cat/concat/concatenate stack hstack vstack/row_stack dst
 
 _CURVES: list[Line] = [
     *_named(F, "relu6 hardtanh gelu silu mish elu", methods=False),
-    ("selu", F.selu, [F.selu]),
-    ("celu", F.celu, [F.celu]),
+    ("selu", F.selu, [F.selu, torch.selu]),
+    ("celu", F.celu, [F.celu, torch.celu]),
+    ("threshold", F.threshold, [F.threshold, torch.threshold]),
     ("prelu", torch.prelu, [F.prelu, torch.prelu, "prelu"]),
     ("hardshrink", F.hardshrink, [F.hardshrink, "hardshrink"]),
-    *_named(F, "hardswish hardsigmoid softshrink tanhshrink threshold logsigmoid softplus softsign", methods=False),
+    *_named(F, "hardswish hardsigmoid softshrink tanhshrink logsigmoid softplus softsign", methods=False),
     (
         "sigmoid",
         torch.sigmoid,
@@ -188,9 +199,10 @@ _NORMS: list[Line] = [
     ("vector_norm", torch.linalg.vector_norm, [torch.linalg.vector_norm]),
     ("linalg_norm", torch.linalg.norm, [torch.linalg.norm]),
     ("matrix_norm", torch.linalg.matrix_norm, [torch.linalg.matrix_norm]),
-    *_named(torch, "norm renorm var std var_mean std_mean dist cdist cov corrcoef"),
+    *_named(torch, "norm renorm var std var_mean std_mean dist cdist"),
     ("cosine_similarity", F.cosine_similarity, [F.cosine_similarity]),
     ("pairwise_distance", F.pairwise_distance, [F.pairwise_distance]),
+    ("pdist", F.pdist, [F.pdist]),
 ]
 _PRODUCTS: list[Line] = [
     ("linear", F.linear, [F.linear]),
@@ -207,7 +219,8 @@ _PRODUCTS: list[Line] = [
     ("mul", functions.mul, [operator.mul, operator.imul, *_both("mul multiply"), "mul_"]),
     ("truediv", functions.div, [operator.truediv, operator.itruediv, *_both("div divide true_divide"), "div_"]),
     *_named(torch, "lerp addcmul addcdiv cumprod prod trapezoid/trapz cumulative_trapezoid"),
-    *_named(torch.linalg, "cross vecdot multi_dot matrix_power", prefix="linalg_", methods=False),
+    *_named(torch.linalg, "cross vecdot multi_dot", prefix="linalg_", methods=False),
+    *_of_linalg("matrix_power"),
 ]
 _KERNELS: list[Line] = [
     *_named(F, "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", methods=False),
@@ -246,7 +259,7 @@ _LOGIC: list[Line] = [
 ]
 _PLACES: list[Line] = [
     *_named(torch, "where gather take take_along_dim masked_fill masked_scatter tril triu diag diag_embed diagflat"),
-    ("fill", torch.full_like, ["fill_"]),
+    ("fill", torch.full_like, ["fill_", torch.fill]),
     *_named(torch, "scatter scatter_add scatter_reduce index_add index_copy index_fill index_reduce put"),
     ("index_put", functions.index_put, _both("index_put")),
     *_named(torch, "select_scatter slice_scatter diagonal_scatter"),
@@ -276,12 +289,16 @@ _LOSSES = _named(
     "triplet_margin_loss",
     methods=False,
 )
-_SOLVERS = _named(
-    torch.linalg,
-    "inv det slogdet solve solve_triangular cholesky qr eigh eigvalsh svd svdvals pinv matrix_exp",
-    prefix="linalg_",
-    methods=False,
-)
+_SOLVERS: list[Line] = [
+    *_named(
+        torch.linalg,
+        "solve solve_triangular cholesky qr eigh eigvalsh svd svdvals pinv tensorinv tensorsolve",
+        prefix="linalg_",
+        methods=False,
+    ),
+    *_of_linalg("inv=inverse det slogdet matrix_exp"),
+    *_named(torch, "logdet"),
+]
 _TABLES: list[Line] = [
     ("embedding", functions.embedding, [F.embedding]),
     ("embedding_rows", torch.embedding, [torch.embedding]),
@@ -317,6 +334,7 @@ SIZES: list[Line] = [
     ("new_zeros", method("new_zeros"), ["new_zeros"]),
     ("new_ones", method("new_ones"), ["new_ones"]),
     ("new_full", method("new_full"), ["new_full"]),
-    *_named(torch, "zeros_like ones_like full_like"),
+    ("zeros_like", torch.zeros_like, [torch.zeros_like, "zero_"]),
+    *_named(torch, "ones_like full_like"),
 ]
 FACTORIES = _named(torch, "zeros ones full eye arange linspace logspace tensor tril_indices triu_indices")

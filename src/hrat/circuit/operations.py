@@ -72,6 +72,8 @@ class Op:
     """Whether all values of its signal stay, in their order."""
     is_arithmetic: bool = False
     """Whether it computes new values from its signal, not layout alone: what counts where it has to be digital."""
+    own: bool = False
+    """Whether a user registered it, so that it belongs to no table of hrat's."""
     casts: bool = False
     """Whether it may yield another number type: digital where that is no real number."""
 
@@ -188,7 +190,7 @@ def _same_arguments(one: Sequence[Signature], other: Sequence[Signature]) -> boo
 
 
 def _renamed(values: Mapping[str, Any], signature: Signature, form: Signature) -> tuple[dict[str, Any], list[str]]:
-    """Arguments by the names of another form: those of equal names, else what stands in the same place; and the rest."""
+    """Arguments by the names of another form: equal ones, else what stands in the same place; and names of the rest."""
     known, own = {p.name for p in form.parameters}, {p.name: p for p in signature.parameters}
     places = dict(zip((p.name for p in signature.positional), form.positional, strict=False))
     named: dict[str, Any] = {}

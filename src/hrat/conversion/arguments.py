@@ -1,8 +1,8 @@
 """Arguments of calls in one order, whatever way the network writes them.
 
-`torch.mean(input=x, dim=1)` becomes `torch.mean(x, 1)`, so that each later pass finds a signal in its place; and at the
-end of tracing `x.softmax(1, torch.float)` and `torch.softmax(x, 1, torch.float)` become the table's function with its own
-arguments. What torch says of its functions decides, not a list (`hrat.circuit.signatures`).
+`torch.mean(input=x, dim=1)` becomes `torch.mean(x, 1)`, so that each later pass finds a signal in its place; and then
+`x.softmax(1, torch.float)` and `torch.softmax(x, 1, torch.float)` become the table's function with its
+own arguments. What torch says of its functions decides, not a list (`hrat.circuit.signatures`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def name_functions_one_way(graph: fx.Graph, describe: Callable[[fx.Node], str]) 
     """`x.relu_()`, `torch.relu(x)` and `F.relu(x)` become the function that the table of operations has for them.
 
     Args:
-        graph: a graph whose calls are all in the table.
+        graph: a graph; calls of what is not in the table stay as they are.
         describe: words for a node in messages.
 
     Returns:
@@ -64,7 +64,8 @@ def name_functions_one_way(graph: fx.Graph, describe: Callable[[fx.Node], str]) 
         if node.op not in ("call_function", "call_method"):
             continue
         op = op_of(node.target)
-        assert op is not None  # all others have been refused
+        if op is None:
+            continue
         try:
             args, kwargs = arguments_for(op, node.target, node.args, node.kwargs)
         except HratError as error:

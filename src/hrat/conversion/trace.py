@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
-from hrat.circuit import op_of
+from hrat.circuit import op_of, why_outside
 from hrat.conversion.arguments import name_functions_one_way, put_in_order
 from hrat.conversion.calls import calls_to_modules, computes_its_weight
 from hrat.conversion.tracer import ModelTracer
@@ -114,13 +114,13 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tr
     graph.eliminate_dead_code()
     calls_to_modules(module)
     _attributes_to_calls(graph)
+    tracer.notes.extend(name_functions_one_way(graph, describe))
     graph.lint()
     module.recompile()
     _annotate(module, given)
     _drop_checks_of_tensors(graph)
     for node in graph.nodes:
         _refuse_unknown(node, module)
-    tracer.notes.extend(name_functions_one_way(graph, describe))
     module.recompile()
     return Traced(module, tracer.notes, tracer.fixed)
 
@@ -311,7 +311,7 @@ def _seen(value: Any) -> Seen:
         return Seen(True, (), max(_seen(part).peak for part in value))
     if not isinstance(value, Tensor):
         return Seen(False)
-    if not value.is_floating_point() or value.numel() == 0:
+    if not value.is_floating_point() or value.numel() == 0 or value.layout != torch.strided:
         return Seen(True, tuple(value.shape))
     values = value.detach().reshape(-1)
     magnitude = values[:: -(-values.numel() // VALUES_LOOKED_AT)].abs().float()
@@ -341,9 +341,11 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
             f"{describe(node)} is a convolution whose weight is computed in the forward pass; expected a parameter of "
             "the model, which devices can hold: compute it once and put the result into a convolution"
         )
+    why = why_outside(node.target)
     raise ConversionError(
-        f"{describe(node)} is not among the operations that a chip can do, on voltages or digitally; replace it by one "
-        "that hrat.circuit.operations lists, move it out of the model that is prepared, or register it: hrat.operation"
+        f"{describe(node)} is not among the operations that a chip can do, on voltages or digitally"
+        f"{f': it {why}' if why else ''}; replace it by one "
+        "that docs/operations.md lists, move it out of the model that is prepared, or register it: hrat.operation"
     )
 
 
