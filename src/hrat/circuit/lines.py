@@ -53,10 +53,6 @@ def _named(module: ModuleType, names: str, *, prefix: str = "", methods: bool = 
     return lines
 
 
-# (name, function, ways to write it: functions, and Tensor methods as strings)
-Line = tuple[str, Callable[..., Any], list[Any]]
-
-
 def _both(names: str) -> list[Any]:
     """Functions of torch and methods of tensors, by their names."""
     each = names.split()
@@ -258,7 +254,8 @@ _LOGIC: list[Line] = [
     *((name, method(name), [name]) for name in ("long", "int", "short", "char", "byte", "bool")),
 ]
 _PLACES: list[Line] = [
-    *_named(torch, "where gather take take_along_dim masked_fill masked_scatter tril triu diag diag_embed diagflat"),
+    *_named(torch, "where gather take take_along_dim masked_scatter tril triu diag diag_embed diagflat"),
+    ("masked_fill", torch.masked_fill, [*_both("masked_fill"), "masked_fill_"]),
     ("fill", torch.full_like, ["fill_", torch.fill]),
     *_named(torch, "scatter scatter_add scatter_reduce index_add index_copy index_fill index_reduce put"),
     ("index_put", functions.index_put, _both("index_put")),
