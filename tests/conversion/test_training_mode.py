@@ -314,3 +314,25 @@ def test_dropout_by_the_mode_needs_no_note() -> None:
     prepared = hrat.prepare(Drops(), IDEAL, X)
     assert not prepared.report.notes
     assert not torch.equal(prepared.train()(X), prepared.train()(X))
+
+
+@pytest.mark.parametrize("scales", ["signal", "channel"])
+def test_a_stopped_gradient_needs_no_converter_and_leaves_scales_free(scales: Any) -> None:
+    """With all restrictions off no output depends on a scale, so that no scale has a gradient, stopped or not."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), _Stop(), nn.Conv2d(4, 2, 3)).double()
+    x = IMAGES.double()
+    prepared = hrat.prepare(model, IDEAL, x, scales=scales).eval()
+    assert not prepared.report.digital_operations
+    prepared(x).square().sum().backward()
+    for name, p in prepared.named_parameters():
+        if "log_alpha" in name and p.grad is not None:
+            assert p.grad.abs().max() < 1e-9, name
+    assert prepared.graph.get_submodule("0").weight.grad is None
+    chip = hrat.program(hrat.deploy(prepared))
+    with hrat.use_chip(prepared, chip), torch.no_grad():
+        torch.testing.assert_close(hrat.simulate(chip, x).value[0], prepared(x), rtol=0, atol=1e-10)
+
+
+class _Stop(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach()

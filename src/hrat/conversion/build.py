@@ -16,6 +16,7 @@ from hrat.nn import (
     BatchNormForm,
     CrossbarLayer,
     CrossbarRecurrence,
+    GradientStop,
     InputDac,
     LayerRow,
     NoiseSource,
@@ -45,7 +46,7 @@ class LayerBuilder:
         Returns:
             A row of the report for each layer, those of recurrences last.
         """
-        for node in self.network.calls_of(OutputRescale, OutputAdc, InputDac):
+        for node in self.network.calls_of(OutputRescale, OutputAdc, InputDac, GradientStop):
             signal = node if isinstance(self.network.module_at(node), InputDac) else node.args[0]
             node.args = (*node.args, self.scales.node_of(cast(fx.Node, signal)))
         return self._linear_operations(blocks) + self._recurrences()

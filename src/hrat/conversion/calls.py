@@ -75,8 +75,18 @@ class BatchNorm(_BatchNorm):
 
 
 def computes_its_weight(node: fx.Node) -> bool:
-    """Whether a call is a convolution whose weight is no parameter."""
-    return node.op == "call_function" and node.target in _LINEAR and node.target is not F.linear
+    """Whether a call is a convolution whose weight is computed from parameters; one from signals alone is digital."""
+    if node.op != "call_function" or node.target not in _LINEAR or node.target is F.linear:
+        return False
+    todo, seen = [_given(node, _CONV_NAMES).get("weight")], set()
+    while todo:
+        each = todo.pop()
+        if isinstance(each, fx.Node) and each not in seen:
+            seen.add(each)
+            if each.op == "get_attr" and _parameter(each.graph.owning_module, each) is not None:
+                return True
+            todo += each.all_input_nodes
+    return False
 
 
 def calls_to_modules(module: fx.GraphModule) -> None:
@@ -238,12 +248,12 @@ def _held(module: fx.GraphModule, source: Any) -> tuple[nn.Parameter | None, boo
     return parameter, turned
 
 
-def _parameter(module: fx.GraphModule, source: Any) -> nn.Parameter | None:
+def _parameter(module: Any, source: Any) -> nn.Parameter | None:
     tensor = _tensor(module, source)
     return tensor if isinstance(tensor, nn.Parameter) else None
 
 
-def _tensor(module: fx.GraphModule, source: Any) -> Tensor | None:
+def _tensor(module: Any, source: Any) -> Tensor | None:
     if not isinstance(source, fx.Node) or source.op != "get_attr":
         return None
     value: Any = module

@@ -81,13 +81,21 @@ def digital_rows(network: Network, domains: Domains) -> list[DigitalOperationRow
 def _stays_analog(network: Network, domains: Domains, node: fx.Node, op: Op) -> bool:
     if not op.analog or not node.meta["seen"].is_tensor:
         return False
-    if op.name == "to" and not node.meta["seen"].is_real:
+    if op.casts and not _keeps_values(node):
         return False
     if op.name == "pad" and (node.kwargs.get("value") or (node.args[3:] and node.args[3])):
         return False
     if op.signals == "two" and (node.kwargs.get("alpha", 1) != 1 or len(node.args) < 2):
         return False
     return all(isinstance(arg, fx.Node) and domains.is_voltage(arg) for arg in network.signal_args(node, op))
+
+
+def _keeps_values(node: fx.Node) -> bool:
+    """Whether a change of number type rounds nothing: volts would be rounded elsewhere than numbers are."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    seen, before = node.meta["seen"], source.meta["seen"]
+    return bool(seen.is_real and seen.step <= before.step)
 
 
 def _computes(network: Network, domains: Domains, node: fx.Node, op: Op | None) -> bool:
@@ -107,6 +115,8 @@ def _why_digital(network: Network, node: fx.Node, module: nn.Module | None, op: 
         return _why_batch_norm_stays(network, node)
     if not op.analog:
         return op.why
+    if op.casts and not _keeps_values(node):
+        return "rounds to a coarser number type"
     if op.signals == "first":
         return "what it reads is digital"
     return "one of its operands is digital or constant"

@@ -37,6 +37,7 @@ from hrat.nn import (
     CrossbarLayer,
     CrossbarRecurrence,
     DigitalBatchNorm,
+    GradientStop,
     InputDac,
     OutputAdc,
     Scale,
@@ -97,6 +98,8 @@ class _Emitter:
             return Crossbar(node.name, source, str(node.target))
         if isinstance(module, CrossbarRecurrence):
             return self._recurrence(node, module)
+        if isinstance(module, GradientStop):
+            return OpNode(node.name, "identity", (source,))
         if isinstance(module, SwingClamp):
             return ClampSwing(node.name, source)
         if isinstance(module, DigitalBatchNorm):

@@ -55,8 +55,6 @@ def _name(node: fx.Node) -> str:
 def _works_in_place(node: fx.Node) -> bool:
     if node.op not in ("call_method", "call_function"):
         return False
-    if node.kwargs.get("out") is not None:
-        raise ConversionError(f"{describe(node)} writes to out=; expected a network that uses what the call returns")
     if node.target in _OPERATORS:
         return True
     if _asks_for_in_place(node):

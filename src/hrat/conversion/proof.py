@@ -74,9 +74,10 @@ class Reference:
         for args, kwargs in _changed(self.args, self.kwargs):
             try:
                 passed = _pass(network, args, kwargs)
+                finite = all(bool(torch.isfinite(out).all()) for out in passed.outputs if out.is_floating_point())
             except Exception:  # an input that the network itself does not take says nothing
                 continue
-            if all(bool(torch.isfinite(output).all()) for output in passed.outputs if output.is_floating_point()):
+            if finite:
                 self.other, self.passed = (args, kwargs), passed
                 return
 

@@ -13,7 +13,7 @@ from hrat.conversion.blocks import Block, Signals, geometry_of
 from hrat.conversion.domains import Domains
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
-from hrat.nn import InputDac, OutputRescale, Scale, SwingClamp
+from hrat.nn import GradientStop, InputDac, OutputRescale, Scale, SwingClamp
 
 __all__ = ["ScaleMode", "Scales", "unite_signals"]
 
@@ -31,7 +31,7 @@ def unite_signals(network: Network, domains: Domains, blocks: list[Block]) -> Si
         if node in domains.analog and op is not None:
             for source in network.signal_args(node, op):
                 signals.unite(source, node)
-        elif isinstance(network.module_at(node), SwingClamp):
+        elif isinstance(network.module_at(node), SwingClamp | GradientStop):
             signals.unite(node.args[0], node)
     shared: dict[tuple[Any, Any, Any], Block] = {}
     for block in blocks:
@@ -166,7 +166,7 @@ class Scales:
             from_channels = bool(node.args[1:] in ((1,), (1, -1)) or node.kwargs.get("start_dim") == 1)
             # Behind it a channel is a run of positions: only a linear layer can take that apart again.
             return from_channels and all(isinstance(self.network.module_at(user), nn.Linear) for user in node.users)
-        if not isinstance(module, SwingClamp) and not (op is not None and op.per_channel):
+        if not isinstance(module, SwingClamp | GradientStop) and not (op is not None and op.per_channel):
             return False
         # A pool without a batch dimension: its dimension 1 is no channel.
         is_pool = op is not None and op.name[-2:] in ("1d", "2d", "3d")

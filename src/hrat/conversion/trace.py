@@ -23,7 +23,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils.parametrize import is_parametrized
 
-from hrat.circuit import op_of
+from hrat.circuit import op_of, why_outside
+from hrat.conversion.arguments import name_functions_one_way, put_in_order
 from hrat.conversion.calls import calls_to_modules, computes_its_weight
 from hrat.conversion.describe import OWN_FOLDER, describe
 from hrat.conversion.gradients import cut_gradients
@@ -67,6 +68,8 @@ class Seen:
     """The 99.9 % quantile of the magnitude, in digital units."""
     is_real: bool = False
     """Whether it holds floating-point numbers, not integers or booleans."""
+    step: float = 0.0
+    """Relative distance of neighbouring floating-point numbers of its type."""
 
 
 def example_args(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -116,18 +119,19 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], notes
         _freeze_functions(graph)
     _rename_clashing(tracer.root, graph)
     module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
+    put_in_order(graph)
     make_functional(graph, tracer)
     graph.eliminate_dead_code()
     cut_gradients(graph, tracer)
     calls_to_modules(module)
     _attributes_to_calls(graph)
+    tracer.notes.extend(name_functions_one_way(graph, describe))
     graph.lint()
     module.recompile()
     coarsest = _annotate(module, {name: plain_value(value) for name, value in given.items()})
     _drop_checks_of_tensors(graph)
     for node in graph.nodes:
         _refuse_unknown(node, module)
-    _name_functions_one_way(graph)
     module.recompile()
     arguments = replace(arguments, free=tuple(tracer.free), fixed=tracer.fixed, skeletons=tracer.skeletons)
     return Traced(module, tracer.notes, arguments, tracer.form, tuple(dict.fromkeys(tracer.own_gradients)), coarsest)
@@ -364,12 +368,13 @@ def _seen(value: Any) -> Seen:
         return Seen(True, (), max(_seen(part).peak for part in value))
     if not isinstance(value, Tensor):
         return Seen(False)
-    if not value.is_floating_point() or value.numel() == 0:
+    if not value.is_floating_point() or value.numel() == 0 or value.layout != torch.strided:
         return Seen(True, tuple(value.shape))
     values = value.detach().reshape(-1)
     magnitude = values[:: -(-values.numel() // VALUES_LOOKED_AT)].abs().float()
     rank = max(1, int(0.999 * magnitude.numel()))
-    return Seen(True, tuple(value.shape), float(magnitude.kthvalue(rank).values), is_real=True)
+    peak, step = float(magnitude.kthvalue(rank).values), torch.finfo(value.dtype).eps
+    return Seen(True, tuple(value.shape), peak, is_real=True, step=step)
 
 
 def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
@@ -386,14 +391,16 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
                     "output_padding instead"
                 )
             return
-    elif op_of(node.target) is not None and not node.kwargs.get("return_indices"):
+    elif op_of(node.target) is not None and not computes_its_weight(node):
         return
     if computes_its_weight(node):
         raise ConversionError(
             f"{describe(node)} is a convolution whose weight is computed in the forward pass; expected a parameter of "
             "the model, which devices can hold: compute it once and put the result into a convolution"
         )
+    why = why_outside(node.target)
     raise ConversionError(
-        f"{describe(node)} is not among the operations that a chip can do, on voltages or digitally; replace it by one "
-        "that hrat.circuit.operations lists, move it out of the model that is prepared, or register it: hrat.operation"
+        f"{describe(node)} is not among the operations that a chip can do, on voltages or digitally"
+        f"{f': it {why}' if why else ''}; replace it by one "
+        "that docs/operations.md lists, move it out of the model that is prepared, or register it: hrat.operation"
     )

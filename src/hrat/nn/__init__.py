@@ -20,6 +20,7 @@ from hrat.nn.report import ConversionReport, DigitalOperationRow, LayerRow
 from hrat.nn.shared_error import SharedError
 from hrat.nn.signals import (
     DigitalBatchNorm,
+    GradientStop,
     InputDac,
     OutputAdc,
     OutputRescale,
@@ -44,6 +45,7 @@ __all__ = [
     "DigitalBatchNorm",
     "DigitalOperationRow",
     "Form",
+    "GradientStop",
     "InputDac",
     "LayerRow",
     "NoiseSource",

@@ -16,7 +16,16 @@ from hrat.nn.straight_through import batch_statistics, convert_ste
 from hrat.physics import amplifier_limits_V, digital_value, input_voltage, relu_floor_V, to_digital_units
 from hrat.spec import HardwareSpec
 
-__all__ = ["DigitalBatchNorm", "InputDac", "OutputAdc", "OutputRescale", "Scale", "SwingClamp", "batch_norm_over_ranks"]
+__all__ = [
+    "DigitalBatchNorm",
+    "GradientStop",
+    "InputDac",
+    "OutputAdc",
+    "OutputRescale",
+    "Scale",
+    "SwingClamp",
+    "batch_norm_over_ranks",
+]
 
 
 class Scale(nn.Module):
@@ -72,6 +81,22 @@ class OutputRescale(nn.Module):
     def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
         """V, any shape -> digital units."""
         return to_digital_units(voltage, alpha)
+
+
+class GradientStop(nn.Module):
+    """`detach` on a wire: the signal has no gradient in front of here, and its scale is free as everywhere.
+
+    The digital value `x = v / alpha` is what is detached. The voltage that carries it grows with the scale, so that
+    this gradient must stay, or training would be told that a larger scale makes a smaller signal.
+    """
+
+    def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
+        """V, `(batch, channels, ...)` -> V, the same."""
+        stopped = voltage.detach()
+        if not alpha.requires_grad:
+            return stopped
+        one = alpha / alpha.detach()
+        return stopped * (one.view(-1, *(1,) * (voltage.ndim - 2)) if one.ndim else one)
 
 
 class DigitalBatchNorm(nn.Module):
