@@ -117,3 +117,22 @@ def test_one_without_statistics_is_refused_on_either_side() -> None:
     for order in ((nn.Conv2d(2, 2, 1), norm), (norm, nn.Conv2d(2, 2, 1))):
         with pytest.raises(ConversionError, match="keeps no running statistics"):
             Small(nn.Sequential(*order), IMAGE).blocks()
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_without_a_batch_dimension_1_holds_positions(behind: bool) -> None:
+    convolution, norm = nn.Conv1d(4, 4, 3, padding=1, padding_mode="circular"), nn.BatchNorm1d(4)
+    parts = (convolution, norm) if behind else (nn.Conv1d(4, 4, 1), nn.ReLU(), norm, convolution)
+    small = Small(nn.Sequential(*parts), torch.randn(4, 4))
+    assert all(block[1:] == (None, None) for block in taken(small))
+    assert "BatchNorm1d" in small.kinds()
+
+
+def test_a_batch_norm_that_moves_frozen_weights_is_named() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))
+    model[0].requires_grad_(False)
+    small = Small(model, IMAGE)
+    small.blocks()
+    (note,) = small.network.notes
+    assert "weights of '0' are frozen" in note
+    assert "'1'" in note

@@ -141,6 +141,18 @@ def test_a_scale_for_each_channel_where_it_can_vanish_into_weights(model: nn.Mod
     assert channels(model, "_0") == shape
 
 
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Conv1d(2, 5, 3), nn.ReLU()), (2, 5)),
+        (nn.Sequential(nn.Conv2d(2, 5, 3), nn.MaxPool2d(2), nn.Conv2d(5, 3, 1)), (2, 5, 5)),
+        (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), (4,)),
+    ],
+)
+def test_without_a_batch_dimension_channels_have_one_scale(model: nn.Module, shape: tuple[int, ...]) -> None:
+    assert channels(model, "_0", torch.randn(shape)) == ()
+
+
 class Broadcast(nn.Module):
     """A sum of five channels and one."""
 
@@ -180,3 +192,11 @@ def test_each_scale_is_made_once_and_stands_in_front_of_all_that_computes() -> N
     assert len(scales.made) == 2
     targets = [str(node.target) for node in small.network.graph.nodes if node.op == "call_module"]
     assert all(target.startswith("scales.") for target in targets[:2])
+
+
+@pytest.mark.parametrize("frozen", ["0", "2"])
+def test_weights_that_are_frozen_have_no_scale_for_each_channel_on_either_side(frozen: str) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    model.get_submodule(frozen).requires_grad_(False)
+    assert channels(model, "_0") == ()
+    assert channels(model, "_2") == (() if frozen == "2" else (4,))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hrat.conversion.blocks import Block, geometry_of
+from hrat.conversion.blocks import Block, geometry_of, has_channels_in_dim_1
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES, Seen, describe
 from hrat.errors import ConversionError
@@ -37,6 +37,7 @@ def fuse_batch_norms(network: Network) -> list[Block]:
             block.before = source
             taken.add(source)
     for block in blocks:
+        _note_frozen_weights(network, block)
         _erase(network, block)
     return blocks
 
@@ -54,10 +55,10 @@ def _fuses_behind(network: Network, node: fx.Node, module: nn.Module, source: fx
     if not isinstance(bn, _BatchNorm) or not _keeps_statistics(node, bn):
         return False
     seen: Seen = source.meta["seen"]
-    if isinstance(module, nn.Linear) and len(seen.shape) != 2:
+    if not has_channels_in_dim_1(module, seen.shape):
         network.notes.append(
-            f"{describe(node)} normalises dimension 1 of a {len(seen.shape)}-dimensional output of a linear layer, "
-            "which is not its output channel: it stays a digital operation"
+            f"{describe(node)} normalises dimension 1 of a {len(seen.shape)}-dimensional output of "
+            f"'{source.target}', which is not its output channel: it stays a digital operation"
         )
         return False
     return True
@@ -68,7 +69,7 @@ def _fuses_in_front(network: Network, node: fx.Node, block: Block) -> bool:
     if not isinstance(bn, _BatchNorm) or len(node.users) != 1 or not _keeps_statistics(node, bn):
         return False
     seen: Seen = node.meta["seen"]
-    if isinstance(block.module, nn.Linear) and len(seen.shape) != 2:
+    if not has_channels_in_dim_1(block.module, seen.shape):
         return False
     if geometry_of(block.module, block.node).pads_with_zeros:
         network.notes.append(
@@ -86,6 +87,17 @@ def _keeps_statistics(node: fx.Node, bn: _BatchNorm) -> bool:
         f"{describe(node)} '{node.target}' keeps no running statistics (track_running_stats=False): what it does "
         "depends on the batch, so no chip can do it; expected track_running_stats=True"
     )
+
+
+def _note_frozen_weights(network: Network, block: Block) -> None:
+    weight = block.module.weight
+    for node in (block.before, block.after):
+        if node is not None and isinstance(weight, Tensor) and not weight.requires_grad:
+            network.notes.append(
+                f"the weights of '{block.node.target}' are frozen, but the batch norm '{node.target}' acts on its "
+                "conductances too: they stay as they are if it is frozen as well (requires_grad_(False) on it, and "
+                "hrat.nn.freeze_batch_norm for its statistics)"
+            )
 
 
 def _erase(network: Network, block: Block) -> None:

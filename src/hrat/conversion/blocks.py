@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from hrat.encoding import Geometry
 
-__all__ = ["Block", "Signals", "geometry_of"]
+__all__ = ["Block", "Signals", "geometry_of", "has_channels_in_dim_1"]
 
 
 @dataclass
@@ -52,6 +52,15 @@ class Signals:
         first, second = self.find(a), self.find(b)
         if first is not second:
             self.parent[second] = first
+
+
+def has_channels_in_dim_1(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a linear operation's input or output of this shape has its channels in dimension 1.
+
+    Not without a batch dimension, where that one holds positions; of a linear layer over several positions neither.
+    """
+    assert isinstance(module, nn.Linear | _ConvNd)
+    return len(shape) == (2 if isinstance(module, nn.Linear) else len(module.kernel_size) + 2)
 
 
 def geometry_of(module: nn.Module, node: fx.Node) -> Geometry:

@@ -9,7 +9,7 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from hrat.conversion.blocks import Block, Signals, geometry_of
+from hrat.conversion.blocks import Block, Signals, geometry_of, has_channels_in_dim_1
 from hrat.conversion.domains import Domains
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
@@ -146,6 +146,8 @@ class Scales:
         for node in members:
             if not self._is_per_channel(node) or not all(self._keeps_channels(node, user) for user in node.users):
                 return None
+            if any(_is_frozen(self.network.module_at(place)) for place in (node, *node.users)):
+                return None
             module = self.network.module_at(node)
             if isinstance(module, LINEAR_MODULES):
                 counts.add(geometry_of(module, node).out_channels)
@@ -155,7 +157,7 @@ class Scales:
         """Whether a node's output has channels that scales may differ in."""
         module, op, seen = self.network.module_at(node), self.network.op(node), node.meta["seen"]
         if isinstance(module, LINEAR_MODULES):
-            return not isinstance(module, nn.Linear) or len(seen.shape) == 2
+            return has_channels_in_dim_1(module, seen.shape)
         if isinstance(module, InputDac):
             return False
         if op is not None and op.name == "flatten":
@@ -170,7 +172,10 @@ class Scales:
 
     def _keeps_channels(self, node: fx.Node, user: fx.Node) -> bool:
         """Whether a reader takes dimension 1 of a value for its channels."""
-        reader, n_dims = self.network.module_at(user), len(node.meta["seen"].shape)
-        if isinstance(reader, nn.Linear):
-            return n_dims == 2  # else it mixes the last dimension, not the channels
-        return not isinstance(reader, _ConvNd) or n_dims == len(reader.kernel_size) + 2
+        reader = self.network.module_at(user)
+        return not isinstance(reader, LINEAR_MODULES) or has_channels_in_dim_1(reader, node.meta["seen"].shape)
+
+
+def _is_frozen(module: nn.Module | None) -> bool:
+    """Whether a linear operation's weights are not trained: scales of channels would move its conductances."""
+    return isinstance(module, nn.Linear | _ConvNd) and not module.weight.requires_grad

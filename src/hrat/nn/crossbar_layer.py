@@ -82,7 +82,8 @@ class CrossbarLayer(nn.Module):
         self.form: BatchNormForm = form
         self.noise = noise if noise is not None else NoiseSource()
         self.log_range = nn.Parameter(weight.new_full((), math.log(INITIAL_RANGE)).detach())
-        self.log_range.requires_grad_(has_window(spec))
+        # Frozen weights keep their conductances, which are fractions of the window.
+        self.log_range.requires_grad_(has_window(spec) and weight.requires_grad)
         self.log_tile_adc_V: nn.Parameter | None
         self.register_parameter("log_tile_adc_V", self._first_full_scales())
         self.watch_partial_sums: Callable[[Tensor], None] | None = None
