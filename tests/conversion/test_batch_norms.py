@@ -31,10 +31,18 @@ def test_a_batch_norm_behind_goes_and_its_readers_read_the_operation() -> None:
 
 
 def test_a_batch_norm_in_front_goes_and_the_operation_reads_what_it_read() -> None:
-    small = Small(nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3)), IMAGE)
-    assert taken(small) == [("1", None, "0")]
-    assert small.kinds() == ["Conv2d"]
-    assert [node.op for node in small.node("_1").all_input_nodes] == ["placeholder"]
+    small = Small(nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 3)), IMAGE)
+    assert taken(small) == [("0", None, None), ("3", None, "2")]
+    assert small.kinds() == ["Conv2d", "relu", "Conv2d"]
+    assert [node.name for node in small.node("_3").all_input_nodes] == ["relu"]
+
+
+@pytest.mark.parametrize("layout", [nn.Identity(), nn.ZeroPad2d(1), nn.ReLU()])
+def test_in_front_of_the_first_operation_it_stays_digital(layout: nn.Module) -> None:
+    small = Small(nn.Sequential(layout, nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)), IMAGE)
+    assert taken(small) == [("2", "3", None)]
+    assert small.kinds()[-2:] == ["BatchNorm2d", "Conv2d"]
+    assert small.network.notes == []
 
 
 def test_between_two_operations_it_belongs_to_the_one_in_front() -> None:
@@ -43,18 +51,19 @@ def test_between_two_operations_it_belongs_to_the_one_in_front() -> None:
 
 
 def test_an_operation_may_take_one_on_either_side() -> None:
-    small = Small(nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)), IMAGE)
-    assert taken(small) == [("1", "2", "0")]
-    assert small.kinds() == ["Conv2d"]
+    behind = (nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    small = Small(nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), *behind), IMAGE)
+    assert taken(small) == [("0", None, None), ("3", "4", "2")]
+    assert small.kinds() == ["Conv2d", "relu", "Conv2d"]
 
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
 def test_zero_padding_keeps_the_one_in_front_digital(padding_mode: str) -> None:
-    convolution = nn.Conv2d(2, 4, 3, padding=1, padding_mode=padding_mode)
-    small = Small(nn.Sequential(nn.BatchNorm2d(2), convolution), IMAGE)
+    convolution = nn.Conv2d(4, 4, 3, padding=1, padding_mode=padding_mode)
+    small = Small(nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), convolution), IMAGE)
     folds = padding_mode != "zeros"
-    assert taken(small) == [("1", None, "0" if folds else None)]
-    assert small.kinds() == (["Conv2d"] if folds else ["BatchNorm2d", "Conv2d"])
+    assert taken(small) == [("0", None, None), ("3", None, "2" if folds else None)]
+    assert small.kinds()[2:] == (["Conv2d"] if folds else ["BatchNorm2d", "Conv2d"])
     assert any("zero padding" in note for note in small.network.notes) != folds
 
 
@@ -112,9 +121,9 @@ def test_what_stays_is_wrapped_so_that_it_freezes_with_the_fused_ones() -> None:
     assert torch.equal(small.values(), want)
 
 
-def test_one_without_statistics_is_refused_on_either_side() -> None:
+def test_one_without_statistics_is_refused_wherever_it_stands() -> None:
     norm = nn.BatchNorm2d(2, track_running_stats=False)
-    for order in ((nn.Conv2d(2, 2, 1), norm), (norm, nn.Conv2d(2, 2, 1))):
+    for order in ((nn.Conv2d(2, 2, 1), norm), (norm, nn.Conv2d(2, 2, 1)), (nn.Conv2d(2, 2, 1), nn.GELU(), norm)):
         with pytest.raises(ConversionError, match="keeps no running statistics"):
             Small(nn.Sequential(*order), IMAGE).blocks()
 

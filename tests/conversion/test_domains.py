@@ -101,7 +101,11 @@ def test_a_layer_whose_tiles_have_adcs_yields_a_digital_sum() -> None:
     ("model", "why"),
     [
         (nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU(), nn.BatchNorm2d(3)), "stands between relu and 'output'"),
-        (nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3, padding=1)), "the zero padding or the shape of '1'"),
+        (
+            nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3, padding=1)),
+            "the zero padding or the shape of '3'",
+        ),
+        (nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3)), "in front of the first crossbar"),
     ],
 )
 def test_a_batch_norm_that_stays_says_why(model: nn.Module, why: str) -> None:

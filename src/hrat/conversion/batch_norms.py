@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hrat.conversion.blocks import Block, geometry_of, has_channels_in_dim_1
+from hrat.conversion.blocks import Block, behind_crossbars, geometry_of, has_channels_in_dim_1
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES, Seen, describe
 from hrat.errors import ConversionError
@@ -18,9 +18,11 @@ def fuse_batch_norms(network: Network) -> list[Block]:
     """The linear operations of the network; batch norms that they take leave the graph.
 
     Raises:
-        ConversionError: a batch norm beside a linear operation keeps no statistics.
+        ConversionError: a batch norm keeps no statistics.
     """
+    _refuse_without_statistics(network)
     blocks: list[Block] = []
+    behind = behind_crossbars(network)
     taken: set[fx.Node] = set()
     for node in network.calls_of(*LINEAR_MODULES):
         module = network.module_at(node)
@@ -33,7 +35,9 @@ def fuse_batch_norms(network: Network) -> list[Block]:
         blocks.append(block)
     for block in blocks:
         source = block.node.args[0]
-        if isinstance(source, fx.Node) and source not in taken and _fuses_in_front(network, source, block):
+        # In front of the first crossbar it stays digital at no cost: folded, the DAC would see raw data, and whatever
+        # offset these have would take most of its range and of the bias.
+        if isinstance(source, fx.Node) and source in behind - taken and _fuses_in_front(network, source, block):
             block.before = source
             taken.add(source)
     for block in blocks:
@@ -52,7 +56,7 @@ def wrap_digital_batch_norms(network: Network) -> None:
 
 def _fuses_behind(network: Network, node: fx.Node, module: nn.Module, source: fx.Node) -> bool:
     bn = network.module_at(node)
-    if not isinstance(bn, _BatchNorm) or not _keeps_statistics(node, bn):
+    if not isinstance(bn, _BatchNorm):
         return False
     seen: Seen = source.meta["seen"]
     if not has_channels_in_dim_1(module, seen.shape):
@@ -66,7 +70,7 @@ def _fuses_behind(network: Network, node: fx.Node, module: nn.Module, source: fx
 
 def _fuses_in_front(network: Network, node: fx.Node, block: Block) -> bool:
     bn = network.module_at(node)
-    if not isinstance(bn, _BatchNorm) or len(node.users) != 1 or not _keeps_statistics(node, bn):
+    if not isinstance(bn, _BatchNorm) or len(node.users) != 1:
         return False
     seen: Seen = node.meta["seen"]
     if not has_channels_in_dim_1(block.module, seen.shape):
@@ -80,13 +84,14 @@ def _fuses_in_front(network: Network, node: fx.Node, block: Block) -> bool:
     return True
 
 
-def _keeps_statistics(node: fx.Node, bn: _BatchNorm) -> bool:
-    if bn.running_mean is not None:
-        return True
-    raise ConversionError(
-        f"{describe(node)} '{node.target}' keeps no running statistics (track_running_stats=False): what it does "
-        "depends on the batch, so no chip can do it; expected track_running_stats=True"
-    )
+def _refuse_without_statistics(network: Network) -> None:
+    for node in network.calls_of(_BatchNorm):
+        bn = network.module_at(node)
+        if isinstance(bn, _BatchNorm) and bn.running_mean is None:
+            raise ConversionError(
+                f"{describe(node)} '{node.target}' keeps no running statistics (track_running_stats=False): what it "
+                "does depends on the batch, so no chip can do it; expected track_running_stats=True"
+            )
 
 
 def _note_frozen_weights(network: Network, block: Block) -> None:

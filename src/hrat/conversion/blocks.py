@@ -8,9 +8,12 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from hrat.conversion.network import Network
+from hrat.conversion.trace import LINEAR_MODULES
 from hrat.encoding import Geometry
+from hrat.nn import Recurrence
 
-__all__ = ["Block", "Signals", "geometry_of", "has_channels_in_dim_1"]
+__all__ = ["Block", "Signals", "behind_crossbars", "geometry_of", "has_channels_in_dim_1"]
 
 
 @dataclass
@@ -61,6 +64,19 @@ def has_channels_in_dim_1(module: nn.Module, shape: tuple[int, ...]) -> bool:
     """
     assert isinstance(module, nn.Linear | _ConvNd)
     return len(shape) == (2 if isinstance(module, nn.Linear) else len(module.kernel_size) + 2)
+
+
+def behind_crossbars(network: Network) -> set[fx.Node]:
+    """Nodes whose values a crossbar has a part in, the linear operations and recurrences among them."""
+    behind: set[fx.Node] = set()
+    for node in network.graph.nodes:
+        op = network.op(node)
+        reads = op is None or op.reads_values
+        if isinstance(network.module_at(node), (*LINEAR_MODULES, Recurrence)) or (
+            reads and not behind.isdisjoint(node.all_input_nodes)
+        ):
+            behind.add(node)
+    return behind
 
 
 def geometry_of(module: nn.Module, node: fx.Node) -> Geometry:

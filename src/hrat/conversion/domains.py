@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import fx, nn
 
 from hrat.circuit import Op
-from hrat.conversion.blocks import geometry_of
+from hrat.conversion.blocks import behind_crossbars, geometry_of
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
 from hrat.encoding import LayerReadout
@@ -35,14 +35,9 @@ class Domains:
 def mark_domains(network: Network) -> Domains:
     """Go through the graph once: signals stay analog as long as hardware without converters can work on them."""
     domains = Domains()
-    behind: set[fx.Node] = set()  # what a crossbar has a part in
+    behind = behind_crossbars(network)
     for node in network.graph.nodes:
         module, op = network.module_at(node), network.op(node)
-        only_sizes = op is not None and not op.reads_values
-        if isinstance(module, (*LINEAR_MODULES, Recurrence)) or (
-            not only_sizes and not behind.isdisjoint(node.all_input_nodes)
-        ):
-            behind.add(node)
         if isinstance(module, LINEAR_MODULES):
             domains.analog.add(node)
             if LayerReadout.of(geometry_of(module, node), network.spec).tiles is not None:
@@ -50,8 +45,7 @@ def mark_domains(network: Network) -> Domains:
         elif op is not None and _stays_analog(network, domains, node, op):
             domains.analog.add(node)
         elif isinstance(module, Recurrence) or _computes(network, domains, node, op):
-            why = _why_digital(network, node, module, op)
-            domains.digital[node] = why if node in behind else f"in front of the first crossbar; {why}"
+            domains.digital[node] = _why_digital(network, node, module, op, node in behind)
     return domains
 
 
@@ -100,7 +94,10 @@ def _computes(network: Network, domains: Domains, node: fx.Node, op: Op | None) 
     return bool(sources)
 
 
-def _why_digital(network: Network, node: fx.Node, module: nn.Module | None, op: Op | None) -> str:
+def _why_digital(network: Network, node: fx.Node, module: nn.Module | None, op: Op | None, is_behind: bool) -> str:
+    if not is_behind:
+        why = _why_digital(network, node, module, op, True) if op is not None else "a DAC converts what it normalises"
+        return f"in front of the first crossbar; {why}"
     if isinstance(module, Recurrence):
         return "gates multiply signals; the state passes a DAC and its product an ADC at every step"
     if op is None:
