@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conversion.small import Small
+import hrat
+from conversion.small import SPEC, Small
 from hrat.conversion.batch_norms import wrap_digital_batch_norms
 from hrat.errors import ConversionError
-from hrat.nn import DigitalBatchNorm
+from hrat.nn import DigitalBatchNorm, restrictions
+from laws.networks import FrozenBatchNorm2d
 
 IMAGE = torch.randn(3, 2, 5, 5)
 
@@ -145,3 +148,83 @@ def test_a_batch_norm_that_moves_frozen_weights_is_named() -> None:
     (note,) = small.network.notes
     assert "weights of '0' are frozen" in note
     assert "'1'" in note
+
+
+class _DetrFrozenBatchNorm2d(FrozenBatchNorm2d):
+    """Which has its epsilon in the forward pass alone."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        del self.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        w, b, mean, var = (
+            p.reshape(1, -1, 1, 1) for p in (self.weight, self.bias, self.running_mean, self.running_var)
+        )
+        scale = w * (var + 1e-5).rsqrt()
+        return x * scale + (b - mean * scale)
+
+
+class _FrozenBatchNormAct2d(FrozenBatchNorm2d):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(super().forward(x))
+
+
+class _BranchingFrozenBatchNorm2d(FrozenBatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad:
+            return super().forward(x)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )
+
+
+class _Functional(FrozenBatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+@pytest.mark.parametrize(
+    "kind", [FrozenBatchNorm2d, _DetrFrozenBatchNorm2d, _FrozenBatchNormAct2d, _BranchingFrozenBatchNorm2d, _Functional]
+)
+def test_a_batch_norm_of_buffers_fuses_and_never_moves(kind: type[nn.Module]) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), kind(4), nn.ReLU(), nn.Conv2d(4, 3, 1)).double()
+    x = IMAGE.double()
+    prepared = hrat.prepare(model, SPEC, x).train()
+    assert prepared.report.digital_operations == []
+    assert len(prepared.report.layers) == 2
+    before = {name: buffer.clone() for name, buffer in prepared.named_buffers()}
+    prepared(x).sum().backward()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in prepared.named_buffers())
+    with torch.no_grad(), restrictions(prepared, SPEC.ideal()):
+        torch.testing.assert_close(prepared(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+class _TwiceFrozenBatchNorm2d(FrozenBatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_what_only_has_the_name_of_one_is_left_as_it_is() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), _TwiceFrozenBatchNorm2d(4)).double()
+    prepared = hrat.prepare(model, SPEC, IMAGE.double())
+    assert "mul" in {row.operation for row in prepared.report.digital_operations}
+
+
+@pytest.mark.parametrize("between", [nn.Identity(), nn.GELU()])
+def test_one_in_eval_mode_by_itself_does_not_learn(between: nn.Module) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), between, nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    prepared = hrat.prepare(model, SPEC, IMAGE).train()
+    for module in prepared.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    prepared(IMAGE)
+    means = [buffer for name, buffer in prepared.named_buffers() if name.endswith("running_mean")]
+    assert len(means) == 1
+    assert not any(mean.any() for mean in means)
+    prepared.train()(IMAGE)
+    assert all(mean.any() for mean in means)

@@ -268,6 +268,35 @@ class Tokens(nn.Module):
         return self.b(x[:, 1:])
 
 
+class FrozenBatchNorm2d(nn.Module):
+    """As torchvision and detectron2 write it: four buffers, and a product and a sum."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        for name in ("weight", "bias", "running_mean"):
+            self.register_buffer(name, torch.randn(channels))
+        self.register_buffer("running_var", torch.rand(channels) + 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return x * scale.reshape(1, -1, 1, 1) + shift.reshape(1, -1, 1, 1)
+
+
+class FrozenNorms(nn.Module):
+    """A frozen batch norm behind a convolution, in front of one, and beside none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.learning = nn.Conv2d(2, 4, 3), FrozenBatchNorm2d(4), nn.BatchNorm2d(5)
+        self.before, self.b, self.beside = FrozenBatchNorm2d(4, 1e-2), nn.Conv2d(4, 5, 1), FrozenBatchNorm2d(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(F.relu(self.norm(self.a(x))))
+        return self.beside(F.gelu(self.learning(self.b(x))))
+
+
 class Volumes(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -295,6 +324,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "keyword inputs": lambda: (TwoInputs(), {"text": _rand(4, 4), "image": _rand(4, 2, 5)}),
     "tuple output": lambda: (TupleOutput(), _rand(5, 4)),
     "tokens": lambda: (Tokens(), _rand(3, 5, 4)),
+    "frozen norms": lambda: (FrozenNorms(), _rand(3, 2, 5, 5)),
     "volumes": lambda: (Volumes(), _rand(2, 1, 5, 5, 5)),
 }
 

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hrat.nn import FrozenBatchNorm
+
 __all__ = ["BatchNorm", "calls_to_modules", "computes_its_weight"]
 
 _LINEAR: dict[Any, type[nn.Module]] = {
@@ -148,6 +150,10 @@ def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     given = _given(node, _BATCH_NORM_NAMES)
     mean, var = (_tensor(module, given.get(name)) for name in ("running_mean", "running_var"))
     affine = [given.get("weight"), given.get("bias")]
+    parts = [_tensor(module, part) for part in affine]
+    if mean is not None and var is not None and all(_is_buffer(part) for part in parts):
+        frozen = FrozenBatchNorm(*cast(list[Tensor], parts), mean, var, given.get("eps", 1e-5))
+        return frozen, given["input"], _norm_name(node)
     weight, bias = (None if part is None else _parameter(module, part) for part in affine)
     if (
         mean is None
@@ -161,7 +167,15 @@ def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     norm.affine = weight is not None
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked = norm.num_batches_tracked.to(mean.device)
-    return norm, given["input"], f"{_name(_parameters_of(node)[0]).removesuffix('_crossbar')}_norm"
+    return norm, given["input"], _norm_name(node)
+
+
+def _is_buffer(tensor: Tensor | None) -> bool:
+    return tensor is not None and not isinstance(tensor, nn.Parameter)
+
+
+def _norm_name(node: fx.Node) -> str:
+    return f"{_name(_parameters_of(node)[0]).removesuffix('_crossbar')}_norm"
 
 
 def _given(node: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:

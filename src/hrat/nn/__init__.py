@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
+from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm, FrozenBatchNorm
 from hrat.nn.calibration import OUTPUT_PEAK, calibrate, calibrate_scales
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource, draw_pair_error
@@ -39,6 +39,7 @@ __all__ = [
     "CrossbarRecurrence",
     "DigitalBatchNorm",
     "DigitalOperationRow",
+    "FrozenBatchNorm",
     "InputDac",
     "LayerRow",
     "NoiseSource",

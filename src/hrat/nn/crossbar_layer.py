@@ -144,10 +144,15 @@ class CrossbarLayer(nn.Module):
         """
         lines = self._word_lines(voltage, alpha_in, digital, within_read)
         stage = self._output_stage(rectifies, drives_word_lines)
-        learns = self.training and not self.batch_norm_frozen
-        before = terms_before(self, lines, alpha_in, learns=learns)
+        before = terms_before(self, lines, alpha_in, learns=self.learns(self.batch_norm_before))
         at = self._pass(lines, alpha_in, alpha_out, before, error, stage)
-        return statistics_of(self.form, training=self.training, frozen=self.batch_norm_frozen).output(self, at)
+        statistics = statistics_of(self.form, training=self.training, frozen=not self.learns(self.batch_norm))
+        return statistics.output(self, at)
+
+    def learns(self, batch_norm: _BatchNorm | None) -> bool:
+        """Whether one of this layer's batch norms follows the statistics of each batch now."""
+        # One that is in eval mode by itself was frozen apart from the others.
+        return batch_norm is not None and batch_norm.training and self.training and not self.batch_norm_frozen
 
     def fuse(
         self,

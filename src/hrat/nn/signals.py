@@ -83,8 +83,11 @@ class DigitalBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Digital units, `(batch, channels, ...)` -> digital units of that shape."""
-        self.batch_norm.train(self.training and not self.batch_norm_frozen)
-        out: Tensor = self.batch_norm(x) if world_size() == 1 else batch_norm_over_ranks(self.batch_norm, x)
+        bn = self.batch_norm
+        was_training = bn.training  # in eval mode by itself it was frozen apart from the others
+        bn.train(was_training and self.training and not self.batch_norm_frozen)
+        out: Tensor = bn(x) if world_size() == 1 else batch_norm_over_ranks(bn, x)
+        bn.train(was_training)
         return out
 
 
