@@ -119,3 +119,29 @@ def test_the_report_counts_converters_where_they_stand() -> None:
     rows = {row.operation: row for row in digital_rows(small.network, small.borders())}
     assert (rows["silu"].adc_bits, rows["silu"].dac_bits) == (7, None)
     assert (rows["gelu"].adc_bits, rows["gelu"].dac_bits) == (None, 6)
+
+
+class Slopes(nn.Module):
+    """PReLU whose slopes are given: by parameters, by what is computed from these alone, or by a signal."""
+
+    def __init__(self, slopes: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.weight, self.slopes = nn.Linear(4, 4), nn.Linear(4, 2), nn.Parameter(torch.rand(1)), slopes
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return self.b(F.prelu(x, self.slopes(self.weight, x)))
+
+
+@pytest.mark.parametrize(
+    ("slopes", "are_signals"),
+    [
+        (lambda w, x: w, False),
+        (lambda w, x: F.softplus(w).expand(4), False),
+        (lambda w, x: w * x.mean(), True),
+    ],
+)
+def test_slopes_are_numbers_of_the_network(slopes: Callable[[Tensor, Tensor], Tensor], are_signals: bool) -> None:
+    analog, digital = analog_and_digital(Small(Slopes(slopes), X))
+    assert ("prelu" in analog) != are_signals
+    assert ("its slopes are signals" in digital.values()) == are_signals

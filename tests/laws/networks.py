@@ -268,6 +268,22 @@ class Tokens(nn.Module):
         return self.b(x[:, 1:])
 
 
+class Slopes(nn.Module):
+    """PReLU of one slope, behind a sum, and of one for each channel, with and without a batch norm in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 1), nn.Linear(16, 3)
+        self.each, self.norm, self.one = nn.PReLU(4), nn.BatchNorm2d(4), nn.PReLU(init=0.1)
+        with torch.no_grad():
+            self.each.weight.copy_(torch.tensor([0.25, -0.5, 1.5, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.each(self.a(x))
+        x = self.one(x + self.each(self.norm(self.b(x))))
+        return self.c(F.max_pool2d(x, 2).flatten(1))
+
+
 class FrozenBatchNorm2d(nn.Module):
     """As torchvision and detectron2 write it: four buffers, and a product and a sum."""
 
@@ -324,6 +340,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "keyword inputs": lambda: (TwoInputs(), {"text": _rand(4, 4), "image": _rand(4, 2, 5)}),
     "tuple output": lambda: (TupleOutput(), _rand(5, 4)),
     "tokens": lambda: (Tokens(), _rand(3, 5, 4)),
+    "slopes": lambda: (Slopes(), _rand(4, 2, 6, 6)),
     "frozen norms": lambda: (FrozenNorms(), _rand(3, 2, 5, 5)),
     "volumes": lambda: (Volumes(), _rand(2, 1, 5, 5, 5)),
 }

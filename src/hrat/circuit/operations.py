@@ -73,6 +73,7 @@ _Line = tuple[str, Callable[..., Any], list[Any]]
 _RELU: list[_Line] = [("relu", functions.relu, [F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"])]
 _LEAKY_RELU: list[_Line] = [
     ("leaky_relu", F.leaky_relu, [F.leaky_relu, F.leaky_relu_]),
+    ("prelu", torch.prelu, [F.prelu, torch.prelu]),  # digital where the slopes are signals
 ]
 _MAX_POOLS: list[_Line] = [
     ("max_pool1d", F.max_pool1d, [F.max_pool1d, torch.max_pool1d]),
@@ -155,7 +156,6 @@ _CURVES: list[_Line] = [
     ("elu", F.elu, [F.elu]),
     ("selu", F.selu, [F.selu]),
     ("celu", F.celu, [F.celu]),
-    ("prelu", torch.prelu, [F.prelu, torch.prelu]),
     ("hardswish", F.hardswish, [F.hardswish]),
     ("hardsigmoid", F.hardsigmoid, [F.hardsigmoid]),
     ("hardshrink", F.hardshrink, [F.hardshrink]),

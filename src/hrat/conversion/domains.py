@@ -77,11 +77,26 @@ def _stays_analog(network: Network, domains: Domains, node: fx.Node, op: Op) -> 
         return False
     if op.name == "to" and not node.meta["seen"].is_real:
         return False
+    if op.name == "prelu" and not _is_constant(_slopes(node)):
+        return False
     if op.name == "pad" and (node.kwargs.get("value") or (node.args[3:] and node.args[3])):
         return False
     if op.signals == "two" and (node.kwargs.get("alpha", 1) != 1 or len(node.args) < 2):
         return False
     return all(isinstance(arg, fx.Node) and domains.is_voltage(arg) for arg in network.signal_args(node, op))
+
+
+def _slopes(node: fx.Node) -> fx.Node:
+    slopes = node.args[1] if len(node.args) > 1 else node.kwargs["weight"]
+    assert isinstance(slopes, fx.Node)
+    return slopes
+
+
+def _is_constant(node: fx.Node) -> bool:
+    """Whether a value is one of the network's numbers, or computed from these alone."""
+    sources = node.all_input_nodes
+    of_numbers = node.op == "call_function" and bool(sources)
+    return node.op == "get_attr" or (of_numbers and all(_is_constant(source) for source in sources))
 
 
 def _computes(network: Network, domains: Domains, node: fx.Node, op: Op | None) -> bool:
@@ -104,6 +119,8 @@ def _why_digital(network: Network, node: fx.Node, module: nn.Module | None, op: 
         return _why_batch_norm_stays(network, node)
     if not op.analog:
         return op.why
+    if op.name == "prelu" and not _is_constant(_slopes(node)):
+        return "its slopes are signals"
     if op.signals == "first":
         return "what it reads is digital"
     return "one of its operands is digital or constant"
