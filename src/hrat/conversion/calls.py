@@ -1,6 +1,7 @@
 """Calls of functions with parameters of the model become modules, so that conversion has one form of each operation.
 
-`F.linear(x, self.w)`, `x @ self.w` and `torch.addmm(self.b, x, self.w)` are linear layers, `F.conv2d(x, self.w)` is a
+`F.linear(x, self.w)`, `x @ self.w`, `torch.einsum("bi,oi->bo", x, self.w)` and `torch.addmm(self.b, x, self.w)` are
+linear layers, `F.conv2d(x, self.w)` is a
 convolution, `F.batch_norm(x, self.mean, self.var, ...)` a batch norm, `F.dropout(x)` a module that knows train and
 eval. Calls with the same parameters become calls of one module: they are one set of devices.
 """
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hrat.conversion.einsum import einsums_to_products
 from hrat.nn import FrozenBatchNorm
 
 __all__ = ["BatchNorm", "calls_to_modules", "computes_its_weight"]
@@ -60,6 +62,7 @@ def calls_to_modules(module: fx.GraphModule) -> None:
     """Replace all calls of functions with parameters of a traced model by calls of modules."""
     module_names: dict[Any, str] = {}
     graph = module.graph
+    einsums_to_products(graph, lambda node: _matrix(module, node) is not None)
     for node in list(graph.nodes):
         build = _builder(node)
         if build is None:
