@@ -284,6 +284,23 @@ class Slopes(nn.Module):
         return self.c(F.max_pool2d(x, 2).flatten(1))
 
 
+class Factors(nn.Module):
+    """Products with numbers: of branches of one convolution, in front of a digital operation, and at the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv, self.side = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.norm, self.head, self.last = nn.BatchNorm2d(4), nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.norm(self.stem(x)))
+        for _ in range(2):
+            x = F.relu(x + 0.1 * self.conv(x))
+        x = (torch.add(x, self.side(x), alpha=3) / 2).mean((2, 3))
+        x = F.gelu(self.head(2 * F.max_pool1d(x, 1)) * 0.25)
+        return self.last(x) / 4, -0.5 * x
+
+
 class FrozenBatchNorm2d(nn.Module):
     """As torchvision and detectron2 write it: four buffers, and a product and a sum."""
 
@@ -341,6 +358,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "tuple output": lambda: (TupleOutput(), _rand(5, 4)),
     "tokens": lambda: (Tokens(), _rand(3, 5, 4)),
     "slopes": lambda: (Slopes(), _rand(4, 2, 6, 6)),
+    "factors": lambda: (Factors(), _rand(4, 2, 6, 6)),
     "frozen norms": lambda: (FrozenNorms(), _rand(3, 2, 5, 5)),
     "volumes": lambda: (Volumes(), _rand(2, 1, 5, 5, 5)),
 }

@@ -1,8 +1,8 @@
-"""Blocks of conversion: linear operations with their batch norms, and the signals between them."""
+"""Blocks of conversion: linear operations with their batch norms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import fx, nn
@@ -13,7 +13,7 @@ from hrat.conversion.trace import LINEAR_MODULES
 from hrat.encoding import Geometry
 from hrat.nn import Recurrence
 
-__all__ = ["Block", "Signals", "behind_crossbars", "geometry_of", "has_channels_in_dim_1"]
+__all__ = ["Block", "behind_crossbars", "geometry_of", "has_channels_in_dim_1"]
 
 
 @dataclass
@@ -33,28 +33,6 @@ class Block:
             self.after.target if self.after else None,
             self.before.target if self.before else None,
         )
-
-
-@dataclass
-class Signals:
-    """Which values share a scale: union-find over nodes."""
-
-    parent: dict[fx.Node, fx.Node] = field(default_factory=dict)
-
-    def find(self, node: fx.Node) -> fx.Node:
-        """The node that stands for all that share a scale with this one."""
-        root = self.parent.setdefault(node, node)
-        while root is not self.parent[root]:
-            root = self.parent[root]
-        self.parent[node] = root
-        return root
-
-    def unite(self, a: fx.Node, b: fx.Node) -> None:
-        """Let two values, and all that share a scale with either, share one."""
-        # The earlier signal names the group.
-        first, second = self.find(a), self.find(b)
-        if first is not second:
-            self.parent[second] = first
 
 
 def has_channels_in_dim_1(module: nn.Module, shape: tuple[int, ...]) -> bool:

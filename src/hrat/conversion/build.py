@@ -47,7 +47,11 @@ class LayerBuilder:
         for node in self.network.calls_of(OutputRescale, OutputAdc, InputDac):
             signal = node if isinstance(self.network.module_at(node), InputDac) else node.args[0]
             node.args = (*node.args, self.scales.node_of(cast(fx.Node, signal)))
-        return self._linear_operations(blocks) + self._recurrences()
+        rows = self._linear_operations(blocks) + self._recurrences()
+        for node in self.scales.signals.factors:  # every reader has its scale: on the wire nothing is done
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            self.network.graph.erase_node(node)
+        return rows
 
     def _linear_operations(self, blocks: list[Block]) -> list[LayerRow]:
         calls: dict[tuple[Any, Any, Any], list[Block]] = {}

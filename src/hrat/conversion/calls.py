@@ -155,7 +155,7 @@ def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     affine = [given.get("weight"), given.get("bias")]
     parts = [_tensor(module, part) for part in affine]
     if mean is not None and var is not None and all(_is_buffer(part) for part in parts):
-        frozen = FrozenBatchNorm(*cast(list[Tensor], parts), mean, var, given.get("eps", 1e-5))
+        frozen = FrozenBatchNorm(*cast(list[Tensor], parts), mean, var, eps=given.get("eps", 1e-5))
         return frozen, given["input"], _norm_name(node)
     weight, bias = (None if part is None else _parameter(module, part) for part in affine)
     if (

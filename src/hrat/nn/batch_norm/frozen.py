@@ -12,8 +12,9 @@ __all__ = ["FrozenBatchNorm"]
 class FrozenBatchNorm(nn.BatchNorm2d):
     """Batch norm in eval mode for good, of inputs `(batch, channels, ...)`; its four tensors are buffers."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, eps: float) -> None:
-        """Hold the given tensors, each `(channels,)`, not copies of them."""
+    def __init__(self, *tensors: Tensor, eps: float) -> None:
+        """Hold weight, bias, running mean and running variance, `(channels,)` each, not copies of them."""
+        weight, bias, running_mean, running_var = tensors
         super().__init__(len(weight), eps, affine=False, device=weight.device, dtype=weight.dtype)
         for name, tensor in (("weight", weight), ("bias", bias)):
             delattr(self, name)
