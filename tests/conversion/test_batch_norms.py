@@ -10,8 +10,10 @@ from torch import Tensor, nn
 import hrat
 from conversion.small import SPEC, Small
 from hrat.conversion.batch_norms import wrap_digital_batch_norms
+from hrat.conversion.domains import digital_rows
 from hrat.errors import ConversionError
 from hrat.nn import DigitalBatchNorm, restrictions
+from laws.checks import assert_law1
 from laws.networks import FrozenBatchNorm2d
 
 IMAGE = torch.randn(3, 2, 5, 5)
@@ -228,3 +230,61 @@ def test_one_in_eval_mode_by_itself_does_not_learn(between: nn.Module) -> None:
     assert not any(mean.any() for mean in means)
     prepared.train()(IMAGE)
     assert all(mean.any() for mean in means)
+
+
+ACTIVE = (nn.Conv2d(2, 4, 2), nn.ReLU(), nn.BatchNorm2d(4))
+"""A batch norm behind an activation."""
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        (nn.MaxPool2d(2), nn.Conv2d(4, 3, 1)),
+        (nn.MaxPool2d(3, 1, padding=1), nn.Conv2d(4, 3, 3)),
+        (nn.MaxPool2d(2, ceil_mode=True), nn.AvgPool2d(2), nn.Conv2d(4, 3, 1)),
+        (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
+        (nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)),
+        (nn.Flatten(2), nn.MaxPool1d(2), nn.Conv1d(4, 3, 2)),
+        (nn.Flatten(), nn.Linear(64, 3)),
+        (nn.Identity(), nn.Conv2d(4, 3, 3, padding=1, padding_mode="circular")),
+    ],
+)
+def test_one_behind_an_activation_folds_past_pooling_and_layout(behind: tuple[nn.Module, ...]) -> None:
+    small = Small(nn.Sequential(*ACTIVE, *behind), IMAGE)
+    assert taken(small)[1][2] == "2"
+    assert small.domains().digital == {}
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        (nn.MaxPool2d(2), nn.Conv2d(4, 3, 3, padding=1)),
+        (nn.ZeroPad2d(1), nn.Conv2d(4, 3, 3)),
+        (nn.AvgPool2d(2, padding=1), nn.Conv2d(4, 3, 1)),
+        (nn.AvgPool2d(2, divisor_override=3), nn.Conv2d(4, 3, 1)),
+        (nn.Dropout(), nn.Flatten(), nn.Linear(64, 3)),
+        (nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)),
+        (nn.Flatten(2), nn.Linear(16, 3)),  # mixes positions
+        (nn.MaxPool2d(2), nn.ConvTranspose2d(4, 3, 2)),
+    ],
+)
+def test_one_behind_an_activation_stays_where_its_shift_does_not_pass(behind: tuple[nn.Module, ...]) -> None:
+    small = Small(nn.Sequential(*ACTIVE, *behind), IMAGE)
+    assert taken(small)[1][2] is None
+    assert "batch_norm" in {row.operation for row in digital_rows(small.network, small.domains())}
+
+
+def test_maximum_pooling_behind_one_follows_the_sign_of_each_gain_in_training_and_on_the_chip() -> None:
+    model = nn.Sequential(*ACTIVE, nn.MaxPool2d(2), nn.Conv2d(4, 3, 1)).double()
+    x = IMAGE.double()
+    prepared = hrat.prepare(model, SPEC, x)
+    norm = hrat.nn.crossbar_layers(prepared)["4"].batch_norm_before
+    assert norm is not None
+    for weight in (norm.weight, model[2].weight):
+        with torch.no_grad():
+            weight.copy_(torch.tensor([-1.0, 0.0, 0.5, -0.2]))
+    for mode in (True, False):
+        with torch.no_grad(), restrictions(prepared, SPEC.ideal()):
+            torch.testing.assert_close(prepared.train(mode)(x), model.train(mode)(x), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(norm.running_var, model[2].running_var)
+    assert_law1(prepared.eval(), x, SPEC)

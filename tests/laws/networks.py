@@ -301,6 +301,26 @@ class Factors(nn.Module):
         return self.last(x) / 4, -0.5 * x
 
 
+class NormsFurtherInFront(nn.Module):
+    """Batch norms behind activations, with pooling or a flatten between them and the operation that takes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm_a, self.pool_a = nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.MaxPool2d(3, 2, 1)
+        self.b, self.norm_b, self.pool_b = nn.Conv2d(4, 5, 2), nn.BatchNorm2d(5), nn.AvgPool2d(2, 1)
+        self.c, self.norm_c = nn.Conv2d(5, 4, 1, bias=False), nn.BatchNorm2d(4, momentum=None)
+        self.norm_behind = nn.BatchNorm2d(4)
+        self.d, self.e, self.norm_e = nn.Linear(36, 6), nn.Conv1d(3, 3, 1), nn.BatchNorm1d(3)
+        self.f = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool_a(self.norm_a(F.relu(self.a(x))))
+        x = self.pool_b(self.norm_b(F.leaky_relu(self.b(x), 0.2)))
+        x = self.norm_c(F.relu(self.norm_behind(self.c(x))))
+        x = F.gelu(self.d(x.flatten(1))).unflatten(1, (3, 2))
+        return self.f(F.adaptive_max_pool1d(self.norm_e(F.silu(self.e(x))), 1).squeeze(2))
+
+
 class FrozenBatchNorm2d(nn.Module):
     """As torchvision and detectron2 write it: four buffers, and a product and a sum."""
 
@@ -359,6 +379,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "tokens": lambda: (Tokens(), _rand(3, 5, 4)),
     "slopes": lambda: (Slopes(), _rand(4, 2, 6, 6)),
     "factors": lambda: (Factors(), _rand(4, 2, 6, 6)),
+    "norms further in front": lambda: (NormsFurtherInFront(), _rand(4, 2, 9, 9)),
     "frozen norms": lambda: (FrozenNorms(), _rand(3, 2, 5, 5)),
     "volumes": lambda: (Volumes(), _rand(2, 1, 5, 5, 5)),
 }

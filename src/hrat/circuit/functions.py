@@ -25,6 +25,7 @@ __all__ = [
     "mean",
     "method",
     "mul",
+    "pool_by_sign",
     "pow",
     "relu",
     "remainder",
@@ -115,6 +116,29 @@ def slices(x: Tensor, dim: int = 0) -> int:
 def relu(x: Tensor, inplace: bool = False) -> Tensor:
     """`max(x, 0)`, never in place."""
     return F.relu(x)
+
+
+_MAX_POOLS: dict[str, Callable[..., Tensor]] = {
+    f"{kind}max_pool{dims}d": getattr(F, f"{kind}max_pool{dims}d") for kind in ("", "adaptive_") for dims in (1, 2, 3)
+}
+
+
+def pool_by_sign(x: Tensor, gain: Tensor, pool: str, *args: Any, **kwargs: Any) -> Tensor:
+    """The largest value of each window where a channel's gain is not negative, else the smallest one.
+
+    A circuit finds the smallest voltage as the largest one of the rails that carry its negative.
+
+    Args:
+        x: `(batch, channels, *space)`.
+        gain: `(channels,)`, of which the signs count alone.
+        pool: name of a maximum pooling.
+        args: its arguments behind the signal.
+        kwargs: those by name.
+    """
+    if pool not in _MAX_POOLS:
+        raise HratError(f"expected one of the poolings {', '.join(_MAX_POOLS)}, got {pool!r:.100}")
+    sign = torch.where(gain < 0, -1.0, 1.0).to(x.dtype).view(-1, *(1,) * (x.ndim - 2))
+    return _MAX_POOLS[pool](x * sign, *args, **kwargs) * sign
 
 
 def size(x: Tensor, dim: int | None = None) -> Any:

@@ -85,6 +85,10 @@ _ADAPTIVE_MAX_POOLS: list[_Line] = [
     ("adaptive_max_pool2d", F.adaptive_max_pool2d, [F.adaptive_max_pool2d]),
     ("adaptive_max_pool3d", F.adaptive_max_pool3d, [F.adaptive_max_pool3d]),
 ]
+_POOLS_BY_SIGN: list[_Line] = [
+    # Made by conversion from a maximum pooling behind a batch norm that a crossbar takes.
+    ("pool_by_sign", functions.pool_by_sign, []),
+]
 _MEAN_POOLS: list[_Line] = [
     ("avg_pool1d", F.avg_pool1d, [F.avg_pool1d, torch.avg_pool1d]),
     ("avg_pool2d", F.avg_pool2d, [F.avg_pool2d]),
@@ -330,6 +334,7 @@ _register(_MAX_POOLS, analog=True, per_channel=True, is_arithmetic=True, makes_n
 _register(
     _ADAPTIVE_MAX_POOLS, analog=True, per_channel=True, is_arithmetic=True, makes_new=True, selects=True, indices_at=2
 )
+_register(_POOLS_BY_SIGN, analog=True, per_channel=True, is_arithmetic=True, makes_new=True, selects=True)
 _register(_MEAN_POOLS, analog=True, per_channel=True, is_arithmetic=True, makes_new=True)
 _register(_AS_THEY_ARE, analog=True, per_channel=True, selects=True, keeps_order=True)
 _register(_IN_ORDER, analog=True, selects=True, keeps_order=True)

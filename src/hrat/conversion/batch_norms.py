@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hrat.circuit import OPS
 from hrat.conversion.blocks import Block, behind_crossbars, geometry_of, has_channels_in_dim_1
 from hrat.conversion.network import Network
+from hrat.conversion.norm_paths import pool_by_sign, way_in_front
 from hrat.conversion.trace import LINEAR_MODULES, Seen, describe
 from hrat.errors import ConversionError
 from hrat.nn import DigitalBatchNorm
@@ -33,16 +35,18 @@ def fuse_batch_norms(network: Network) -> list[Block]:
             block.after = users[0]
             taken.add(users[0])
         blocks.append(block)
+    ways: dict[Block, list[fx.Node]] = {}
     for block in blocks:
-        source = block.node.args[0]
+        way = way_in_front(network, block.node)
         # In front of the first crossbar it stays digital at no cost: folded, the DAC would see raw data, and whatever
         # offset these have would take most of its range and of the bias.
-        if isinstance(source, fx.Node) and source in behind - taken and _fuses_in_front(network, source, block):
-            block.before = source
-            taken.add(source)
+        if way and way[-1] in behind - taken and _fuses_in_front(network, way, block):
+            ways[block] = way
+            block.before = way[-1]
+            taken.add(way[-1])
     for block in blocks:
         _note_frozen_weights(network, block)
-        _erase(network, block)
+        _erase(network, block, ways.get(block, []))
     return blocks
 
 
@@ -68,14 +72,15 @@ def _fuses_behind(network: Network, node: fx.Node, module: nn.Module, source: fx
     return True
 
 
-def _fuses_in_front(network: Network, node: fx.Node, block: Block) -> bool:
-    bn = network.module_at(node)
-    if not isinstance(bn, _BatchNorm) or len(node.users) != 1:
+def _fuses_in_front(network: Network, way: list[fx.Node], block: Block) -> bool:
+    bn, node = network.module_at(way[-1]), way[-1]
+    assert isinstance(bn, _BatchNorm)
+    geometry, seen, read = geometry_of(block.module, block.node), node.meta["seen"], way[0].meta["seen"]
+    if not has_channels_in_dim_1(block.module, read.shape) or geometry.in_channels % bn.num_features:
         return False
-    seen: Seen = node.meta["seen"]
-    if not has_channels_in_dim_1(block.module, seen.shape):
+    if len(way) > 1 and len(seen.shape) < 3:
         return False
-    if geometry_of(block.module, block.node).pads_with_zeros:
+    if geometry.pads_with_zeros:
         network.notes.append(
             f"{describe(node)} stands in front of '{block.node.target}', whose zero padding does not see its "
             "shift: it cannot be folded exactly and stays a digital operation"
@@ -105,10 +110,21 @@ def _note_frozen_weights(network: Network, block: Block) -> None:
             )
 
 
-def _erase(network: Network, block: Block) -> None:
+def _erase(network: Network, block: Block, way: list[fx.Node]) -> None:
     if block.after is not None:
         block.after.replace_all_uses_with(block.node)
         network.graph.erase_node(block.after)
-    if block.before is not None:
-        block.node.replace_input_with(block.before, block.before.args[0])  # type: ignore[arg-type]
-        network.graph.erase_node(block.before)
+    if block.before is None:
+        return
+    source = block.before.args[0]
+    if len(way) == 1:
+        block.node.replace_input_with(block.before, source)  # type: ignore[arg-type]
+    else:
+        gamma = getattr(network.module_at(block.before), "weight", None)
+        if isinstance(gamma, Tensor):
+            pool_by_sign(network, way, f"{block.before.target}.weight")
+        with network.graph.inserting_before(block.before):
+            block.normalised = network.graph.call_function(OPS["identity"].function, (source,))
+        block.normalised.meta = {**source.meta}  # type: ignore[union-attr]
+        block.before.replace_all_uses_with(block.normalised)
+    network.graph.erase_node(block.before)

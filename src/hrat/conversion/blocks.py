@@ -16,7 +16,7 @@ from hrat.nn import Recurrence
 __all__ = ["Block", "behind_crossbars", "geometry_of", "has_channels_in_dim_1"]
 
 
-@dataclass
+@dataclass(eq=False)
 class Block:
     """A linear operation with its batch norms, before it becomes a layer."""
 
@@ -24,6 +24,8 @@ class Block:
     module: nn.Module
     after: fx.Node | None = None
     before: fx.Node | None = None
+    normalised: fx.Node | None = None
+    """What the batch norm in front normalises, where something stands between it and the operation: an identity."""
 
     @property
     def key(self) -> tuple[Any, Any, Any]:

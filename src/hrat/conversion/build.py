@@ -48,7 +48,8 @@ class LayerBuilder:
             signal = node if isinstance(self.network.module_at(node), InputDac) else node.args[0]
             node.args = (*node.args, self.scales.node_of(cast(fx.Node, signal)))
         rows = self._linear_operations(blocks) + self._recurrences()
-        for node in self.scales.signals.factors:  # every reader has its scale: on the wire nothing is done
+        marks = [block.normalised for block in blocks if block.normalised is not None]
+        for node in (*self.scales.signals.factors, *marks):  # every reader has its scale: on the wire nothing is done
             node.replace_all_uses_with(node.all_input_nodes[0])
             self.network.graph.erase_node(node)
         return rows
@@ -71,9 +72,21 @@ class LayerBuilder:
             for block, (scale_in, scale_out) in zip(same, scales, strict=True):
                 block.node.args = (block.node.args[0], scale_in, scale_out, *([error] if error else []))
                 block.node.target = name
+                self._give_normalised(block, name)
         for name, layer in built.items():
             self.network.module.add_submodule(name, layer)
         return rows
+
+    def _give_normalised(self, block: Block, name: str) -> None:
+        """A batch norm from further in front takes its statistics there, and poolings on the way see its gains."""
+        if block.normalised is None or block.before is None:
+            return
+        is_voltage = block.normalised in self.scales.signals.parent
+        alpha = self.scales.node_of(block.normalised) if is_voltage else None
+        block.node.kwargs = {"normalised": (block.normalised, alpha)}
+        for node in self.network.graph.nodes:
+            if node.op == "get_attr" and node.target == f"{block.before.target}.weight":
+                node.target = f"{name}.batch_norm_before.weight"
 
     def _recurrences(self) -> list[LayerRow]:
         """The states' products go onto crossbars; their scales are those of the state and of its product."""

@@ -9,6 +9,7 @@ from torch import fx, nn
 from hrat.circuit import OPS, Op
 from hrat.conversion.blocks import Block, behind_crossbars, geometry_of
 from hrat.conversion.network import Network
+from hrat.conversion.norm_paths import operation_behind
 from hrat.conversion.signals import factor_of, unite_signals
 from hrat.conversion.trace import LINEAR_MODULES
 from hrat.encoding import LayerReadout
@@ -178,8 +179,9 @@ def _why_batch_norm_stays(network: Network, node: fx.Node) -> str:
     """Why no crossbar takes a batch norm."""
     source, readers = node.args[0], list(node.users)
     assert isinstance(source, fx.Node)
-    if len(readers) == 1 and isinstance(network.module_at(readers[0]), LINEAR_MODULES):
-        return f"the zero padding or the shape of '{readers[0].target}' behind it forbids fusing"
+    operation = operation_behind(network, node)
+    if operation is not None:
+        return f"the zero padding or the shape of '{operation.target}' behind it forbids fusing"
     if isinstance(network.module_at(source), LINEAR_MODULES):
         return f"the output of '{source.target}' is read elsewhere too, or normalised in another dimension"
     return f"stands between {network.word(source)} and {', '.join(map(network.word, readers))}, beside no crossbar"

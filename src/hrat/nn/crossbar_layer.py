@@ -18,7 +18,7 @@ from hrat.encoding import (
     errors_of_layer,
     has_window,
 )
-from hrat.nn.batch_norm import BatchNormForm, ForwardPass, statistics_of, terms_before
+from hrat.nn.batch_norm import BatchNormForm, ForwardPass, running_terms_before, statistics_of, terms_before
 from hrat.nn.device_errors import ChipSample, DeviceErrors, NoiseSource, PairError, draw_pair_error
 from hrat.nn.fusing import BatchNormTerms, Fused, fuse, terms_of
 from hrat.nn.straight_through import OutputStage, digital_sum_ste, pair_of, realise
@@ -126,6 +126,7 @@ class CrossbarLayer(nn.Module):
         within_read: bool = False,
         rectifies: bool = False,
         drives_word_lines: bool = False,
+        normalised: tuple[Tensor, Tensor | None] | None = None,
     ) -> Tensor:
         """Word-line voltages to amplifier outputs.
 
@@ -138,13 +139,15 @@ class CrossbarLayer(nn.Module):
             within_read: `voltage` is known to be within the read threshold (see `hrat.circuit.merging`).
             rectifies: a ReLU stands behind the amplifiers.
             drives_word_lines: nothing but crossbars reads the output, which is then held within the read threshold.
+            normalised: what the batch norm in front normalises, `(batch, channels, *space)`, with its scale if these
+                are volts; `voltage` itself if nothing is given.
 
         Returns:
             V, `(..., out)` or `(batch, out, *space)`.
         """
         lines = self._word_lines(voltage, alpha_in, digital, within_read)
         stage = self._output_stage(rectifies, drives_word_lines)
-        before = terms_before(self, lines, alpha_in, learns=self.learns(self.batch_norm_before))
+        before = terms_before(self, *(normalised or (lines.voltage, alpha_in)))
         at = self._pass(lines, alpha_in, alpha_out, before, error, stage)
         statistics = statistics_of(self.form, training=self.training, frozen=not self.learns(self.batch_norm))
         return statistics.output(self, at)
@@ -336,7 +339,7 @@ class CrossbarLayer(nn.Module):
         return AnyReads(self.noise.generator, self.noise_strength).of_layer("")
 
     def _fused_in_eval(self, alpha_in: Tensor, alpha_out: Tensor) -> Fused:
-        before = None if self.batch_norm_before is None else terms_of(self.batch_norm_before)
+        before = running_terms_before(self)
         after = None if self.batch_norm is None else terms_of(self.batch_norm)
         return self.fuse(alpha_in, alpha_out, before, after)
 

@@ -31,6 +31,14 @@ class BatchNormTerms:
         """`gamma / sigma` with its sign, `(channels,)`."""
         return self.inverse if self.gamma is None else self.gamma * self.inverse
 
+    def repeated(self, times: int) -> BatchNormTerms:
+        """The same for inputs of which each channel is a run of `times`, as a flatten makes them."""
+        if times == 1:
+            return self
+        mean, var, inverse = (part.repeat_interleave(times) for part in (self.mean, self.var, self.inverse))
+        gamma, beta = (None if part is None else part.repeat_interleave(times) for part in (self.gamma, self.beta))
+        return BatchNormTerms(mean, var, gamma, beta, self.eps, inverse)
+
     def shift(self, gain: Tensor) -> Tensor:
         """`beta - gain * mean`, `(channels,)`."""
         shift = -gain * self.mean

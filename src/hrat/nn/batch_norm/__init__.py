@@ -6,7 +6,7 @@ from typing import Literal
 
 from hrat.nn.batch_norm.frozen import FrozenBatchNorm
 from hrat.nn.batch_norm.one_pass import OnePass
-from hrat.nn.batch_norm.running import ForwardPass, RunningStatistics, terms_before
+from hrat.nn.batch_norm.running import ForwardPass, RunningStatistics, running_terms_before, terms_before
 from hrat.nn.batch_norm.slice_of_batch import SliceOfBatch
 from hrat.nn.batch_norm.two_pass import TwoPass
 from hrat.nn.batch_norm.unfused import Unfused
@@ -17,6 +17,7 @@ __all__ = [
     "ForwardPass",
     "FrozenBatchNorm",
     "RunningStatistics",
+    "running_terms_before",
     "statistics_of",
     "terms_before",
 ]
