@@ -183,6 +183,7 @@ OWN: dict[str, tuple[Any, ...]] = {
     "dsplit": (IMAGE, 2),
     "tensor_split": (X, 2),
     "lp_pool1d": (X[None], 2, 2),
+    "pool_by_sign": (IMAGE, torch.tensor([1.0, -1.0, 0.0, -2.0]), "max_pool2d", 2),
     "batch_norm": (X, X[0], X[1]),
     "instance_norm": (X[None],),
     "triplet_margin_loss": (X, X.flip(0), X.flip(1)),

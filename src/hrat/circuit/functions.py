@@ -36,6 +36,7 @@ __all__ = [
     "mul",
     "number_kind",
     "number_prod",
+    "pool_by_sign",
     "pow",
     "relu",
     "remainder",
@@ -160,6 +161,29 @@ def listed(x: Tensor, split_sizes: Any, dim: int = 0) -> int:
     """Pieces of `torch.split_with_sizes`."""
     del x, dim
     return len(split_sizes)
+
+
+_MAX_POOLS: dict[str, Callable[..., Tensor]] = {
+    f"{kind}max_pool{dims}d": getattr(F, f"{kind}max_pool{dims}d") for kind in ("", "adaptive_") for dims in (1, 2, 3)
+}
+
+
+def pool_by_sign(input: Tensor, gain: Tensor, pool: str, *args: Any, **kwargs: Any) -> Tensor:
+    """The largest value of each window where a channel's gain is not negative, else the smallest one.
+
+    A circuit finds the smallest voltage as the largest one of the rails that carry its negative.
+
+    Args:
+        input: `(batch, channels, *space)`.
+        gain: `(channels,)`, of which the signs count alone.
+        pool: name of a maximum pooling.
+        args: its arguments behind the signal.
+        kwargs: those by name.
+    """
+    if pool not in _MAX_POOLS:
+        raise HratError(f"expected one of the poolings {', '.join(_MAX_POOLS)}, got {pool!r:.100}")
+    sign = torch.where(gain < 0, -1.0, 1.0).to(input.dtype).view(-1, *(1,) * (input.ndim - 2))
+    return _MAX_POOLS[pool](input * sign, *args, **kwargs) * sign
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

@@ -31,6 +31,7 @@ __all__ = [
     "LEAKY_RELU",
     "MAX_POOLS",
     "MEAN_POOLS",
+    "POOLS_BY_SIGN",
     "REDUCTIONS",
     "RELU",
     "SIZES",
@@ -90,6 +91,7 @@ RELU: list[Line] = [("relu", functions.relu, [F.relu, F.relu_, torch.relu, torch
 LEAKY_RELU: list[Line] = [
     ("leaky_relu", F.leaky_relu, [F.leaky_relu, F.leaky_relu_]),
     ("rrelu", functions.rrelu, [F.rrelu]),
+    ("prelu", torch.prelu, [F.prelu, torch.prelu, "prelu"]),  # digital where the slopes are signals
 ]
 MAX_POOLS: list[Line] = [
     ("max_pool1d", F.max_pool1d, [F.max_pool1d, torch.max_pool1d]),
@@ -97,6 +99,10 @@ MAX_POOLS: list[Line] = [
     ("max_pool3d", F.max_pool3d, [F.max_pool3d, torch.max_pool3d]),
 ]
 ADAPTIVE_MAX_POOLS = _named(F, "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d")
+POOLS_BY_SIGN: list[Line] = [
+    # Made by conversion from a maximum pooling behind a batch norm that a crossbar takes.
+    ("pool_by_sign", functions.pool_by_sign, []),
+]
 MEAN_POOLS: list[Line] = [
     ("avg_pool1d", F.avg_pool1d, [F.avg_pool1d, torch.avg_pool1d]),
     ("adaptive_avg_pool1d", F.adaptive_avg_pool1d, [F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d]),
@@ -161,7 +167,6 @@ _CURVES: list[Line] = [
     ("selu", F.selu, [F.selu, torch.selu]),
     ("celu", F.celu, [F.celu, torch.celu]),
     ("threshold", F.threshold, [F.threshold, torch.threshold]),
-    ("prelu", torch.prelu, [F.prelu, torch.prelu, "prelu"]),
     ("hardshrink", F.hardshrink, [F.hardshrink, "hardshrink"]),
     *_named(F, "hardswish hardsigmoid softshrink tanhshrink logsigmoid softplus softsign", methods=False),
     (

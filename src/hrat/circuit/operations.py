@@ -103,6 +103,7 @@ _register(lines.LEAKY_RELU, analog=True, per_channel=True, is_arithmetic=True, m
 _POOLS = {"analog": True, "per_channel": True, "is_arithmetic": True, "makes_new": True}
 _register(lines.MAX_POOLS, **_POOLS, selects=True, indices_at=6)
 _register(lines.ADAPTIVE_MAX_POOLS, **_POOLS, selects=True, indices_at=2)
+_register(lines.POOLS_BY_SIGN, analog=True, per_channel=True, is_arithmetic=True, makes_new=True, selects=True)
 _register(lines.MEAN_POOLS, **_POOLS)
 _register(lines.AS_THEY_ARE, analog=True, per_channel=True, selects=True, keeps_order=True)
 _register(lines.IN_ORDER, analog=True, selects=True, keeps_order=True)

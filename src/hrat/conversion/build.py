@@ -49,7 +49,12 @@ class LayerBuilder:
         for node in self.network.calls_of(OutputRescale, OutputAdc, InputDac, GradientStop):
             signal = node if isinstance(self.network.module_at(node), InputDac) else node.args[0]
             node.args = (*node.args, self.scales.node_of(cast(fx.Node, signal)))
-        return self._linear_operations(blocks) + self._recurrences()
+        rows = self._linear_operations(blocks) + self._recurrences()
+        marks = [block.normalised for block in blocks if block.normalised is not None]
+        for node in (*self.scales.signals.factors, *marks):  # every reader has its scale: on the wire nothing is done
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            self.network.graph.erase_node(node)
+        return rows
 
     def _linear_operations(self, blocks: list[Block]) -> list[LayerRow]:
         calls: dict[tuple[Any, Any, Any], list[Block]] = {}
@@ -64,14 +69,26 @@ class LayerBuilder:
             layer = built[name] = self._layer(first)
             source = cast(fx.Node, first.node.args[0])
             names = self.scales.name_of(source), self.scales.name_of(first.node)
-            rows.append(self._row(name, layer, first, names, type(first.module).__name__, len(same)))
+            rows.append(self._row(name, layer, first, names, _kind(first.module), len(same)))
             error = self._shared_error(first.node.name, layer, scales[0]) if len(same) > 1 else None
             for block, (scale_in, scale_out) in zip(same, scales, strict=True):
                 block.node.args = (block.node.args[0], scale_in, scale_out, *([error] if error else []))
                 block.node.target = name
+                self._give_normalised(block, name)
         for name, layer in built.items():
             self.network.module.add_submodule(name, layer)
         return rows
+
+    def _give_normalised(self, block: Block, name: str) -> None:
+        """A batch norm from further in front takes its statistics there, and poolings on the way see its gains."""
+        if block.normalised is None or block.before is None:
+            return
+        is_voltage = block.normalised in self.scales.signals.parent
+        alpha = self.scales.node_of(block.normalised) if is_voltage else None
+        block.node.kwargs = {"normalised": (block.normalised, alpha)}
+        for node in self.network.graph.nodes:
+            if node.op == "get_attr" and node.target == f"{block.before.target}.weight":
+                node.target = f"{name}.batch_norm_before.weight"
 
     def _recurrences(self) -> list[LayerRow]:
         """The states' products go onto crossbars; their scales are those of the state and of its product."""
@@ -148,6 +165,11 @@ class LayerBuilder:
             devices=layer.readout.n_devices,
             tile_adc_bits="" if layer.readout.tiles is None else bits,
         )
+
+
+def _kind(module: nn.Module) -> str:
+    """What a layer was in the network, in a word."""
+    return "Linear" if isinstance(module, TurnedLinear) else type(module).__name__
 
 
 def _free_name(wanted: str, built: dict[str, CrossbarLayer]) -> str:

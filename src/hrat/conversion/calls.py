@@ -1,6 +1,7 @@
 """Calls of functions with parameters of the model become modules, so that conversion has one form of each operation.
 
-`F.linear(x, self.w)`, `x @ self.w` and `torch.addmm(self.b, x, self.w)` are linear layers, `F.conv2d(x, self.w)` is a
+`F.linear(x, self.w)`, `x @ self.w`, `torch.einsum("bi,oi->bo", x, self.w)` and `torch.addmm(self.b, x, self.w)` are
+linear layers, `F.conv2d(x, self.w)` is a
 convolution, `F.batch_norm(x, self.mean, self.var, ...)` a batch norm, `F.dropout(x)` a module that knows train and
 eval. Calls with the same parameters become calls of one module: they are one set of devices.
 """
@@ -16,8 +17,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from hrat.conversion.einsum import einsums_to_products
 from hrat.conversion.modes import refuse_statistics_of_the_batch
-from hrat.nn import TurnedLinear
+from hrat.nn import FrozenBatchNorm, TurnedLinear
 
 __all__ = ["BatchNorm", "calls_to_modules", "computes_its_weight"]
 
@@ -93,6 +95,7 @@ def calls_to_modules(module: fx.GraphModule) -> None:
     """Replace all calls of functions with parameters of a traced model by calls of modules."""
     module_names: dict[Any, str] = {}
     graph = module.graph
+    einsums_to_products(graph, lambda node: _held(module, node)[0] is not None)
     for node in list(graph.nodes):
         build = _builder(node)
         if build is None:
@@ -181,6 +184,11 @@ def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     refuse_statistics_of_the_batch(node, given.get("training", False))
     mean, var = (_tensor(module, given.get(name)) for name in ("running_mean", "running_var"))
     affine = [given.get("weight"), given.get("bias")]
+    parts = [_tensor(module, part) for part in affine]
+    frozen_for_good = node.meta.get("stays_frozen")
+    if frozen_for_good and mean is not None and var is not None and all(_is_buffer(part) for part in parts):
+        frozen = FrozenBatchNorm(*cast(list[Tensor], parts), mean, var, eps=given.get("eps", 1e-5))
+        return frozen, given["input"], _norm_name(node)
     weight, bias = (None if part is None else _parameter(module, part) for part in affine)
     if (
         mean is None
@@ -195,7 +203,15 @@ def _of_batch_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:
     norm.affine = weight is not None
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked = norm.num_batches_tracked.to(mean.device)
-    return norm, given["input"], f"{_name(_parameters_of(node)[0]).removesuffix('_crossbar')}_norm"
+    return norm, given["input"], _norm_name(node)
+
+
+def _is_buffer(tensor: Tensor | None) -> bool:
+    return tensor is not None and not isinstance(tensor, nn.Parameter)
+
+
+def _norm_name(node: fx.Node) -> str:
+    return f"{_name(_parameters_of(node)[0]).removesuffix('_crossbar')}_norm"
 
 
 def _of_instance_norm(module: fx.GraphModule, node: fx.Node) -> _Made | None:

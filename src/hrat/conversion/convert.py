@@ -6,7 +6,7 @@ The steps:
 2. pair each linear operation with the batch norm behind it, or in front of it where that is exact (`batch_norms`);
 3. decide for each value whether it is a voltage or a digital number (`domains`), and put DACs, ADCs and output
    rescaling in between (`borders`);
-4. unite the scales of signals that meet, and give each its `Scale` (`scales`);
+4. unite the scales of signals that meet (`signals`), and give each its `Scale` (`scales`);
 5. replace the linear operations by `CrossbarLayer`s (`build`);
 6. write the result down as the circuit of a chip (`emit`), and fuse the clamps around its layers (`clamp_fusion`);
 7. check on the example, and on another input, that with all restrictions off nothing has changed (`proof`).
@@ -31,7 +31,8 @@ from hrat.conversion.emit import emit_circuit
 from hrat.conversion.modes import clone_for_conversion
 from hrat.conversion.network import Network
 from hrat.conversion.proof import Reference, tensors_in
-from hrat.conversion.scales import ScaleMode, Scales, unite_signals
+from hrat.conversion.scales import ScaleMode, Scales
+from hrat.conversion.signals import unite_signals
 from hrat.conversion.trace import LINEAR_MODULES, Traced, example_args, refuse_parametrised, trace
 from hrat.conversion.written_out import write_out
 from hrat.errors import ConversionError
@@ -46,7 +47,6 @@ from hrat.nn import (
     NoiseSource,
     OutputAdc,
     PreparedModel,
-    freeze_batch_norm,
 )
 from hrat.spec import HardwareSpec, load_spec
 
@@ -123,7 +123,6 @@ def prepare(
             f"gradients of its own ({', '.join(traced.own_gradients)}) are those of what its forward does"
         )
     prepared = _converted(traced, spec, _Options(scales, batch_norm, output_peak, NoiseSource(generator)))
-    freeze_batch_norm(prepared, False)
     reference.hold_against(prepared.eval(), traced.coarsest, traced.own_gradients)
     return prepared.train(model.training)
 
@@ -146,7 +145,7 @@ def _converted(traced: Traced, spec: HardwareSpec, options: _Options) -> Prepare
         raise ConversionError(
             "the model has no linear layer or convolution that a crossbar could hold; expected at least one"
         )
-    domains = mark_domains(network)
+    domains = mark_domains(network, blocks)
     insert_borders(network, domains)
     digital = digital_rows(network, domains)
     signals = unite_signals(network, domains, blocks)

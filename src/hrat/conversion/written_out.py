@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hrat.circuit import CELLS
+from hrat.conversion.frozen import as_batch_norm, is_frozen_batch_norm
 from hrat.errors import ConversionError
 from hrat.nn import Recurrence, TurnedLinear
 
@@ -234,6 +235,8 @@ def _replacement(module: nn.Module) -> _Writer | None:
         # A subclass with a forward of its own computes something else.
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return writer
+    if is_frozen_batch_norm(module):
+        return as_batch_norm
     if type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers"):
         return _of_transformers_conv1d
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
+from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm, FrozenBatchNorm
 from hrat.nn.calibration import OUTPUT_PEAK, calibrate, calibrate_scales
 from hrat.nn.call_form import FREE, Arguments, Form, is_record, plain_value, taken_apart
 from hrat.nn.crossbar_layer import CrossbarLayer
@@ -45,6 +45,7 @@ __all__ = [
     "DigitalBatchNorm",
     "DigitalOperationRow",
     "Form",
+    "FrozenBatchNorm",
     "GradientStop",
     "InputDac",
     "LayerRow",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.encoding import Geometry
@@ -30,6 +30,14 @@ class BatchNormTerms:
     def gain(self) -> Tensor:
         """`gamma / sigma` with its sign, `(channels,)`."""
         return self.inverse if self.gamma is None else self.gamma * self.inverse
+
+    def repeated(self, times: int) -> BatchNormTerms:
+        """The same for inputs of which each channel is a run of `times`, as a flatten makes them."""
+        if times == 1:
+            return self
+        mean, var, inverse = (part.repeat_interleave(times) for part in (self.mean, self.var, self.inverse))
+        gamma, beta = (None if part is None else part.repeat_interleave(times) for part in (self.gamma, self.beta))
+        return BatchNormTerms(mean, var, gamma, beta, self.eps, inverse)
 
     def shift(self, gain: Tensor) -> Tensor:
         """`beta - gain * mean`, `(channels,)`."""
@@ -104,6 +112,11 @@ def terms_of(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = No
     assert mean is not None  # prepare refuses batch norms that keep no running statistics
     assert var is not None
     return BatchNormTerms(mean, var, bn.weight, bn.bias, bn.eps, torch.rsqrt(var + bn.eps))
+
+
+def stays_frozen(bn: nn.Module) -> bool:
+    """Whether a batch norm was frozen in the original network, so that its running statistics never move."""
+    return bool(getattr(bn, "stays_frozen", False))
 
 
 def track(bn: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:

@@ -100,6 +100,8 @@ def tensor_value(model: PreparedModel, origin: ScaleRef | TensorRef) -> Tensor:
     scale = model.graph.get_submodule(origin.scale)
     assert isinstance(scale, Scale)
     alpha: Tensor = scale()
+    if origin.factor != 1:
+        alpha = alpha * origin.factor
     return alpha if origin.repeats == 1 else alpha.repeat_interleave(origin.repeats)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from hrat.nn.fusing import BatchNormTerms, track
+from hrat.nn.fusing import BatchNormTerms, stays_frozen, track
 from hrat.nn.ranks import world_size
 from hrat.nn.straight_through import batch_statistics, convert_ste
 from hrat.physics import amplifier_limits_V, digital_value, input_voltage, relu_floor_V, to_digital_units
@@ -113,10 +113,12 @@ class DigitalBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Digital units, `(batch, channels, ...)` -> digital units of that shape."""
-        self.batch_norm.train(self.training and not self.batch_norm_frozen)
-        if world_size() > 1 and isinstance(self.batch_norm, _BatchNorm):
-            return batch_norm_over_ranks(self.batch_norm, x)
-        out: Tensor = self.batch_norm(x)
+        bn = self.batch_norm
+        was_training = bn.training  # in eval mode by itself it was frozen apart from the others
+        bn.train(was_training and self.training and not self.batch_norm_frozen and not stays_frozen(bn))
+        shared = world_size() > 1 and isinstance(bn, _BatchNorm)
+        out: Tensor = batch_norm_over_ranks(bn, x) if shared else bn(x)  # type: ignore[arg-type]
+        bn.train(was_training)
         return out
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
@@ -36,8 +34,7 @@ def freeze_batch_norm(model: nn.Module, frozen: bool = True) -> None:
     """
     for module in model.modules():
         if isinstance(module, CrossbarLayer | DigitalBatchNorm):
-            norms = [norm for norm in module.children() if isinstance(norm, _BatchNorm | _InstanceNorm)]
-            module.batch_norm_frozen = frozen or any(getattr(norm, "stays_frozen", False) for norm in norms)
+            module.batch_norm_frozen = frozen
 
 
 def set_noise_strength(model: nn.Module, strength: float) -> None:
