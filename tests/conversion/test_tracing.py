@@ -185,16 +185,16 @@ class _Remembers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.mean = nn.Linear(6, 3), 0.0
+        self.layer, self.last, self.mean = nn.Linear(6, 6), nn.Linear(6, 3), 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         if type(x) is Tensor:
             self.mean = float(x.mean())
-        return self.layer(x) + self.mean
+        return self.last(self.layer(x) + self.mean)
 
 
 def test_what_was_taken_from_the_example_is_found_on_another_input() -> None:
-    with pytest.raises(ConversionError, match=r"differs from the original"):
+    with pytest.raises(ConversionError, match=r"differs from the original.*first layer whose .* at node 'last'"):
         hrat.prepare(_Remembers(), IDEAL, torch.randn(4, 6))
     hrat.prepare(_Remembers(), IDEAL, torch.randn(4, 6), check=False)
 

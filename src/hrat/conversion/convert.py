@@ -26,11 +26,12 @@ from hrat.conversion.batch_norms import fuse_batch_norms, wrap_digital_batch_nor
 from hrat.conversion.borders import insert_borders
 from hrat.conversion.build import LayerBuilder
 from hrat.conversion.clamp_fusion import fuse_clamps
+from hrat.conversion.differences import where_it_differs
 from hrat.conversion.domains import Domains, digital_rows, mark_domains
 from hrat.conversion.emit import emit_circuit
 from hrat.conversion.modes import clone_for_conversion
 from hrat.conversion.network import Network
-from hrat.conversion.proof import Reference, tensors_in
+from hrat.conversion.proof import DiffersError, Reference, tensors_in
 from hrat.conversion.scales import ScaleMode, Scales
 from hrat.conversion.signals import unite_signals
 from hrat.conversion.trace import LINEAR_MODULES, Traced, example_args, refuse_parametrised, trace
@@ -123,7 +124,11 @@ def prepare(
             f"gradients of its own ({', '.join(traced.own_gradients)}) are those of what its forward does"
         )
     prepared = _converted(traced, spec, _Options(scales, batch_norm, output_peak, NoiseSource(generator)))
-    reference.hold_against(prepared.eval(), traced.coarsest, traced.own_gradients)
+    try:
+        reference.hold_against(prepared.eval(), traced.coarsest, traced.own_gradients)
+    except DiffersError as error:
+        where = where_it_differs(model, (args, kwargs), error.inputs)
+        raise ConversionError(f"{error}{where}") from None
     return prepared.train(model.training)
 
 

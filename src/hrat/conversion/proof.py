@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from hrat.errors import ConversionError, HratError
 from hrat.nn import PreparedModel, is_record, plain_value, restrictions
 
-__all__ = ["Reference", "tensors_in"]
+__all__ = ["DiffersError", "Reference", "tensors_in"]
 
 ROUNDING = 1e3
 """Largest difference of outputs, in units of the coarsest precision on the way."""
@@ -29,6 +29,13 @@ GRADIENTS = 1e-2
 """Largest difference of a gradient relative to its norm, in single precision: a ReLU next to zero may go either way."""
 ROWS = 2
 """Images of the other input."""
+
+
+class DiffersError(ConversionError):
+    """The converted network has other outputs than the original."""
+
+    inputs: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+    """Positional and keyword arguments on which it has them."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class Reference:
         with restrictions(prepared, prepared.spec.ideal()):
             with torch.no_grad():
                 outputs = prepared(*self.args, **self.kwargs)
-            _same_outputs(tensors_in(self.expected), tensors_in(outputs), coarsest, "")
+            self._same((self.args, self.kwargs), tensors_in(self.expected), tensors_in(outputs), coarsest, "")
             if self.other is None or self.passed is None:
                 return
             args, kwargs = self.other
@@ -108,8 +115,23 @@ class Reference:
                     f"the converted model takes the example, and fails on another input that the original takes: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-        _same_outputs(self.passed.outputs, passed.outputs, coarsest, " on another input than the example")
+        where = " on another input than the example"
+        self._same(self.other, self.passed.outputs, passed.outputs, coarsest, where)
         self._same_gradients(passed, coarsest, own_gradients)
+
+    def _same(
+        self,
+        inputs: tuple[tuple[Any, ...], dict[str, Any]],
+        expected: list[Tensor],
+        outputs: list[Tensor],
+        coarsest: float,
+        where: str,
+    ) -> None:
+        try:
+            _same_outputs(expected, outputs, coarsest, where)
+        except DiffersError as error:
+            error.inputs = inputs
+            raise
 
     def _same_gradients(self, ours: _Passed, coarsest: float, own_gradients: tuple[str, ...]) -> None:
         theirs = self.passed
@@ -175,7 +197,7 @@ def _same_outputs(expected: list[Tensor], outputs: list[Tensor], coarsest: float
         precision = max(coarsest, torch.finfo(want.dtype).eps)
         tolerance = ROUNDING * precision * max(1.0, float(finite.abs().max()) if finite.numel() else 0.0)
         if want.shape != have.shape:
-            raise ConversionError(
+            raise DiffersError(
                 f"the converted model differs from the original{where}: its output has the shape {tuple(have.shape)} "
                 f"where {tuple(want.shape)} was expected"
             )
@@ -187,7 +209,7 @@ def _same_outputs(expected: list[Tensor], outputs: list[Tensor], coarsest: float
                 else "Does the forward pass use random numbers, in-place changes of views, or state that it keeps "
                 "itself?"
             )
-            raise ConversionError(
+            raise DiffersError(
                 f"the converted model differs from the original{where} although all restrictions are off: largest "
                 f"difference {float((want - have).abs().nan_to_num().max()):.3g} where at most {tolerance:.3g} was "
                 f"expected. {cause}"
