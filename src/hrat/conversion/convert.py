@@ -64,6 +64,7 @@ def prepare(
     output_peak: float = OUTPUT_PEAK,
     generator: torch.Generator | None = None,
     check: bool = True,
+    inplace: bool = False,
 ) -> PreparedModel:
     """Convert `model` into one whose forward pass is that of a crossbar chip. The original is not changed.
 
@@ -79,7 +80,9 @@ def prepare(
             one for a regression whose outputs stay small, or call `hrat.calibrate` afterwards.
         generator: source of the programming errors in training; torch's default one where none is given.
         check: whether to compare outputs and gradients with the original's on another input than the example as well,
-            which takes two passes forward and back of both, of a few images where the network takes these.
+            which takes a pass forward and back of both, of a few images where the network takes these.
+        inplace: take the model itself in place of a copy, which saves its memory. It is of no use afterwards: its
+            modules are parts of the prepared one, or gone.
 
     Returns:
         A module with the call of `model`, in its training/eval mode. `print(prepared.report)` shows the conversion.
@@ -106,7 +109,8 @@ def prepare(
             )
     if not output_peak > 0:
         raise ConversionError(f"expected a positive output_peak, got {output_peak}")
-    clone = clone_for_conversion(model, LINEAR_MODULES)
+    training = model.training
+    clone = clone_for_conversion(model, LINEAR_MODULES, inplace=inplace)
     reference = Reference(clone.module, args, kwargs, others=check)
     failure = reference.failure
     copied = write_out(clone.module)
@@ -123,13 +127,14 @@ def prepare(
         traced.notes.append(
             f"gradients of its own ({', '.join(traced.own_gradients)}) are those of what its forward does"
         )
-    prepared = _converted(traced, spec, _Options(scales, batch_norm, output_peak, NoiseSource(generator)))
     try:
-        reference.hold_against(prepared.eval(), traced.coarsest, traced.own_gradients)
+        reference.hold_against_traced(traced)
+        prepared = _converted(traced, spec, _Options(scales, batch_norm, output_peak, NoiseSource(generator)))
+        reference.hold_against(prepared.eval(), traced.coarsest)
     except DiffersError as error:
-        where = where_it_differs(model, (args, kwargs), error.inputs)
+        where = "" if inplace else where_it_differs(model, (args, kwargs), error.inputs)
         raise ConversionError(f"{error}{where}") from None
-    return prepared.train(model.training)
+    return prepared.train(training)
 
 
 @dataclass(frozen=True)

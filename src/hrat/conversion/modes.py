@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
@@ -23,60 +23,76 @@ KNOWN_SWITCHES = frozenset(("training", "use_input_stats", "train"))
 
 
 class Clone:
-    """A copy of the model in eval mode, and what its modes told."""
+    """A copy of the model in eval mode, or the model itself, and what its modes told."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.module = copy.deepcopy(model)
+    def __init__(self, model: nn.Module, *, inplace: bool) -> None:
+        """Copy it.
+
+        Args:
+            model: the model, which is left as it is unless it is to be converted itself.
+            inplace: whether it is.
+        """
         self.notes: list[str] = []
-        changes = _switched(self.module, model)
-        for name, norm in self.module.named_modules():
-            if isinstance(norm, _BatchNorm | _InstanceNorm) and norm.track_running_stats:
-                in_eval = model.training and not model.get_submodule(name).training
-                if not norm.training or in_eval:
-                    norm.stays_frozen = True  # type: ignore[assignment]
-                    self.notes.append(
-                        f"batch norm '{name}' is in eval mode while the network trains: it stays frozen, with its "
-                        "running statistics, in training too"
-                    )
+        modes = {name: module.training for name, module in model.named_modules()}
+        self.module = model if inplace else copy.deepcopy(model)
+        before = _kept_weights(self.module)
+        self.module.train()
+        changed = _changed(self.module, before)
+        self._note_frozen(modes)
         self.module.eval()
-        changes += [name for name in _differing(self.module, model) if name not in changes]
-        if changes:
-            self._as_in_training(changes)
+        changed += [name for name in _changed(self.module, before) if name not in changed]
+        if changed:
+            self._as_in_training(changed)
 
-    def _as_in_training(self, changes: list[str]) -> None:
+    def _note_frozen(self, modes: dict[str, bool]) -> None:
+        """Batch norms that are in eval mode while the network trains, by a `train` of its own or as it was given."""
+        for name, norm in self.module.named_modules():
+            if not isinstance(norm, _BatchNorm | _InstanceNorm) or not norm.track_running_stats:
+                continue
+            if not norm.training or (modes[""] and not modes[name]):
+                norm.stays_frozen = True  # type: ignore[assignment]
+                self.notes.append(
+                    f"batch norm '{name}' is in eval mode while the network trains: it stays frozen, with its "
+                    "running statistics, in training too"
+                )
+
+    def _as_in_training(self, changed: list[str]) -> None:
         """A model whose weights depend on its mode, as that of adapters which merge, is traced as it trains."""
         self.module.train()
         for module in self.module.modules():
             if isinstance(module, (_BatchNorm, _InstanceNorm, *DROPOUTS)):
                 module.training = False
         self.notes.append(
-            f"train() and eval() change {', '.join(changes[:3])}{' ...' if len(changes) > 3 else ''}, as adapters do "
+            f"train() and eval() change {', '.join(changed[:3])}{' ...' if len(changed) > 3 else ''}, as adapters do "
             "that merge into a weight: the network is converted as it is in training, with the adapters apart"
         )
 
 
-def _switched(copied: nn.Module, model: nn.Module) -> list[str]:
-    """Put a copy into training mode; returns the names of parameters that this changes."""
-    copied.train()
-    return _differing(copied, model)
+def _kept_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all that a mode may change: parameters within modules that have a `train` of their own."""
+    own = [path for path, module in model.named_modules() if type(module).train is not nn.Module.train]
+    return {
+        name: p.detach().clone()
+        for name, p in model.named_parameters()
+        if not p.is_meta and any(not path or name.startswith(f"{path}.") for path in own)
+    }
 
 
-def _differing(copied: nn.Module, model: nn.Module) -> list[str]:
-    """Parameters that a copy has otherwise; none where no module has a `train` of its own."""
-    if all(type(module).train is nn.Module.train for module in model.modules()):
-        return []
-    originals = dict(model.named_parameters())
-    return [name for name, p in copied.named_parameters() if not p.is_meta and not torch.equal(p, originals[name])]
+def _changed(model: nn.Module, before: dict[str, Tensor]) -> list[str]:
+    """Parameters that are no longer what they were."""
+    parameters = dict(model.named_parameters())
+    return [name for name, kept in before.items() if not torch.equal(parameters[name], kept)]
 
 
-def clone_for_conversion(model: nn.Module, single: tuple[type[nn.Module], ...]) -> Clone:
+def clone_for_conversion(model: nn.Module, single: tuple[type[nn.Module], ...], *, inplace: bool = False) -> Clone:
     """A copy of the model whose parameters are its own, in eval mode.
 
     Args:
         model: the model, which is left as it is.
         single: kinds of layers that alone become a network of one layer.
+        inplace: whether to take the model itself.
     """
-    clone = Clone(model)
+    clone = Clone(model, inplace=inplace)
     if isinstance(clone.module, single):
         clone.module = nn.Sequential(clone.module).eval()
     return clone

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hrat.conversion.trace import Traced
 from hrat.errors import ConversionError, HratError
 from hrat.nn import PreparedModel, is_record, plain_value, restrictions
 
@@ -28,7 +30,14 @@ ROUNDING = 1e3
 GRADIENTS = 1e-2
 """Largest difference of a gradient relative to its norm, in single precision: a ReLU next to zero may go either way."""
 ROWS = 2
-"""Images of the other input."""
+"""Images of the other input; of a large network one."""
+LARGE = 10_000_000
+"""Parameters of a network from which on the checks are confined to what takes little time."""
+LARGE_MATRIX = 100_000
+"""Numbers from which on the gradient of a parameter is not compared in a large network: those beside it tell."""
+ELSEWHERE = " on another input than the example"
+SAMPLES = 4096
+"""Numbers of a gradient that are compared one by one, about."""
 
 
 class DiffersError(ConversionError):
@@ -39,13 +48,35 @@ class DiffersError(ConversionError):
 
 
 @dataclass(frozen=True)
+class _Gradient:
+    """What is kept of a gradient: all of it would take the memory of the network once more."""
+
+    norm: float
+    count: int
+    """How many numbers it has."""
+    sample: Tensor
+    """Some of these, in double precision."""
+
+    @classmethod
+    def of(cls, gradient: Tensor) -> _Gradient:
+        flat = gradient.detach().flatten()
+        sample = flat[:: max(1, flat.numel() // SAMPLES)].double()
+        norm = torch.linalg.vector_norm(flat, dtype=torch.promote_types(flat.dtype, torch.float32))
+        return cls(float(norm), max(1, flat.numel()), sample)
+
+
+@dataclass(frozen=True)
 class _Passed:
     """One pass of a network, forward and back."""
 
     outputs: list[Tensor]
-    by_parameter: dict[int, Tensor | None]
+    by_parameter: dict[int, _Gradient | None]
     """Gradients by identity of the parameter."""
-    by_input: list[Tensor | None]
+    by_input: list[_Gradient | None]
+
+
+def _is_large(network: nn.Module) -> bool:
+    return sum(p.numel() for p in network.parameters()) > LARGE
 
 
 class Reference:
@@ -64,6 +95,7 @@ class Reference:
         self.failure: Exception | None = None
         self.expected: Any = None
         # Weakly, so that what conversion replaces is given back, and no other tensor is taken for it.
+        self.is_large = _is_large(network)
         self.parameters = {name: weakref.ref(p) for name, p in network.named_parameters()}
         self.other: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self.passed: _Passed | None = None
@@ -78,9 +110,9 @@ class Reference:
 
     def _run_on_another(self, network: nn.Module) -> None:
         """Outputs and gradients on the first of several changed inputs that the network takes."""
-        for args, kwargs in _changed(self.args, self.kwargs):
+        for args, kwargs in _changed(self.args, self.kwargs, 1 if self.is_large else ROWS):
             try:
-                passed = _pass(network, args, kwargs)
+                passed = _pass(network, network, args, kwargs)
                 finite = all(bool(torch.isfinite(out).all()) for out in passed.outputs if out.is_floating_point())
             except Exception:  # an input that the network itself does not take says nothing
                 continue
@@ -88,36 +120,50 @@ class Reference:
                 self.other, self.passed = (args, kwargs), passed
                 return
 
-    def hold_against(self, prepared: PreparedModel, coarsest: float, own_gradients: tuple[str, ...]) -> None:
-        """Compare the converted network.
-
-        Args:
-            prepared: the converted network, in eval mode.
-            coarsest: relative precision of the coarsest numbers on the way.
-            own_gradients: autograd functions that conversion followed.
+    def hold_against_traced(self, traced: Traced) -> None:
+        """Compare the traced network, on another input than the example: outputs and gradients.
 
         Raises:
             ConversionError: it differs.
         """
-        with restrictions(prepared, prepared.spec.ideal()):
-            with torch.no_grad():
-                outputs = prepared(*self.args, **self.kwargs)
+        if self.other is None or self.passed is None:
+            return
+
+        def network(*args: Any, **kwargs: Any) -> Any:
+            return traced.form.put_together(traced.module(*traced.arguments.bound(args, kwargs)))
+
+        try:
+            passed = _pass(network, traced.module, *self.other)
+        except HratError:
+            return  # a check in the graph: the network was said to be for inputs like the example's
+        except Exception as error:
+            raise _fails(error) from error
+        self._same(self.other, self.passed.outputs, passed.outputs, traced.coarsest, ELSEWHERE)
+        self._same_gradients(passed, traced.coarsest, traced.own_gradients)
+
+    def hold_against(self, prepared: PreparedModel, coarsest: float) -> None:
+        """Compare the converted network: on the example, and if it is not large on another input.
+
+        Args:
+            prepared: the converted network, in eval mode.
+            coarsest: relative precision of the coarsest numbers on the way.
+
+        Raises:
+            ConversionError: it differs.
+        """
+        with torch.no_grad(), restrictions(prepared, prepared.spec.ideal()):
+            outputs = prepared(*self.args, **self.kwargs)
             self._same((self.args, self.kwargs), tensors_in(self.expected), tensors_in(outputs), coarsest, "")
-            if self.other is None or self.passed is None:
+            if self.other is None or self.passed is None or self.is_large:
                 return
             args, kwargs = self.other
             try:
-                passed = _pass(prepared, args, kwargs)
+                outputs = prepared(*args, **kwargs)
             except HratError:
-                return  # a check in the graph: the network was said to be for inputs like the example's
+                return
             except Exception as error:
-                raise ConversionError(
-                    f"the converted model takes the example, and fails on another input that the original takes: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-        where = " on another input than the example"
-        self._same(self.other, self.passed.outputs, passed.outputs, coarsest, where)
-        self._same_gradients(passed, coarsest, own_gradients)
+                raise _fails(error) from error
+            self._same(self.other, self.passed.outputs, tensors_in(outputs), coarsest, ELSEWHERE)
 
     def _same(
         self,
@@ -142,15 +188,30 @@ class Reference:
             if (p := held()) is not None and id(p) in ours.by_parameter and id(p) in theirs.by_parameter
         ]
         pairs += [(f"input {k}", *both) for k, both in enumerate(zip(theirs.by_input, ours.by_input, strict=True))]
-        largest = max((float(want.norm()) for _, want, _ in pairs if want is not None), default=0.0)
+        largest = max((want.norm for _, want, _ in pairs if want is not None), default=0.0)
         bound = min(0.5, max(GRADIENTS, 30 * coarsest))
         for what, want, have in pairs:
-            zeros = torch.zeros((), dtype=torch.float64)
-            a, b = (zeros if g is None else g.double() for g in (want, have))
-            size = max(float(a.norm()), bound * largest, 1e-30)
-            off = float((a - b).norm())
-            if not off <= bound * size:
-                raise _other_gradient(what, off / size, own_gradients)
+            off = _apart(want, have, bound * largest)
+            if not off <= bound:
+                raise _other_gradient(what, off, own_gradients)
+
+
+def _apart(want: _Gradient | None, have: _Gradient | None, least: float) -> float:
+    """How far two gradients are apart, relative to their size, which is reckoned with as `least` at least."""
+    norms = [0.0 if gradient is None else gradient.norm for gradient in (want, have)]
+    off = abs(norms[0] - norms[1]) / max(norms[0], least, 1e-30)
+    if want is None or have is None:
+        return off
+    share = math.sqrt(len(want.sample) / want.count)  # of the norm, in the numbers that are kept
+    size = max(float(want.sample.norm()), share * least, 1e-30)
+    return max(off, float((want.sample - have.sample).norm()) / size)
+
+
+def _fails(error: Exception) -> ConversionError:
+    return ConversionError(
+        "the converted model takes the example, and fails on another input that the original takes: "
+        f"{type(error).__name__}: {error}"
+    )
 
 
 def _other_gradient(what: str, off: float, own_gradients: tuple[str, ...]) -> ConversionError:
@@ -166,8 +227,8 @@ def _other_gradient(what: str, off: float, own_gradients: tuple[str, ...]) -> Co
     )
 
 
-def _pass(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Passed:
-    """Outputs, and gradients of a weighted sum of them."""
+def _pass(call: Callable[..., Any], network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Passed:
+    """Outputs, and gradients of a weighted sum of them; of a large network not those of large matrices."""
     inputs: list[Tensor] = []
 
     def leaf(value: Any) -> Any:
@@ -176,17 +237,34 @@ def _pass(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             inputs.append(value)
         return value
 
-    with torch.enable_grad():
-        outputs = tensors_in(network(*_mapped(args, leaf), **_mapped(kwargs, leaf)))
-        generator = torch.Generator().manual_seed(0)
-        learned = [output for output in outputs if output.requires_grad]
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        gradients: list[Tensor | None] = [None] * (len(parameters) + len(inputs))
-        if learned:
+    learned_ones = [p for p in network.parameters() if p.requires_grad]
+    left_out = [p for p in learned_ones if _is_large(network) and p.numel() > LARGE_MATRIX]
+    kept = [p for p in learned_ones if p.numel() <= LARGE_MATRIX] if left_out else learned_ones
+    by_parameter: dict[int, _Gradient | None] = {id(p): None for p in kept}
+
+    def keep(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        by_parameter[id(parameter)] = _Gradient.of(parameter.grad)
+        parameter.grad = None
+
+    hooks = [p.register_post_accumulate_grad_hook(keep) for p in kept]
+    try:
+        for p in left_out:
+            p.requires_grad_(False)
+        with torch.enable_grad():
+            outputs = tensors_in(call(*_mapped(args, leaf), **_mapped(kwargs, leaf)))
+            learned = [output for output in outputs if output.requires_grad]
+            generator = torch.Generator().manual_seed(0)
             weights = [torch.randn(o.shape, generator=generator).to(o.device, o.dtype) for o in learned]
-            gradients = list(torch.autograd.grad(learned, [*parameters, *inputs], weights, allow_unused=True))
-    by_parameter = {id(p): g for p, g in zip(parameters, gradients, strict=False)}
-    return _Passed([output.detach() for output in outputs], by_parameter, gradients[len(parameters) :])
+            if learned:
+                torch.autograd.backward(learned, weights)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for p in left_out:
+            p.requires_grad_()
+    by_input = [None if value.grad is None else _Gradient.of(value.grad) for value in inputs]
+    return _Passed([output.detach() for output in outputs], by_parameter, by_input)
 
 
 def _same_outputs(expected: list[Tensor], outputs: list[Tensor], coarsest: float, where: str) -> None:
@@ -216,12 +294,14 @@ def _same_outputs(expected: list[Tensor], outputs: list[Tensor], coarsest: float
             )
 
 
-def _changed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+def _changed(
+    args: tuple[Any, ...], kwargs: dict[str, Any], most: int
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     """The example with other values, at first of a few images, then of all; masks may not take any value."""
     nests = (args, kwargs)
     sizes = {len(t) for t in tensors_in(nests) if t.ndim}
     rows = min(sizes) if len(sizes) == 1 else 0
-    counts = [min(ROWS, rows - 1), 0] if rows > 1 else [0]
+    counts = [min(most, rows - 1), 0] if rows > 1 else [0]
     for count, flips in itertools.product(counts, (True, False)):
 
         def change(value: Any, count: int = count, flips: bool = flips) -> Any:
