@@ -360,3 +360,14 @@ class _Helped(nn.Module):
 
 def test_functions_behind_fx_wrap_are_followed() -> None:
     assert len(same_as_the_original(_Helped(), (TOKENS,)).report.layers) == 1
+
+
+def test_the_model_itself_can_be_converted_without_a_copy() -> None:
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).train()
+    with torch.no_grad():
+        want = model.eval()(TOKENS[0])
+    weight = model.train()[0].weight
+    prepared = hrat.prepare(model, IDEAL, TOKENS[0], inplace=True)
+    assert prepared.training
+    assert any(parameter is weight for parameter in prepared.parameters())
+    torch.testing.assert_close(prepared.eval()(TOKENS[0]), want, rtol=0, atol=2e-5)
