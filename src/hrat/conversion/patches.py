@@ -67,6 +67,7 @@ def followed(tracer: ModelTracer, root: nn.Module) -> Iterator[None]:
             _sizes_to_constants(tracer),
             _without_fused_paths(),
             _helpers_followed(),
+            _assertions_without_values(),
             _builtins_see_symbols(tracer, root),
             _own_gradients_noted(tracer),
             _mode_watched(tracer),
@@ -175,6 +176,22 @@ def _helpers_followed() -> Iterator[None]:
     finally:
         functions.update(kept[0])
         methods.extend(kept[1])
+
+
+@contextmanager
+def _assertions_without_values() -> Iterator[None]:
+    """A model's own assertions about the values of tensors are dropped, which no chip could make."""
+
+    def seen(check: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(check)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return None if _has_symbols((*args, *kwargs.values())) else check(*args, **kwargs)
+
+        return call
+
+    names = [name for name in vars(torch) if name == "_check" or name.startswith("_check_")]
+    with _replaced(torch, {name: seen(getattr(torch, name)) for name in names}):
+        yield
 
 
 @contextmanager
