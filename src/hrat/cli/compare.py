@@ -9,6 +9,9 @@ import typer
 
 from hrat.cli import completion
 from hrat.cli.options import (
+    AmpOption,
+    ChannelsLastOption,
+    CompileOption,
     DataOption,
     EpochsOption,
     LrOption,
@@ -59,6 +62,9 @@ def compare(
     lr: LrOption = None,
     seed: TrainingSeedOption = 0,
     data: DataOption = None,
+    amp: AmpOption = None,
+    channels_last: ChannelsLastOption = None,
+    compile: CompileOption = None,
 ) -> None:
     """Train by each method, program the same chips from each, and compare what they get right.
 
@@ -67,7 +73,9 @@ def compare(
     from hrat.experiments import compare as compare_recipe
     from hrat.reports import comparison_table
 
-    chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
+    chosen = changed_recipe(
+        recipe, data=data, epochs=epochs, lr=lr, amp=amp, channels_last=channels_last, compile=compile
+    )
     hardware = chosen_spec(chosen, spec, settings)
     note_warnings(hardware)
     folder = output or path_within("runs", f"{chosen.name}-compared")

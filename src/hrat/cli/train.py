@@ -9,6 +9,9 @@ import typer
 
 from hrat.cli import completion
 from hrat.cli.options import (
+    AmpOption,
+    ChannelsLastOption,
+    CompileOption,
     DataOption,
     EpochsOption,
     LrOption,
@@ -32,6 +35,7 @@ EXAMPLES = examples(
     "hrat train lenet5-mnist5k -o run",
     "hrat train lenet5-mnist5k -o run3 --spec yao2020 --set device.weight_bits=3 --epochs 10",
     "hrat train fc4-mnist5k -o plain --method plain",
+    "hrat train vgg16-cifar10 -o vgg --amp --channels-last",
     "hrat train vgg16-cifar10 -o vgg --devices 4",
     "hrat train vgg16-cifar10 -o vgg --devices 8 --nodes 2 --rendezvous node0:29400",
 )
@@ -67,6 +71,9 @@ def train(
     rendezvous: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where several machines meet: an address of one of them.")
     ] = None,
+    amp: AmpOption = None,
+    channels_last: ChannelsLastOption = None,
+    compile: CompileOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, even if the folder holds a run.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the folder.")] = False,
 ) -> None:
@@ -77,7 +84,9 @@ def train(
     from hrat.reports import duration, percent
     from hrat.training import join_ranks, launch
 
-    chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
+    chosen = changed_recipe(
+        recipe, data=data, epochs=epochs, lr=lr, amp=amp, channels_last=channels_last, compile=compile
+    )
     hardware = chosen_spec(chosen, spec, settings)
     note_warnings(hardware)
     folder = output or path_within("runs", f"{chosen.name}-{method}")

@@ -71,7 +71,7 @@ def fit(
         loss: function of `(output, label)`; cross entropy where none is given.
         device: where to train; by default where the model is.
         tensorboard: write TensorBoard logs to `folder/tensorboard`.
-        progress: show a progress bar, or a line an epoch where there is no terminal.
+        progress: show a progress bar; where there is no terminal a line an epoch, and one at least every half minute.
         title: title of the progress bar.
         identity: further identity of the run, such as `{"seed": 3}`, as plain data; it is kept in the checkpoints.
         **changes: fields of `FitOptions`.

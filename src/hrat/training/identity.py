@@ -89,12 +89,21 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     # Options that came after a run was begun had their defaults in it.
     options = {**plain(dataclasses.asdict(FitOptions())), **saved["options"]}
     options = {key: value for key, value in options.items() if key not in NO_MATTER}
-    for before, after in ((options, now["options"]), (saved["run"], now["run"])):
+    # What came to recipes and specs after a run was begun is empty in it.
+    for before, after in ((options, now["options"]), (_said(saved["run"]), _said(now["run"]))):
         if before != after:
             sentences.append(_changes(before, after))
     if saved["loss"] != now["loss"]:
         sentences.append(f"loss {saved['loss']}, now {now['loss']}")
     return sentences
+
+
+def _said(value: Any) -> Any:
+    """Plain data without entries that say nothing."""
+    if not isinstance(value, dict):
+        return value
+    left = {name: _said(part) for name, part in value.items()}
+    return {name: part for name, part in left.items() if part not in (None, {}, [], "")}
 
 
 def data_digest(dataset: Any) -> str | None:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ Loss = Callable[[Any, Tensor], Tensor]
 
 LOOK_EVERY = 50
 """Steps on a GPU after which the loss is looked at: looking means waiting."""
+LOOK_EVERY_S = 10.0
+"""Seconds after which it is looked at where steps take long."""
 AGREE_EVERY = 10
 """Steps after which several ranks agree on whether to save or to stop."""
 
@@ -55,6 +57,8 @@ class TrainingLoop:
     own_identity: Mapping[str, Any] | None = None
     looked_at: int = 0
     """The last step behind which the loss was found to be finite."""
+    looked_at_s: float = field(default_factory=time.monotonic)
+    """When that was."""
 
     def __post_init__(self) -> None:
         options = self.options
@@ -123,7 +127,7 @@ class TrainingLoop:
                 if self.at.step == 0:
                     self._first_scales(x)
                 self._step(x, y)
-                if self.device.type == "cpu" or self.at.step - self.looked_at >= LOOK_EVERY:
+                if self._is_time_to_look():
                     self._look()
                     display.step(self.at.step, self._figures())
                 self._perhaps_stop(log, asked)
@@ -219,11 +223,16 @@ class TrainingLoop:
         images = float(len(y))
         self.at.sums += torch.stack((value.double() * images, right, torch.full_like(right, images)))
 
+    def _is_time_to_look(self) -> bool:
+        if self.device.type == "cpu" or self.at.step - self.looked_at >= LOOK_EVERY:
+            return True
+        return time.monotonic() - self.looked_at_s >= LOOK_EVERY_S
+
     def _look(self) -> None:
         """Raise an error if the loss is not finite."""
         if not math.isfinite(self.at.sums[0]):
             raise TrainingError(self._diverged(float(self.at.sums[0]), ()))
-        self.looked_at = self.at.step
+        self.looked_at, self.looked_at_s = self.at.step, time.monotonic()
 
     def _figures(self) -> str:
         loss, right, images = self.at.sums.tolist()

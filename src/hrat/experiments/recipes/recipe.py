@@ -18,7 +18,7 @@ from hrat.experiments.recipes.networks import NETWORKS
 from hrat.names import check_name, check_text, one_line
 from hrat.nn import BatchNormForm
 from hrat.spec import toml_table
-from hrat.training import FitOptions, settle_fields
+from hrat.training import FitOptions, has_bfloat16, settle_fields
 from hrat.training.data import AUGMENTATIONS, DATASET_NAMES
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_names"]
@@ -50,16 +50,33 @@ class Recipe:
     fit: FitOptions = field(default_factory=FitOptions)
     gpu: dict[str, Any] = field(default_factory=dict)
     """Training options, and `batch_size`, that take the place of the others on a GPU."""
+    bf16: dict[str, Any] = field(default_factory=dict)
+    """The same for a processor with instructions for products in bfloat16."""
 
     def on(self, device: str | torch.device | None) -> Recipe:
-        """The recipe for a device: its `gpu` options replace the others on a GPU, and are left out elsewhere."""
-        if not self.gpu:
-            return self
-        if device is None or torch.device(device).type != "cuda":
-            return dataclasses.replace(self, gpu={})
-        options = {key: value for key, value in self.gpu.items() if key != "batch_size"}
-        batch_size = self.gpu.get("batch_size", self.batch_size)
-        return dataclasses.replace(self, fit=self.fit.replace(**options), batch_size=batch_size, gpu={})
+        """The recipe for a device: its `gpu` options replace the others on a GPU, its `bf16` options on a processor.
+
+        Those of `bf16` only where the processor computes in bfloat16; what does not hold there is left out.
+        """
+        special: dict[str, Any] = {}
+        if device is not None and torch.device(device).type == "cuda":
+            special = self.gpu
+        elif self.bf16 and has_bfloat16(device):
+            special = self.bf16
+        options = {key: value for key, value in special.items() if key != "batch_size"}
+        batch_size = special.get("batch_size", self.batch_size)
+        return dataclasses.replace(self, fit=self.fit.replace(**options), batch_size=batch_size, gpu={}, bf16={})
+
+    def with_fit(self, **options: Any) -> Recipe:
+        """The recipe with other training options, which hold on every device.
+
+        Raises:
+            TrainingError: an unknown option, or a value out of its range.
+        """
+        gpu, bf16 = (
+            {key: value for key, value in special.items() if key not in options} for special in (self.gpu, self.bf16)
+        )
+        return dataclasses.replace(self, fit=self.fit.replace(**options), gpu=gpu, bf16=bf16)
 
     def __post_init__(self) -> None:
         """Refuse names that do not exist, or are none.
@@ -85,7 +102,8 @@ class Recipe:
                 f"recipe '{self.name}': unknown augmentation '{self.augment}'; expected one of "
                 f"{', '.join(AUGMENTATIONS)}, or none given"
             )
-        self.fit.replace(**{key: value for key, value in self.gpu.items() if key != "batch_size"})  # refuses others
+        for special in (self.gpu, self.bf16):
+            self.fit.replace(**{key: value for key, value in special.items() if key != "batch_size"})  # refuses others
         if self.batch_size < 2 or self.chips < 1:
             raise RecipeError(
                 f"recipe '{self.name}': expected batch_size >= 2 and chips >= 1, got {self.batch_size} and {self.chips}"
