@@ -43,7 +43,8 @@ def deploy(model: PreparedModel) -> Deployment:
             layers[name] = _layer(name, *trained[name], model.spec)
         for key in node.tensor_keys():
             tensors[key] = _tensor(key, tensor_value(model, circuit.tensors[key]))
-    return Deployment(spec=model.spec, layers=layers, graph=circuit.nodes, tensors=tensors)
+    fixed = {name: value for name, value in model.fixed.items() if value is None or isinstance(value, bool | str)}
+    return Deployment(spec=model.spec, layers=layers, graph=circuit.nodes, tensors=tensors, fixed=fixed)
 
 
 def _layer(name: str, layer: CrossbarLayer, alpha_in: Tensor, alpha_out: Tensor, spec: HardwareSpec) -> DeployedLayer:

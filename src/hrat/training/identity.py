@@ -32,7 +32,12 @@ LONGEST_VALUE = 40
 
 
 def identity_of(
-    model: nn.Module, train: Any, options: FitOptions, loss: Any, run: Mapping[str, Any] | None
+    model: nn.Module,
+    train: Any,
+    options: FitOptions,
+    loss: Any,
+    run: Mapping[str, Any] | None,
+    label_key: str | None = None,
 ) -> dict[str, Any]:
     """Identity of a call of `fit`, as plain data.
 
@@ -42,6 +47,7 @@ def identity_of(
         options: training options.
         loss: the function, or None.
         run: the identity that the caller adds.
+        label_key: key of the label in batches, where one is named.
     """
     prepared = isinstance(model, PreparedModel)
     forms = {module.form for module in model.modules() if isinstance(module, CrossbarLayer)}
@@ -52,7 +58,7 @@ def identity_of(
             "forms": sorted(forms) if prepared else [],
             "options": {k: v for k, v in dataclasses.asdict(options).items() if k not in NO_MATTER},
             "data": _data(train),
-            "loss": _name(loss),
+            "loss": _name(loss) + (f" on '{label_key}'" if label_key else ""),
             "run": run or {},
         }
     )

@@ -74,13 +74,13 @@ class VariationAware(nn.Module):
         self.sigma = relative_pair_error(spec)
         self.noisy_weights = [name for name, p in network.named_parameters() if p.ndim >= 2]
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's outputs, in training with noise injected into the weights."""
         if not self.training:
-            return self.network(*args)
+            return self.network(*args, **kwargs)
         parameters = dict(self.network.named_parameters())
         noisy = {name: self._with_noise(parameters[name]) for name in self.noisy_weights}
-        return functional_call(self.network, noisy, args)
+        return functional_call(self.network, noisy, args, kwargs)
 
     def _with_noise(self, weight: Tensor) -> Tensor:
         noise: Tensor = torch.randn_like(weight) * (self.sigma * weight.detach().abs().amax())
