@@ -7,6 +7,7 @@ from hrat.nn.calibration import OUTPUT_PEAK, calibrate, calibrate_scales
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource, draw_pair_error
 from hrat.nn.dropout import DROPOUTS, is_drop_path, is_dropout
+from hrat.nn.numbers import is_half
 from hrat.nn.prepared import (
     PreparedModel,
     crossbar_layers,
@@ -58,6 +59,7 @@ __all__ = [
     "freeze_batch_norm",
     "is_drop_path",
     "is_dropout",
+    "is_half",
     "layers_with_scales",
     "restrictions",
     "sampled_chip",

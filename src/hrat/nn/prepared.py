@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from hrat.circuit import ModelCircuit, ScaleRef, TensorRef
 from hrat.errors import ConversionError
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource
+from hrat.nn.numbers import DigitalBorder
+from hrat.nn.pickling import graph_from_state, state_of_graph
 from hrat.nn.report import ConversionReport
 from hrat.nn.signals import Scale
 from hrat.spec import HardwareSpec
@@ -30,8 +33,9 @@ class PreparedModel(nn.Module):
     """A network under the hardware's restrictions, called like the original one.
 
     `graph` is the converted network, `circuit` the chip that it trains for, as `hrat.deploy` writes it, `report` says
-    what conversion did, `spec` is the hardware. Everything that PyTorch does with a module works: `state_dict`, `.to`,
-    `copy.deepcopy`, `torch.compile`, autocast, DDP.
+    what conversion did, `spec` is the hardware. What PyTorch does with a module works: `state_dict`, `.to`,
+    `copy.deepcopy`, pickle and `torch.save`, `torch.compile`, autocast, DDP. `torch.export` takes `graph`, the network
+    within, and not the model itself.
     """
 
     def __init__(
@@ -59,6 +63,10 @@ class PreparedModel(nn.Module):
         super().__init__()
         self.fixed = fixed or {}
         self.graph = graph
+        kind = next(module.weight.dtype for module in graph.modules() if isinstance(module, CrossbarLayer))
+        for module in graph.modules():
+            if isinstance(module, DigitalBorder):
+                module.number_type = module.number_type.to(kind)
         self.circuit = circuit
         self.spec = spec
         self.report = report
@@ -69,6 +77,11 @@ class PreparedModel(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Outputs of the network, with the arguments and the output type of the original model."""
+        if torch.compiler.is_exporting():
+            raise ConversionError(
+                "torch.export cannot take a prepared model, whose network is called 'graph' like the graph of what it "
+                "exports; export that network: torch.export.export(model.graph, args)"
+            )
         for name in self.fixed.keys() & kwargs.keys():
             value = kwargs.pop(name)
             if value is not self.fixed[name] and value != self.fixed[name]:
@@ -78,6 +91,17 @@ class PreparedModel(nn.Module):
                 )
         out = self.graph(*args, **kwargs)
         return out if self.output_type is None else self.output_type(**out)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        state["_modules"] = dict(state["_modules"])
+        state["_modules"]["graph"] = state_of_graph(self.graph)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        modules = dict(state["_modules"])
+        modules["graph"] = graph_from_state(modules["graph"])
+        super().__setstate__({**state, "_modules": modules})  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """The hardware's name."""
