@@ -14,6 +14,7 @@ from hrat.cli.options import (
     CompileOption,
     DataOption,
     EpochsOption,
+    FromOption,
     LrOption,
     RecipeArgument,
     SetOption,
@@ -30,6 +31,7 @@ __all__ = ["EXAMPLES", "compare"]
 EXAMPLES = examples(
     "hrat compare lenet5-mnist5k -o comparison",
     "hrat compare fc4-mnist5k --spec generic-3bit-harsh --methods float,plain,hrat --epochs 10",
+    "hrat compare mine.toml --from weights.pt --methods plain,hrat",
 )
 
 
@@ -62,6 +64,7 @@ def compare(
     lr: LrOption = None,
     seed: TrainingSeedOption = 0,
     data: DataOption = None,
+    weights: FromOption = None,
     amp: AmpOption = None,
     channels_last: ChannelsLastOption = None,
     compile: CompileOption = None,
@@ -74,7 +77,7 @@ def compare(
     from hrat.reports import comparison_table
 
     chosen = changed_recipe(
-        recipe, data=data, epochs=epochs, lr=lr, amp=amp, channels_last=channels_last, compile=compile
+        recipe, data=data, weights=weights, epochs=epochs, lr=lr, amp=amp, channels_last=channels_last, compile=compile
     )
     hardware = chosen_spec(chosen, spec, settings)
     note_warnings(hardware)

@@ -20,6 +20,7 @@ EXAMPLES = examples("hrat doctor", "hrat doctor --json | jq .findings")
 NEEDED = ("torch", "numpy", "scipy", "safetensors", "pydantic", "typer", "rich", "pooch", "matplotlib", "filelock")
 EXTRAS = {
     "data": ("mlxtend",),
+    "images": ("pillow",),
     "sweep": ("optuna", "pyarrow"),
     "ray": ("ray",),
     "tensorboard": ("tensorboard",),

@@ -23,7 +23,9 @@ __all__ = [
     "CsvOption",
     "DataOption",
     "EpochsOption",
+    "FromOption",
     "LrOption",
+    "NetworkOption",
     "OffsetOption",
     "OpampGainOption",
     "RecipeArgument",
@@ -68,7 +70,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="NAME",
-        help="mnist5k (no download), mnist, fashion-mnist, cifar10, cifar100, or a folder.",
+        help="mnist5k (no download), mnist, fashion-mnist, cifar10, cifar100, or a folder (train/CLASS/*.png).",
         autocompletion=completion.data,
     ),
 ]
@@ -91,6 +93,22 @@ ChannelsLastOption = Annotated[
 CompileOption = Annotated[
     bool | None,
     typer.Option("--compile/--no-compile", help="Compile the training step.", show_default="as the recipe says"),
+]
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="WEIGHTS|RUN",
+        help="Weights to start from: .safetensors or .pt of the plain network, or the folder of a run without a chip.",
+    ),
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="FILE.py:NAME",
+        help="For a run with a network of your own: its code, which is run only where you name it.",
+    ),
 ]
 TrainingSeedOption = Annotated[
     int,
@@ -126,7 +144,9 @@ def given_seeds(text: str) -> list[int]:
     return [check_seed(number, "--seeds") for number in numbers]
 
 
-def changed_recipe(name: str, *, data: str | None = None, **fit: float | bool | None) -> Recipe:
+def changed_recipe(
+    name: str, *, data: str | None = None, weights: Path | None = None, **fit: float | bool | None
+) -> Recipe:
     """A recipe with what the command line gives in place of its own; `fit` are training options, None as it says."""
     from hrat.experiments import load_recipe
 
@@ -134,6 +154,8 @@ def changed_recipe(name: str, *, data: str | None = None, **fit: float | bool | 
     given = {key: value for key, value in fit.items() if value is not None}
     if given:
         recipe = recipe.with_fit(**given)
+    if weights is not None:
+        recipe = recipe.with_weights(weights)
     return recipe if data is None else dataclasses.replace(recipe, data=data)
 
 

@@ -22,7 +22,7 @@ from hrat.nn import CrossbarLayer, PreparedModel
 from hrat.training.data import ArrayDataset
 from hrat.training.options import FitOptions
 
-__all__ = ["data_digest", "differences", "identity_of", "plain"]
+__all__ = ["data_digest", "differences", "identity_of", "plain", "said"]
 
 NO_MATTER = ("checkpoint_every_s",)
 """Options that training does not depend on."""
@@ -96,7 +96,7 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     options = {**plain(dataclasses.asdict(FitOptions())), **saved["options"]}
     options = {key: value for key, value in options.items() if key not in NO_MATTER}
     # What came to recipes and specs after a run was begun is empty in it.
-    for before, after in ((options, now["options"]), (_said(saved["run"]), _said(now["run"]))):
+    for before, after in ((options, now["options"]), (said(saved["run"]), said(now["run"]))):
         if before != after:
             sentences.append(_changes(before, after))
     if saved["loss"] != now["loss"]:
@@ -104,11 +104,11 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _said(value: Any) -> Any:
-    """Plain data without entries that say nothing."""
+def said(value: Any) -> Any:
+    """Plain data without entries that say nothing: those that were added since it was written are not missed then."""
     if not isinstance(value, dict):
         return value
-    left = {name: _said(part) for name, part in value.items()}
+    left = {name: said(part) for name, part in value.items()}
     return {name: part for name, part in left.items() if part not in (None, {}, [], "")}
 
 
