@@ -233,7 +233,9 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_toml_blocks_are_specs_or_recipes(name: str) -> None:
+def test_toml_blocks_are_specs_or_recipes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()  # the data of the reader's own
+    monkeypatch.chdir(tmp_path)
     for text in blocks(ROOT / name, "toml"):
         table = tomllib.loads(text)
         if "network" in table:

@@ -83,6 +83,15 @@ def test_doctor_finds_what_is_there_and_what_is_not(
     assert "good" in shell.works("doctor")
 
 
+@pytest.mark.parametrize("flags", [[], ["amx_bf16"]])
+def test_doctor_proposes_bfloat16_where_the_processor_has_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    monkeypatch.setattr("hrat.training.bfloat16_instructions", lambda: flags)
+    found = {finding["what"]: finding for finding in told(shell, "doctor")["findings"]}
+    assert ("--amp --channels-last" in found["processor"]["remedy"]) == bool(flags)
+
+
 def test_doctor_names_a_variable_that_nothing_reads(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HRAT_DTA", "x")
     code, out, _ = shell("doctor", "--json")

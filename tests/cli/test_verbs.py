@@ -134,6 +134,21 @@ def test_train_keeps_what_is_not_given(shell: Shell, monkeypatch: pytest.MonkeyP
     assert train.options["resume"] is True
 
 
+@pytest.mark.parametrize("verb", ["train", "compare"])
+def test_amp_and_its_like_are_given_on_the_command_line(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, verb: str, tmp_path: Path
+) -> None:
+    class Run:
+        folder, accuracy_without_error, seconds = tmp_path, 0.9, 75.0
+
+    work = Calls(Run if verb == "train" else COMPARISON)
+    monkeypatch.setattr(hrat.experiments, verb, work)
+    shell.works(verb, "vgg16-cifar10", "--no-amp", "--channels-last", "--compile")
+    recipe = work.arguments[0]
+    assert (recipe.fit.amp, recipe.fit.channels_last, recipe.fit.compile) == (False, True, True)
+    assert recipe.on("cuda").fit.amp is False
+
+
 def test_compare_prints_the_table(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     compare = Calls(COMPARISON)
     monkeypatch.setattr(hrat.experiments, "compare", compare)

@@ -371,3 +371,15 @@ def test_the_model_itself_can_be_converted_without_a_copy() -> None:
     assert prepared.training
     assert any(parameter is weight for parameter in prepared.parameters())
     torch.testing.assert_close(prepared.eval()(TOKENS[0]), want, rtol=0, atol=2e-5)
+
+
+def test_a_chip_takes_dataclasses_and_nests_too() -> None:
+    model = _Nested().eval()
+    nest = {"parts": (TOKENS[:2], TOKENS[2:]), "scale": None}
+    example = _Graph(TOKENS, torch.tensor([0, 2])), nest
+    prepared = hrat.prepare(model, "generic-4bit", example).eval()
+    chip = hrat.program(hrat.deploy(prepared))
+    with hrat.use_chip(prepared, chip), torch.no_grad():
+        want = prepared(*example)
+    value = hrat.simulate(chip, example).value
+    torch.testing.assert_close(value["answer"][0][0], want.answer.logits, rtol=0, atol=1e-5)

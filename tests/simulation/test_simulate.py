@@ -190,10 +190,11 @@ def test_a_loader_of_inputs_alone() -> None:
     torch.testing.assert_close(hrat.simulate(chip, DataLoader(x, batch_size=5)).value, whole)
 
 
-def test_a_data_set_without_labels_is_refused() -> None:
+def test_a_data_set_without_labels() -> None:
     chip, x = chips(1)
-    with pytest.raises(hrat.HratError):
-        hrat.simulate(chip, TensorDataset(x))
+    result = hrat.simulate(chip, TensorDataset(x))
+    assert torch.equal(result.value, hrat.simulate(chip, x).value)
+    assert result.accuracies is None
 
 
 def test_surplus_or_unknown_inputs_are_refused() -> None:
@@ -246,7 +247,7 @@ def test_no_images_are_refused_and_an_empty_batch_is_passed_over() -> None:
     with pytest.raises(hrat.HratError, match="no images"):
         hrat.simulate(chip, x[:0])
     with pytest.raises(hrat.HratError, match="holds no inputs"):
-        hrat.simulate(chip, [(torch.zeros(3, dtype=torch.long),)])
+        hrat.simulate(chip, [({}, torch.zeros(3, dtype=torch.long))])
     assert hrat.simulate(chip, [(x[:0], torch.zeros(0)), (x, torch.zeros(12))]).n_images == 12
 
 

@@ -125,8 +125,20 @@ class Deployment:
     graph: tuple[Node, ...]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """Scales of converters and of output rescaling, and constants of digital operations, by the graph's keys."""
+    fixed: dict[str, bool | str | None] = field(default_factory=dict)
+    """Arguments that are part of the network, such as switches, with the values that it was prepared with; in order."""
+    number_type: str = ""
+    """Type of digital values, `float16` or `bfloat16`; empty where it is that of the conductances."""
 
     KIND = "deployment"
+
+    @property
+    def digital_type(self) -> torch.dtype:
+        """Number type in which the network computes digitally."""
+        if self.number_type:
+            kind: torch.dtype = getattr(torch, self.number_type)
+            return kind
+        return next(iter(self.layers.values())).g_pos_S.dtype
 
     @property
     def n_devices(self) -> int:
@@ -205,6 +217,10 @@ class Deployment:
             "layers": layers,
             "graph": [encode_node(node) for node in self.graph],
         }
+        if self.fixed:
+            content["fixed"] = self.fixed
+        if self.number_type:
+            content["number_type"] = self.number_type
         return content, tensors
 
     @classmethod
@@ -231,6 +247,8 @@ class Deployment:
             spec=HardwareSpec.from_dict(data.spec),
             layers=layers,
             graph=tuple(decode_node(node.name, node.op, node.args, node.kwargs) for node in data.graph),
+            fixed=dict(data.fixed),
+            number_type=data.number_type,
             tensors={key.removeprefix("graph/"): value for key, value in tensors.items() if key.startswith("graph/")},
         )
         check_keys(tensors, layers)

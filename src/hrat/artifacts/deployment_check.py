@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -83,6 +83,8 @@ class DeploymentData:
     spec: dict[str, Any]
     layers: Annotated[tuple[LayerData, ...], Field(min_length=1)]
     graph: Annotated[tuple[NodeData, ...], Field(min_length=1)]
+    fixed: dict[str, bool | str | None] = field(default_factory=dict)
+    number_type: Literal["", "float16", "bfloat16"] = ""
 
 
 def layer_arrays(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

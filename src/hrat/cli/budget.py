@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hrat.cli.options import SetOption
+from hrat.cli.options import NetworkOption, SetOption
 from hrat.cli.output import examples, show, tell, wrote
 from hrat.seeds import MOST_SEED
 
@@ -18,6 +18,7 @@ EXAMPLES = examples(
     "hrat budget run --picture budget.png",
     "hrat budget run --set bias_dac_bits=3 --chips 20      # the same network on other hardware",
     "hrat budget run -o budget.json --csv budget.csv",
+    "hrat budget mine --network mynet.py:Net",
 )
 
 
@@ -33,6 +34,7 @@ def budget(
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write all figures.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the costs and steps as a table.")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: .png, .svg or .pdf.")] = None,
+    network: NetworkOption = None,
 ) -> None:
     """The restriction budget: what each restriction costs, alone and in the full set, and what would help.
 
@@ -46,7 +48,7 @@ def budget(
 
     if picture is not None:
         figure_format(picture)  # refused now, and not when all is done
-    loaded = load_run(run)
+    loaded = load_run(run, network=network)
     spec = loaded.spec.replace(dict(parse_assignment(text) for text in settings or ()))
     data = load_data(loaded.recipe.data)
     part = data.test if test else data.train

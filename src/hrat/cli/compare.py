@@ -9,8 +9,12 @@ import typer
 
 from hrat.cli import completion
 from hrat.cli.options import (
+    AmpOption,
+    ChannelsLastOption,
+    CompileOption,
     DataOption,
     EpochsOption,
+    FromOption,
     LrOption,
     RecipeArgument,
     SetOption,
@@ -27,6 +31,7 @@ __all__ = ["EXAMPLES", "compare"]
 EXAMPLES = examples(
     "hrat compare lenet5-mnist5k -o comparison",
     "hrat compare fc4-mnist5k --spec generic-3bit-harsh --methods float,plain,hrat --epochs 10",
+    "hrat compare mine.toml --from weights.pt --methods plain,hrat",
 )
 
 
@@ -59,6 +64,10 @@ def compare(
     lr: LrOption = None,
     seed: TrainingSeedOption = 0,
     data: DataOption = None,
+    weights: FromOption = None,
+    amp: AmpOption = None,
+    channels_last: ChannelsLastOption = None,
+    compile: CompileOption = None,
 ) -> None:
     """Train by each method, program the same chips from each, and compare what they get right.
 
@@ -67,7 +76,9 @@ def compare(
     from hrat.experiments import compare as compare_recipe
     from hrat.reports import comparison_table
 
-    chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
+    chosen = changed_recipe(
+        recipe, data=data, weights=weights, epochs=epochs, lr=lr, amp=amp, channels_last=channels_last, compile=compile
+    )
     hardware = chosen_spec(chosen, spec, settings)
     note_warnings(hardware)
     folder = output or path_within("runs", f"{chosen.name}-compared")

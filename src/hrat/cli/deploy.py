@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hrat.cli.figures import figures
-from hrat.cli.options import CsvOption
+from hrat.cli.options import CsvOption, NetworkOption
 from hrat.cli.output import examples, next_step, show, tell, wrote
 
 __all__ = ["EXAMPLES", "deploy"]
@@ -16,6 +16,7 @@ __all__ = ["EXAMPLES", "deploy"]
 EXAMPLES = examples(
     "hrat deploy run -o network.deployment",
     "hrat deploy run -o network.deployment --csv tables",
+    "hrat deploy mine --network mynet.py:Net",
     "hrat deploy run -o chip7.deployment --redundancy 2000 --faults chip7.csv",
 )
 SENSITIVITY_BATCH = 500
@@ -46,6 +47,7 @@ def deploy(
         bool, typer.Option("--fixed-lines", help="With --faults: leave word and bit lines in their order.")
     ] = False,
     csv: CsvOption = None,
+    network: NetworkOption = None,
 ) -> None:
     """Map a trained network to target conductances, feedback resistances and DAC codes."""
     import hrat
@@ -56,7 +58,7 @@ def deploy(
     from hrat.reports import artifact_table
     from hrat.training import load_data, make_loader
 
-    finished = load_run(run)
+    finished = load_run(run, network=network)
     deployment = hrat.deploy(finished.model)
     if redundancy:
         loader = make_loader(load_data(finished.recipe.data).train, SENSITIVITY_BATCH)

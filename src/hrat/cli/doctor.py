@@ -20,6 +20,7 @@ EXAMPLES = examples("hrat doctor", "hrat doctor --json | jq .findings")
 NEEDED = ("torch", "numpy", "scipy", "safetensors", "pydantic", "typer", "rich", "pooch", "matplotlib", "filelock")
 EXTRAS = {
     "data": ("mlxtend",),
+    "images": ("pillow",),
     "sweep": ("optuna", "pyarrow"),
     "ray": ("ray",),
     "tensorboard": ("tensorboard",),
@@ -38,6 +39,7 @@ class Finding:
     """absent: some of hrat does without it; bad: hrat does not work like that."""
     found: str
     remedy: str = ""
+    """What to do about it; of what is good, how to make use of it."""
 
 
 def doctor() -> None:
@@ -77,6 +79,7 @@ def _findings() -> Iterator[Finding]:
         version = _version(package)
         remedy = "" if version else f"pip install {package}"
         yield Finding(package, "good" if version else "bad", version or "not installed", remedy)
+    yield _processor()
     yield _gpu()
     yield _ngspice()
     yield from _data()
@@ -102,14 +105,26 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _processor() -> Finding:
+    from hrat.training import bfloat16_instructions
+
+    found = bfloat16_instructions()
+    if not found:
+        return Finding("processor", "good", "without bfloat16: --amp would be slower than single precision")
+    remedy = "training is quicker with --amp --channels-last (hrat train, hrat compare; amp and channels_last in [fit])"
+    return Finding("processor", "good", f"with bfloat16 ({', '.join(found)})", remedy)
+
+
 def _gpu() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
         return Finding("GPU", "absent", f"none that torch {torch.__version__} can use: training runs on the CPU")
     names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
-    half = "with bfloat16" if torch.cuda.is_bf16_supported() else "without bfloat16"
-    return Finding("GPU", "good", f"{', '.join(names)}, {half}")
+    half, remedy = "without bfloat16", "--device cuda trains on it, quicker with --channels-last --compile"
+    if torch.cuda.is_bf16_supported():
+        half, remedy = "with bfloat16", "--device cuda trains on it, quicker with --amp --channels-last --compile"
+    return Finding("GPU", "good", f"{', '.join(names)}, {half}", remedy)
 
 
 def _ngspice() -> Finding:

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from hrat.spec import HardwareSpec
 
 __all__ = [
+    "AmpOption",
+    "ChannelsLastOption",
+    "CompileOption",
     "CsvOption",
     "DataOption",
     "EpochsOption",
+    "FromOption",
     "LrOption",
+    "NetworkOption",
     "OffsetOption",
     "OpampGainOption",
     "RecipeArgument",
@@ -65,7 +70,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="NAME",
-        help="mnist5k (no download), mnist, fashion-mnist, cifar10, cifar100, or a folder.",
+        help="mnist5k (no download), mnist, fashion-mnist, cifar10, cifar100, or a folder (train/CLASS/*.png).",
         autocompletion=completion.data,
     ),
 ]
@@ -73,6 +78,38 @@ EpochsOption = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Passes over the data, in place of the recipe's.")
 ]
 LrOption = Annotated[float | None, typer.Option("--lr", help="Peak learning rate, in place of the recipe's.")]
+AmpOption = Annotated[
+    bool | None,
+    typer.Option("--amp/--no-amp", help="Compute products in bfloat16, or never.", show_default="as the recipe says"),
+]
+ChannelsLastOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--channels-last/--no-channels-last",
+        help="Keep images and kernels in the layout that suits bfloat16 and GPUs.",
+        show_default="as the recipe says",
+    ),
+]
+CompileOption = Annotated[
+    bool | None,
+    typer.Option("--compile/--no-compile", help="Compile the training step.", show_default="as the recipe says"),
+]
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="WEIGHTS|RUN",
+        help="Weights to start from: .safetensors or .pt of the plain network, or the folder of a run without a chip.",
+    ),
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="FILE.py:NAME",
+        help="For a run with a network of your own: its code, which is run only where you name it.",
+    ),
+]
 TrainingSeedOption = Annotated[
     int,
     typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of weights, order of images, and errors in training."),
@@ -107,14 +144,18 @@ def given_seeds(text: str) -> list[int]:
     return [check_seed(number, "--seeds") for number in numbers]
 
 
-def changed_recipe(name: str, *, data: str | None = None, epochs: int | None = None, lr: float | None = None) -> Recipe:
-    """A recipe with what the command line gives in place of its own."""
+def changed_recipe(
+    name: str, *, data: str | None = None, weights: Path | None = None, **fit: float | bool | None
+) -> Recipe:
+    """A recipe with what the command line gives in place of its own; `fit` are training options, None as it says."""
     from hrat.experiments import load_recipe
 
     recipe = load_recipe(name)
-    fit = {key: value for key, value in (("epochs", epochs), ("lr", lr)) if value is not None}
-    if fit:
-        recipe = dataclasses.replace(recipe, fit=recipe.fit.replace(**fit))
+    given = {key: value for key, value in fit.items() if value is not None}
+    if given:
+        recipe = recipe.with_fit(**given)
+    if weights is not None:
+        recipe = recipe.with_weights(weights)
     return recipe if data is None else dataclasses.replace(recipe, data=data)
 
 

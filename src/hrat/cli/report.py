@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hrat.cli.options import DataOption
+from hrat.cli.options import DataOption, NetworkOption
 from hrat.cli.output import examples, say, tell, wrote
 from hrat.seeds import MOST_SEED
 
@@ -21,6 +21,7 @@ EXAMPLES = examples(
     "hrat report network.chips --data mnist5k -o page",
     "hrat report network.chips --data mnist5k --run run --verify 100",
     "hrat report run --budget budget.json --without-spice",
+    "hrat report mine --network mynet.py:Net",
 )
 
 
@@ -57,12 +58,15 @@ def report(
         bool, typer.Option("--spice/--without-spice", help="Go down to the circuit, which needs ngspice.")
     ] = True,
     tiles: Annotated[int, typer.Option(min=0, help="Tiles whose conductances the page holds.")] = 2000,
+    network: NetworkOption = None,
 ) -> None:
     """Write one HTML page about chips or a run, which needs no network, with PNG, CSV and JSON beside it."""
     from hrat.experiments import read_report_source
     from hrat.training import Display
 
-    source = read_report_source(path, output, run=run, data=data, budget=budget, verification=verification)
+    source = read_report_source(
+        path, output, run=run, data=data, budget=budget, verification=verification, network=network
+    )
     with Display("report", 1) as display:
 
         def progress(what: str, done: int, total: int) -> None:

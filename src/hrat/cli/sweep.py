@@ -33,6 +33,7 @@ EXAMPLES = examples(
     "hrat sweep fc4-mnist5k --vary chip.sigma_rel=0:0.2:9 -o error          # trained once, on chips that differ",
     "hrat sweep fc4-mnist5k --vary v_read_V=0.1:0.5 --vary lr=log:1e-4:1e-2 --search bayes --trials 30 -o search",
     "hrat sweep lenet5-mnist --vary weight_bits=2,3,4 --seeds 0,1,2 --ray auto -o bits",
+    "hrat sweep mine.toml --vary weight_bits=2,3,4 -o bits            # network and images of your own",
 )
 
 

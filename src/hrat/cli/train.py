@@ -9,8 +9,12 @@ import typer
 
 from hrat.cli import completion
 from hrat.cli.options import (
+    AmpOption,
+    ChannelsLastOption,
+    CompileOption,
     DataOption,
     EpochsOption,
+    FromOption,
     LrOption,
     RecipeArgument,
     SetOption,
@@ -32,6 +36,8 @@ EXAMPLES = examples(
     "hrat train lenet5-mnist5k -o run",
     "hrat train lenet5-mnist5k -o run3 --spec yao2020 --set device.weight_bits=3 --epochs 10",
     "hrat train fc4-mnist5k -o plain --method plain",
+    "hrat train mine.toml -o mine --from trained.safetensors   # network, data and hardware of your own, fine-tuned",
+    "hrat train vgg16-cifar10 -o vgg --amp --channels-last",
     "hrat train vgg16-cifar10 -o vgg --devices 4",
     "hrat train vgg16-cifar10 -o vgg --devices 8 --nodes 2 --rendezvous node0:29400",
 )
@@ -57,6 +63,7 @@ def train(
     lr: LrOption = None,
     seed: TrainingSeedOption = 0,
     data: DataOption = None,
+    weights: FromOption = None,
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="Where to compute, as cpu or cuda.", show_default="cpu")
     ] = None,
@@ -67,17 +74,23 @@ def train(
     rendezvous: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where several machines meet: an address of one of them.")
     ] = None,
+    amp: AmpOption = None,
+    channels_last: ChannelsLastOption = None,
+    compile: CompileOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, even if the folder holds a run.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the folder.")] = False,
 ) -> None:
     """Train a network under the restrictions of the hardware.
 
-    A run that was stopped goes on when the same command is given again.
+    A run that was stopped goes on when the same command is given again. A recipe of your own, with any network
+    (network = "mynet.py:Net") and a folder of images by class, is a file of a few lines: docs/howto/own-network.md.
     """
     from hrat.reports import duration, percent
     from hrat.training import join_ranks, launch
 
-    chosen = changed_recipe(recipe, data=data, epochs=epochs, lr=lr)
+    chosen = changed_recipe(
+        recipe, data=data, weights=weights, epochs=epochs, lr=lr, amp=amp, channels_last=channels_last, compile=compile
+    )
     hardware = chosen_spec(chosen, spec, settings)
     note_warnings(hardware)
     folder = output or path_within("runs", f"{chosen.name}-{method}")
@@ -109,7 +122,9 @@ def train(
     tell(accuracy_without_error=without_error, train_seconds=seconds, run=str(place))
     say(f"{percent(without_error)} of the test images right without programming error; trained in {duration(seconds)}")
     say(f"the run is in {place}")
-    next_step("hrat", "deploy", place)
+    own = chosen.network_file
+    code = () if own is None else ("--network", f"{own}:{chosen.network.rpartition(':')[2]}")
+    next_step("hrat", "deploy", place, *code)
 
 
 def _train(recipe: Recipe, folder: Path, options: dict[str, Any]) -> tuple[float, float, Path] | None:

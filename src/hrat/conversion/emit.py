@@ -108,9 +108,7 @@ class _Emitter:
         if is_dropout(module):
             self.dropped[node.name] = source
             return None
-        return _CONVERTERS[type(module)](  # type: ignore[index]
-            node.name, source, self._keep(f"scale.{node.name}", _scale_ref(node.args[1]))
-        )
+        return _CONVERTERS[type(module)](node.name, source, self._keep(f"scale.{node.name}", _scale_ref(node.args[1])))
 
     def _call(self, node: fx.Node, layer: str, alpha_in: Any, alpha_out: Any) -> LayerCall:
         self.calls.append(LayerCall(node.name, str(node.target), layer, _scale_ref(alpha_in), _scale_ref(alpha_out)))

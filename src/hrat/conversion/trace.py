@@ -33,7 +33,8 @@ from hrat.conversion.modes import compare_modes
 from hrat.conversion.tracer import ModelTracer
 from hrat.conversion.written_out import is_written_out
 from hrat.errors import ConversionError
-from hrat.nn import DROPOUTS, Arguments, Form, Recurrence, TurnedLinear, is_drop_path, is_dropout, plain_value
+from hrat.nests import plain_value
+from hrat.nn import DROPOUTS, Arguments, Form, Recurrence, TurnedLinear, is_drop_path, is_dropout
 
 __all__ = [
     "LINEAR_MODULES",

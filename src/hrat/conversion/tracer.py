@@ -34,7 +34,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from hrat.circuit import OPS
 from hrat.conversion.patches import followed
 from hrat.errors import ConversionError
-from hrat.nn import FREE, Form, is_record, plain_value, taken_apart
+from hrat.nests import is_record, plain_value
+from hrat.nn import FREE, Form, taken_apart
 
 __all__ = ["IN_PLACE_OPERATORS", "ModelTracer"]
 

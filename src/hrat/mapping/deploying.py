@@ -8,7 +8,7 @@ from torch import Tensor
 from hrat.artifacts import DeployedLayer, Deployment
 from hrat.circuit import layer_of
 from hrat.errors import ConversionError
-from hrat.nn import CrossbarLayer, PreparedModel, layers_with_scales, tensor_value
+from hrat.nn import CrossbarLayer, PreparedModel, is_half, layers_with_scales, tensor_value
 from hrat.physics import bias_full_scale_V, convert, converter_codes
 from hrat.spec import HardwareSpec
 
@@ -43,7 +43,18 @@ def deploy(model: PreparedModel) -> Deployment:
             layers[name] = _layer(name, *trained[name], model.spec)
         for key in node.tensor_keys():
             tensors[key] = _tensor(key, tensor_value(model, circuit.tensors[key]))
-    return Deployment(spec=model.spec, layers=layers, graph=circuit.nodes, tensors=tensors)
+    fixed = {
+        name: value for name, value in model.arguments.fixed.items() if value is None or isinstance(value, bool | str)
+    }
+    kind = next(iter(trained.values()))[0].weight.dtype
+    return Deployment(
+        spec=model.spec,
+        layers=layers,
+        graph=circuit.nodes,
+        tensors=tensors,
+        fixed=fixed,
+        number_type=str(kind).removeprefix("torch.") if is_half(kind) else "",
+    )
 
 
 def _layer(name: str, layer: CrossbarLayer, alpha_in: Tensor, alpha_out: Tensor, spec: HardwareSpec) -> DeployedLayer:

@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment
+from hrat.batches import Batch, cross_entropy, split_batch
+from hrat.circuit import input_names
 from hrat.errors import ConversionError
 from hrat.nn import PreparedModel, crossbar_layers, draw_pair_error, layers_with_scales
 from hrat.physics import has_error
@@ -31,7 +32,7 @@ from hrat.seeds import check_seed
 
 __all__ = ["Redundancy", "choose_redundancy", "replicate"]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
 
 
 def replicate(deployment: Deployment, copies: Mapping[str, int]) -> Deployment:
@@ -110,20 +111,23 @@ def choose_redundancy(
     trials: int = 8,
     images: int = 2000,
     seed: int = 0,
-    loss: Loss = F.cross_entropy,
+    loss: Loss = cross_entropy,
+    label_key: str | None = None,
 ) -> Redundancy:
     """Which layers should have several pairs for each weight, by their measured sensitivity.
 
     Args:
         model: what `hrat.prepare` returned, trained.
-        loader: batches of `(input, label)`; training images, so that test images stay unseen.
+        loader: batches with labels, as `hrat.fit` takes them; training images, so that test images stay unseen.
         extra_devices: memristors that may be spent in all.
         trials: random chips for each layer.
         images: number of images used.
         seed: seed of the chips' errors.
         loss: function of `(output, label)`.
+        label_key: key of the label in batches that are dicts, in place of `labels` or `label`.
 
     Raises:
+        DataError: batches without a label.
         ConversionError: the model is not prepared, its hardware has no error, or the loader is empty.
     """
     if not isinstance(model, PreparedModel):
@@ -135,10 +139,12 @@ def choose_redundancy(
         )
     if extra_devices < 0 or trials < 1:
         raise ConversionError(f"expected 0 extra devices and 1 trial or more, got {extra_devices} and {trials}")
-    batches, count = [], 0
-    for inputs, labels in loader:
-        batches.append((inputs[: images - count], labels[: images - count]))
-        count += len(batches[-1][1])
+    batches: list[Batch] = []
+    count = 0
+    for raw in loader:
+        batch = split_batch(raw, label_key=label_key, takes=input_names(model.circuit.nodes)).labelled()
+        batches += [batch] if count + batch.rows <= images else batch.cut(slice(images - count))
+        count += batches[-1].rows
         if count >= images:
             break
     if not count:
@@ -157,9 +163,7 @@ def choose_redundancy(
     return Redundancy(copies=_spend(growth, devices, extra_devices), growth=growth, devices=devices, loss=plain)
 
 
-def _losses(
-    model: PreparedModel, batches: list[tuple[Tensor, Tensor]], loss: Loss, trials: int, seed: int
-) -> dict[str, list[float]]:
+def _losses(model: PreparedModel, batches: list[Batch], loss: Loss, trials: int, seed: int) -> dict[str, list[float]]:
     """The loss with the error of one layer alone, for each layer and trial."""
     losses: dict[str, list[float]] = {}
     generators: dict[torch.device, torch.Generator] = {}
@@ -178,11 +182,11 @@ def _losses(
     return losses
 
 
-def _loss(model: PreparedModel, batches: list[tuple[Tensor, Tensor]], loss: Loss) -> float:
+def _loss(model: PreparedModel, batches: list[Batch], loss: Loss) -> float:
     total, count = 0.0, 0
-    for inputs, labels in batches:
-        total += float(loss(model(inputs), labels)) * len(labels)
-        count += len(labels)
+    for batch in batches:
+        total += float(loss(batch.call(model), batch.label)) * batch.rows
+        count += batch.rows
     return total / count
 
 

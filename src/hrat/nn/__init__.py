@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm, FrozenBatchNorm
 from hrat.nn.calibration import OUTPUT_PEAK, calibrate, calibrate_scales
-from hrat.nn.call_form import FREE, Arguments, Form, is_record, plain_value, taken_apart
+from hrat.nn.call_form import FREE, Arguments, Form, taken_apart
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource, draw_pair_error
 from hrat.nn.dropout import DROPOUTS, is_drop_path, is_dropout
+from hrat.nn.numbers import is_half
 from hrat.nn.prepared import (
     PreparedModel,
     crossbar_layers,
@@ -67,9 +68,8 @@ __all__ = [
     "freeze_batch_norm",
     "is_drop_path",
     "is_dropout",
-    "is_record",
+    "is_half",
     "layers_with_scales",
-    "plain_value",
     "restrictions",
     "sampled_chip",
     "set_noise_strength",

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hrat.circuit import OutputRescale, ScaleRef
+from hrat.batches import Batch, split_batch
+from hrat.circuit import OutputRescale, ScaleRef, input_names
 from hrat.encoding import has_window
 from hrat.errors import ConversionError
 from hrat.nn.crossbar_layer import CrossbarLayer
@@ -34,7 +35,9 @@ SMALLEST_PART = 1e-3
 
 
 @torch.no_grad()
-def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float = 0.999) -> None:
+def calibrate(
+    model: PreparedModel, batches: Iterable[Any], *, quantile: float = 0.999, label_key: str | None = None
+) -> None:
     """Set every scale so that the signal's peak equals its limit in volts, and choose the best window for the weights.
 
     Runs the batches through the model in eval mode with all restrictions off. A signal that drives a crossbar may
@@ -42,18 +45,20 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
 
     Args:
         model: a prepared model.
-        batches: inputs, or `(input, label)` pairs as a loader yields them; a few hundred images are enough.
+        batches: what a loader yields, with labels or without (`hrat.batches`); a few hundred images are enough.
         quantile: the part of the values that must lie within the limit.
+        label_key: key of the label in batches that are dicts, in place of `labels` or `label`.
 
     Raises:
         ConversionError: no batch was given.
+        DataError: a batch is of an unknown kind.
     """
-    inputs = _inputs(batches)
+    inputs = _inputs(model, batches, label_key)
     was_training = model.training
     model.eval()
     try:
         _set_scales(model, inputs, quantile, trained=True)
-        calibrate_tile_adcs(model, lambda: [model(x) for x in inputs], quantile=quantile)
+        calibrate_tile_adcs(model, lambda: [x.call(model) for x in inputs], quantile=quantile)
         calibrate_windows(model, inputs)
     finally:
         model.train(was_training)
@@ -61,21 +66,28 @@ def calibrate(model: PreparedModel, batches: Iterable[Any], *, quantile: float =
 
 @torch.no_grad()
 def calibrate_scales(
-    model: PreparedModel, batches: Iterable[Any], *, quantile: float = 0.999, trained: bool = True
+    model: PreparedModel,
+    batches: Iterable[Any],
+    *,
+    quantile: float = 0.999,
+    trained: bool = True,
+    label_key: str | None = None,
 ) -> None:
     """Set every scale so that the signal's peak equals its limit in volts: the first half of `calibrate`.
 
     Args:
         model: a prepared model.
-        batches: inputs, or `(input, label)` pairs as a loader yields them.
+        batches: what a loader yields, with labels or without (`hrat.batches`).
         quantile: the part of the values that must lie within the limit.
         trained: False for a model whose batch norms have seen no data: they normalise by the batch then, and forget it;
             and outputs, which grow in training, get room for values of `OUTPUT_PEAK`.
+        label_key: key of the label in batches that are dicts, in place of `labels` or `label`.
 
     Raises:
         ConversionError: no batch was given.
+        DataError: a batch is of an unknown kind.
     """
-    inputs = _inputs(batches)
+    inputs = _inputs(model, batches, label_key)
     was_training = model.training
     model.train(not trained)
     try:
@@ -84,14 +96,18 @@ def calibrate_scales(
         model.train(was_training)
 
 
-def _inputs(batches: Iterable[Any]) -> list[Any]:
-    inputs = [batch[0] if isinstance(batch, tuple | list) else batch for batch in batches]
+def _inputs(model: PreparedModel, batches: Iterable[Any], label_key: str | None) -> list[Batch]:
+    """The batches, on the model's device."""
+    device, takes = next(model.parameters()).device, input_names(model.circuit.nodes)
+    inputs = [
+        split_batch(raw, label_key=label_key, takes=takes).changed(lambda tensor: tensor.to(device)) for raw in batches
+    ]
     if not inputs:
         raise ConversionError("calibration needs at least one batch, got none")
     return inputs
 
 
-def _set_scales(model: PreparedModel, inputs: list[Any], quantile: float, *, trained: bool) -> None:
+def _set_scales(model: PreparedModel, inputs: list[Batch], quantile: float, *, trained: bool) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with torch.random.fork_rng():  # of dropout
         fitting = _fitting_scales(model, inputs, quantile)
@@ -113,7 +129,7 @@ def _scales_of_outputs(model: PreparedModel) -> dict[Scale, float]:
     return factors
 
 
-def _fitting_scales(model: PreparedModel, inputs: list[Any], quantile: float) -> list[tuple[Scale, Tensor]]:
+def _fitting_scales(model: PreparedModel, inputs: list[Batch], quantile: float) -> list[tuple[Scale, Tensor]]:
     """Each scale with the largest value that keeps its signal within all the limits that it meets."""
     peaks: dict[tuple[str, str], tuple[Tensor, float]] = {}  # (scale, place) -> (peak in digital units, limit in volts)
     handles = []
@@ -139,7 +155,7 @@ def _fitting_scales(model: PreparedModel, inputs: list[Any], quantile: float) ->
     try:
         with restrictions(model, model.spec.ideal()):
             for x in inputs:
-                model(x)
+                x.call(model)
     finally:
         for handle in handles:
             handle.remove()
@@ -187,7 +203,7 @@ def calibrate_tile_adcs(model: PreparedModel, run: Callable[[], Any], *, quantil
 
 
 @torch.no_grad()
-def calibrate_windows(model: PreparedModel, inputs: list[Any]) -> None:
+def calibrate_windows(model: PreparedModel, inputs: list[Batch]) -> None:
     """Choose the window of the weights that changes the outputs least under all restrictions.
 
     A wide window loses small weights in rounding and error, a narrow one clips large weights. Each of `WINDOWS`, in
@@ -198,7 +214,7 @@ def calibrate_windows(model: PreparedModel, inputs: list[Any]) -> None:
         return
     largest = [_largest_in_rms(layer, *alphas) for layer, *alphas in layers_with_scales(model)]
     with restrictions(model, model.spec.ideal()):
-        ideal_outputs = [_first_tensor(model(x)) for x in inputs]
+        ideal_outputs = [_first_tensor(x.call(model)) for x in inputs]
     losses: list[float] = []
     for window in WINDOWS:
         _set_windows(model, largest, window)
@@ -217,11 +233,11 @@ def _largest_in_rms(layer: CrossbarLayer, alpha_in: Tensor, alpha_out: Tensor) -
     return float(weight.abs().amax() / rms) if float(rms) > 0 else 1.0
 
 
-def _distance(model: PreparedModel, inputs: list[Any], ideal_outputs: list[Tensor], seed: int) -> float:
+def _distance(model: PreparedModel, inputs: list[Batch], ideal_outputs: list[Tensor], seed: int) -> float:
     """Sum of the squared differences between the outputs of a random chip and those wanted."""
     with sampled_chip(model, seed):
         return sum(
-            float((_first_tensor(model(x)) - y).square().sum()) for x, y in zip(inputs, ideal_outputs, strict=True)
+            float((_first_tensor(x.call(model)) - y).square().sum()) for x, y in zip(inputs, ideal_outputs, strict=True)
         )
 
 

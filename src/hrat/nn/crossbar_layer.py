@@ -21,6 +21,7 @@ from hrat.encoding import (
 from hrat.nn.batch_norm import BatchNormForm, ForwardPass, running_terms_before, statistics_of, terms_before
 from hrat.nn.device_errors import ChipSample, DeviceErrors, NoiseSource, PairError, draw_pair_error
 from hrat.nn.fusing import BatchNormTerms, Fused, fuse, stays_frozen, terms_of
+from hrat.nn.numbers import at_least_single
 from hrat.nn.straight_through import OutputStage, digital_sum_ste, pair_of, realise
 from hrat.nn.weights import LayerTargets, Weights
 from hrat.nn.word_lines import WordLines
@@ -172,8 +173,8 @@ class CrossbarLayer(nn.Module):
     ) -> Fused:
         """W' in PyTorch layout and b', `(out,)`, V, of this layer; see `hrat.nn.fusing.fuse`."""
         return fuse(
-            self.weight.t() if self.turned else self.weight,
-            self.bias,
+            at_least_single(self.weight.t() if self.turned else self.weight),
+            None if self.bias is None else at_least_single(self.bias),
             self.geometry,
             alpha_in=alpha_in,
             alpha_out=alpha_out,
@@ -258,9 +259,14 @@ class CrossbarLayer(nn.Module):
             return ChipSample(devices, self._drawn_amplifiers())
 
     @property
+    def like(self) -> Tensor:
+        """Has the number type and device of conductances and voltages; no values."""
+        return at_least_single(self.weight.detach()[:0])
+
+    @property
     def tile_adc_V(self) -> Tensor | None:
         """Full scale of the ADCs of each tile's partial sums, `(tiles,)`, V; None where currents are summed."""
-        return None if self.log_tile_adc_V is None else self.log_tile_adc_V.exp()
+        return None if self.log_tile_adc_V is None else at_least_single(self.log_tile_adc_V).exp()
 
     def _first_full_scales(self) -> nn.Parameter | None:
         if self.readout.tiles is None:
@@ -323,7 +329,7 @@ class CrossbarLayer(nn.Module):
         return draw_layer_amplifiers(
             self.readout,
             self.spec,
-            self.weight,
+            self.like,
             generator=lambda _: self.noise.generator,
             strength=self.noise_strength if self.training else None,
             offsets=offsets,
@@ -351,8 +357,9 @@ class CrossbarLayer(nn.Module):
     def _realised(self, fused: Fused) -> tuple[Tensor, Tensor]:
         """`Q(W')` in units of the window; and the window, which is the gain of a full pair."""
         if has_window(self.spec):
+            log_range = at_least_single(self.log_range)
             return realise(
-                fused.weight, fused.gain, self.log_range, self.geometry, self.readout.amplifiers, self.spec.device
+                fused.weight, fused.gain, log_range, self.geometry, self.readout.amplifiers, self.spec.device
             )
         weight = fused.weight * self.geometry.out_view(fused.gain)
         tiny = torch.finfo(weight.dtype).tiny ** 0.5  # a layer of zeros must not divide by zero

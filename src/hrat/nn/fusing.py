@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.encoding import Geometry
+from hrat.nn.numbers import at_least_single
 
 __all__ = ["BatchNormTerms", "Fused", "fuse", "terms_of", "track"]
 
@@ -111,7 +112,9 @@ def terms_of(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = No
     var = bn.running_var if var is None else var
     assert mean is not None  # prepare refuses batch norms that keep no running statistics
     assert var is not None
-    return BatchNormTerms(mean, var, bn.weight, bn.bias, bn.eps, torch.rsqrt(var + bn.eps))
+    mean, var = at_least_single(mean), at_least_single(var)
+    gamma, beta = (None if part is None else at_least_single(part) for part in (bn.weight, bn.bias))
+    return BatchNormTerms(mean, var, gamma, beta, bn.eps, torch.rsqrt(var + bn.eps))
 
 
 def stays_frozen(bn: nn.Module) -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from hrat.circuit import ModelCircuit, ScaleRef, TensorRef
@@ -14,6 +15,8 @@ from hrat.errors import ConversionError
 from hrat.nn.call_form import Arguments, Form
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource
+from hrat.nn.numbers import DigitalBorder
+from hrat.nn.pickling import graph_from_state, state_of_graph
 from hrat.nn.report import ConversionReport
 from hrat.nn.signals import Scale
 from hrat.spec import HardwareSpec
@@ -31,8 +34,9 @@ class PreparedModel(nn.Module):
     """A network under the hardware's restrictions, called like the original one.
 
     `graph` is the converted network, `circuit` the chip that it trains for, as `hrat.deploy` writes it, `report` says
-    what conversion did, `spec` is the hardware. Everything that PyTorch does with a module works: `state_dict`, `.to`,
-    `copy.deepcopy`, `torch.compile`, autocast, DDP.
+    what conversion did, `spec` is the hardware. What PyTorch does with a module works: `state_dict`, `.to`,
+    `copy.deepcopy`, pickle and `torch.save`, `torch.compile`, autocast, DDP. `torch.export` takes `graph`, the network
+    within, and not the model itself.
     """
 
     def __init__(
@@ -61,6 +65,10 @@ class PreparedModel(nn.Module):
         self.arguments = arguments
         self.form = form
         self.graph = graph
+        kind = next(module.weight.dtype for module in graph.modules() if isinstance(module, CrossbarLayer))
+        for module in graph.modules():
+            if isinstance(module, DigitalBorder):
+                module.number_type = module.number_type.to(kind)
         self.circuit = circuit
         self.spec = spec
         self.report = report
@@ -72,7 +80,23 @@ class PreparedModel(nn.Module):
         Raises:
             ConversionError: an argument that the network was not prepared for.
         """
+        if torch.compiler.is_exporting():
+            raise ConversionError(
+                "torch.export cannot take a prepared model, whose network is called 'graph' like the graph of what it "
+                "exports; export that network: torch.export.export(model.graph, args)"
+            )
         return self.form.put_together(self.graph(*self.arguments.bound(args, kwargs)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        state["_modules"] = dict(state["_modules"])
+        state["_modules"]["graph"] = state_of_graph(self.graph)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        modules = dict(state["_modules"])
+        modules["graph"] = graph_from_state(modules["graph"])
+        super().__setstate__({**state, "_modules": modules})  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """The hardware's name."""

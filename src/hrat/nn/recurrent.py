@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hrat.circuit import CELLS, through_time
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import ChipSample
+from hrat.nn.numbers import DigitalBorder
 from hrat.nn.straight_through import convert_ste
 from hrat.physics import digital_value, input_voltage, to_digital_units
 from hrat.spec import HardwareSpec
@@ -49,7 +50,7 @@ class Recurrence(nn.Module):
         return states or (None,) * CELLS[self.kind].states
 
 
-class CrossbarRecurrence(nn.Module):
+class CrossbarRecurrence(DigitalBorder):
     """One direction of one recurrent layer, with the product of its state on a crossbar, between a DAC and an ADC."""
 
     def __init__(self, loop: Recurrence, product: CrossbarLayer, spec: HardwareSpec) -> None:
@@ -79,14 +80,13 @@ class CrossbarRecurrence(nn.Module):
         digital = self.product.readout.tiles is not None  # the ADCs are those of its partial sums
 
         def product(state: Tensor) -> Tensor:
+            state = self.into_analog(state)
             voltage = self.word_lines(
                 input_voltage(state, alpha_in, self.spec.device, self.spec.periphery, convert_ste)
             )
             out = self.amplifiers(layer(voltage))
-            return (
-                to_digital_units(out, alpha_out)
-                if digital
-                else digital_value(out, alpha_out, self.spec.periphery, convert_ste)
-            )
+            if digital:
+                return self.into_digital(to_digital_units(out, alpha_out))
+            return self.into_digital(digital_value(out, alpha_out, self.spec.periphery, convert_ste))
 
         return through_time(self.kind, from_input, states, product, time_dim=self.time_dim, reverse=self.reverse)

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from hrat.nn.fusing import BatchNormTerms, stays_frozen, track
+from hrat.nn.numbers import DigitalBorder, at_least_single
 from hrat.nn.ranks import world_size
 from hrat.nn.straight_through import batch_statistics, convert_ste
 from hrat.physics import amplifier_limits_V, digital_value, input_voltage, relu_floor_V, to_digital_units
@@ -42,7 +43,7 @@ class Scale(nn.Module):
 
     def forward(self) -> Tensor:
         """`()` or `(channels,)`, V per unit."""
-        return self.log_alpha.exp()
+        return at_least_single(self.log_alpha).exp()
 
     @torch.no_grad()
     def set(self, alpha_V: Tensor | float) -> None:
@@ -51,7 +52,7 @@ class Scale(nn.Module):
         self.log_alpha.copy_(value.log().expand_as(self.log_alpha))
 
 
-class InputDac(nn.Module):
+class InputDac(DigitalBorder):
     """Digital values become word-line voltages: `v = DAC(clamp_read(alpha * x))`, V."""
 
     def __init__(self, spec: HardwareSpec) -> None:
@@ -60,10 +61,10 @@ class InputDac(nn.Module):
 
     def forward(self, x: Tensor, alpha: Tensor) -> Tensor:
         """`x` in digital units, any shape -> V."""
-        return input_voltage(x, alpha, self.spec.device, self.spec.periphery, convert_ste)
+        return input_voltage(self.into_analog(x), alpha, self.spec.device, self.spec.periphery, convert_ste)
 
 
-class OutputAdc(nn.Module):
+class OutputAdc(DigitalBorder):
     """A voltage becomes a digital value in front of a digital operation: `x = ADC(clamp_swing(v)) / alpha`."""
 
     def __init__(self, spec: HardwareSpec) -> None:
@@ -72,15 +73,15 @@ class OutputAdc(nn.Module):
 
     def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
         """V, any shape -> digital units."""
-        return digital_value(voltage, alpha, self.spec.periphery, convert_ste)
+        return self.into_digital(digital_value(voltage, alpha, self.spec.periphery, convert_ste))
 
 
-class OutputRescale(nn.Module):
+class OutputRescale(DigitalBorder):
     """Output rescaling, `x = v / alpha`: undoes the scale of a value that leaves the chip. No circuit does it."""
 
     def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
         """V, any shape -> digital units."""
-        return to_digital_units(voltage, alpha)
+        return self.into_digital(to_digital_units(voltage, alpha))
 
 
 class GradientStop(nn.Module):

@@ -73,7 +73,7 @@ def use_chip(model: nn.Module, chip: ProgrammedChip, index: int = 0) -> Iterator
                     f"chip layer '{name}' has its lines in another order than the model, whose wires then lose other "
                     "voltages; expected a chip without copies and reordered lines, or ideal wires (array.limit_wires)"
                 )
-            like = layer.weight
+            like = layer.like
             errors = _errors_S(target, programmed[index : index + 1], chip.deployment.spec)
             geometries = layer.geometry, layer.readout.negatives
             error_pos, error_neg = (
@@ -144,7 +144,7 @@ def sampled_chip(model: nn.Module, seed: int) -> Iterator[None]:
             device = layer.weight.device
             generator = generators.setdefault(device, torch.Generator(device).manual_seed(seed))
             layer.fixed_amplifiers = draw_layer_amplifiers(
-                layer.readout, layer.spec, layer.weight, generator=_always(generator)
+                layer.readout, layer.spec, layer.like, generator=_always(generator)
             )
             layer.fixed_draw = AnyReads(generator).of_layer(layer.geometry.kind)
         yield

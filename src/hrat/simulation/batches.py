@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hrat.artifacts import ProgrammedChip
-from hrat.circuit import input_names
+from hrat.batches import Batch as LoadedBatch
+from hrat.batches import split_batch
 from hrat.errors import HratError
-from hrat.simulation.nested import bytes_of, first_tensor, tensors_of
+from hrat.simulation.arguments import NetworkArguments
+from hrat.simulation.nested import bytes_of, changed, first_tensor, tensors_of
+from hrat.simulation.rows import Rows, cut
 
 __all__ = ["Batch", "batches", "beginning_with", "images_in", "read_ahead"]
 
@@ -23,27 +28,46 @@ BATCH_OF_A_DATASET = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Arguments of the network by name, each tensor `(images, ...)`, and labels."""
+    """Arguments of the network by name, tensors `(images, ...)` or nests of them, and labels."""
 
     inputs: dict[str, Any]
-    labels: Tensor | None
+    labels: Any
+    rows: Rows | None = None
+    """Tells which tensors have images, where the sizes alone do not; None: those of the first one's length."""
 
-    @property
+    @cached_property
     def n_images(self) -> int:
         """Images in the batch."""
-        return int(first_tensor(self.inputs).shape[0])
+        of_labels = [len(leaf) for leaf in tensors_of(self.labels) if leaf.ndim]
+        if of_labels:
+            return of_labels[0]
+        return len(first_tensor(self.inputs)) if self.rows is None else self.rows.count(self.inputs)
 
     @property
     def classes(self) -> Tensor | None:
-        """The labels as class numbers, `(images,)`; None where they are no single whole number for each image."""
+        """The labels as class numbers, `(images, ...)`; None where they are no whole numbers."""
         labels = self.labels
-        is_class = isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point()
+        is_class = isinstance(labels, Tensor) and labels.ndim > 0 and not labels.is_floating_point()
         return labels if is_class else None
 
     def images(self, part: slice) -> Batch:
-        """The batch of some of the images."""
-        inputs = {name: value[part] if isinstance(value, Tensor) else value for name, value in self.inputs.items()}
-        return Batch(inputs, None if self.labels is None else self.labels[part])
+        """The batch of some of the images.
+
+        Raises:
+            HratError: which inputs have images cannot be told.
+        """
+        if part.stop >= self.n_images and not part.start:
+            return self
+        if self.rows is not None:
+            places = self.rows.with_images(self.inputs, self.n_images)
+        else:
+            places = frozenset(
+                place
+                for place, leaf in enumerate(tree_leaves(self.inputs))
+                if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == self.n_images
+            )
+        labels = changed(self.labels, lambda leaf: leaf[part] if leaf.ndim else leaf)
+        return Batch(cut(self.inputs, places, part), labels, self.rows)
 
     def pieces(self, n_images: int) -> Iterator[Batch]:
         """The batch in pieces of at most `n_images`."""
@@ -55,33 +79,38 @@ class Batch:
 
     def fingerprint(self, before: int) -> int:
         """Check-sum over all tensors, continued from that of the previous batch."""
-        for value in (*self.inputs.values(), self.labels):
-            if isinstance(value, Tensor):
-                data = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
-                before = zlib.crc32(data.numpy().data, before)
+        for value in tensors_of((self.inputs, self.labels)):
+            data = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
+            before = zlib.crc32(data.numpy().data, before)
         return before
 
 
-def batches(chip: ProgrammedChip, data: Any, limit: int | None, device: torch.device) -> Iterator[Batch]:
-    """The batches of whatever `simulate` takes, cut at the limit, in the number type of the chip.
+def batches(
+    chip: ProgrammedChip, data: Any, limit: int | None, device: torch.device, *, label_key: str | None = None
+) -> Iterator[Batch]:
+    """The batches of whatever `simulate` takes, cut at the limit.
 
     Raises:
         HratError: the data is of an unknown kind, or does not fit the network's inputs.
-        ValueError: inputs that are not finite.
+        ValueError: inputs that are not numbers, or infinite ones that drive a DAC.
     """
-    names = input_names(chip.deployment.graph)
-    dtype = next(iter(chip.layers.values())).g_pos_S.dtype
+    network = NetworkArguments(chip)
+    rows = Rows(chip)
     if limit is not None and limit < 1:
         raise HratError(f"limit: expected 1 image or more, or None for all, got {limit}")
     left = limit
     for raw in _raw_batches(data):
-        batch = _named(raw, names, labelled=not isinstance(data, Tensor | tuple))
+        if isinstance(data, tuple):  # of the arguments, not of a loader
+            whole = LoadedBatch(raw)
+        else:
+            whole = split_batch(raw, label_key=label_key, takes=network.names)
+        batch = Batch(network.by_name(whole), whole.label, rows)
+        if not batch.n_images:
+            continue
         if left is not None:
             batch = batch.images(slice(left))
             left -= batch.n_images
-        if batch.n_images:
-            sound = {name: _sound(name, value, dtype, device) for name, value in batch.inputs.items()}
-            yield Batch(sound, batch.labels)
+        yield Batch(network.sound(batch.inputs, device), batch.labels, rows)
         if left is not None and left <= 0:
             return
 
@@ -109,7 +138,7 @@ def read_ahead(source: Iterable[Batch], n_bytes: int) -> Iterator[list[Batch]]:
 def images_in(data: Any, limit: int | None) -> int | None:
     """Number of images, if it is known before they are read; else None."""
     if isinstance(data, Tensor):
-        total: int | None = data.shape[0]
+        total: int | None = data.shape[0] if data.ndim else None
     else:
         source = data.sampler if isinstance(data, DataLoader) else data
         total = len(source) if isinstance(source, Sized) and isinstance(source, Dataset | Sampler) else None
@@ -119,9 +148,7 @@ def images_in(data: Any, limit: int | None) -> int | None:
 
 
 def _raw_batches(data: Any) -> Iterable[Any]:
-    if isinstance(data, Tensor):
-        return [(data,)]
-    if isinstance(data, tuple | dict):
+    if isinstance(data, Tensor | tuple | Mapping | LoadedBatch):
         return [data]
     if isinstance(data, Dataset):
         return DataLoader(data, batch_size=BATCH_OF_A_DATASET)
@@ -131,32 +158,3 @@ def _raw_batches(data: Any) -> Iterable[Any]:
             "a Dataset"
         )
     return data
-
-
-def _named(raw: Any, names: list[str], *, labelled: bool) -> Batch:
-    """A batch with its arguments by name."""
-    if isinstance(raw, dict):
-        unknown = [name for name in raw if name not in names]
-        if unknown:
-            raise HratError(f"the network has no input '{unknown[0]}'; it takes {', '.join(names)}")
-        return Batch(dict(raw), None)
-    if isinstance(raw, Tensor):
-        return Batch({names[0]: raw}, None)
-    args, labels = (raw[:-1], raw[-1]) if labelled else (raw, None)
-    if labelled and len(args) == 1 and isinstance(args[0], tuple | list):
-        args = args[0]  # ((x1, x2), label)
-    if not tensors_of(args):
-        raise HratError("a batch holds no inputs; expected (input, label) of each, or inputs alone as a tensor")
-    if len(args) > len(names):
-        raise HratError(f"the network takes {len(names)} input(s) ({', '.join(names)}), got {len(args)}")
-    return Batch(dict(zip(names, args, strict=False)), labels)
-
-
-def _sound(name: str, value: Any, dtype: torch.dtype, device: torch.device) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    if value.is_floating_point():
-        if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"input '{name}' has values that are not finite; expected numbers")
-        value = value.to(dtype)
-    return value.to(device)

@@ -25,7 +25,9 @@ EXACT_BITS = 8
 
 
 @torch.no_grad()
-def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGES) -> Estimate:
+def estimate(
+    chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGES, label_key: str | None = None
+) -> Estimate:
     """Energy, time and area of a chip for one input.
 
     Energy of devices: `v^2 G t` at the voltages that the inputs cause; of their drivers: the loss between supply and
@@ -39,6 +41,7 @@ def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGE
         chip: one chip; of several the first is taken.
         data: what `hrat.simulate` takes.
         limit: use the first `limit` inputs only.
+        label_key: as of `hrat.simulate`.
 
     Raises:
         HratError: no data, or data that the network cannot take.
@@ -51,8 +54,8 @@ def estimate(chip: ProgrammedChip, data: Any, *, limit: int | None = LIMIT_IMAGE
     solver = ChipSolver(one, solvers=dict.fromkeys(one.layers, Metered()))
     n_images = 0
     sizes: dict[str, int] = {}
-    for batch in batches(one, data, limit, torch.device("cpu")):
-        sizes = sizes or ChipSolver.sizes(one, batch.inputs)
+    for batch in batches(one, data, limit, torch.device("cpu"), label_key=label_key):
+        sizes = sizes or ChipSolver.sizes(one, batch.inputs, batch.n_images)
         solver.compute(batch.inputs)
         n_images += batch.n_images
     if not n_images:

@@ -195,12 +195,22 @@ class ChipSolver:
         solvers: Mapping[str, Solver] | None = None,
         device: torch.device | str = "cpu",
         voltages_of: Sequence[str] = (),
+        n_images: int | None = None,
     ) -> Footprint:
-        """Memory that one of the chips takes, from a run on tensors that have shapes and no memory."""
+        """Memory that one of the chips takes, from a run on tensors that have shapes and no memory.
+
+        Args:
+            chip: one or several chips, of which the first is looked at.
+            inputs: the network's arguments by name.
+            solvers: as of the solver.
+            device: as of the solver.
+            voltages_of: layers whose voltages are kept.
+            n_images: images in the inputs; the first dimension of the first tensor if None.
+        """
         probe = cls(chip[0], device="meta")
         for_all, for_each = probe._steps_with_voltages if voltages_of else probe._steps
         values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
-        n_images = first_tensor(values).shape[0]
+        n_images = first_tensor(values).shape[0] if n_images is None else n_images
         at_work, voltages = [0], {}
         most = most_bytes(values, probe.gains, chip.deployment.tensors)
 
@@ -226,13 +236,24 @@ class ChipSolver:
             together=_is_better_together(torch.device(device)),
         )
 
+    def without_numbers(self, inputs: Mapping[str, Any]) -> Any:
+        """What the network returns, as tensors that have shapes and no memory; for a solver on the device "meta".
+
+        Raises:
+            HratError: the inputs do not fit the network.
+        """
+        for_all, for_each = self._steps
+        values = self._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
+        with Sizes(most_bytes(values, self.gains, self.deployment.tensors)):
+            return take(for_all + for_each, values, self._gains_of[0])
+
     @classmethod
-    def sizes(cls, chip: ProgrammedChip, inputs: Mapping[str, Any]) -> dict[str, int]:
+    def sizes(cls, chip: ProgrammedChip, inputs: Mapping[str, Any], n_images: int | None = None) -> dict[str, int]:
         """Numbers that each node of the graph yields for an input, from a run on tensors that have no memory."""
         probe = cls(chip[0], device="meta")
         for_all, for_each = probe._steps_with_voltages
         values = probe._arguments(changed(dict(inputs), lambda tensor: tensor.to("meta")))
-        n_images = first_tensor(values).shape[0]
+        n_images = first_tensor(values).shape[0] if n_images is None else n_images
         numbers: dict[str, int] = {}
         most = most_bytes(values, probe.gains, chip.deployment.tensors)
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import Deployment, ProgrammedChip, SimulationResult
-from hrat.errors import HratError
+from hrat.batches import right_and_counted
+from hrat.errors import DataError, HratError
 from hrat.simulation.batches import Batch, batches, beginning_with, images_in, read_ahead
 from hrat.simulation.behavioural import Behavioural
 from hrat.simulation.memory import Share, check_results, share_for
@@ -46,6 +47,7 @@ def simulate(
     memory_bytes: int = MEMORY_BYTES,
     throw: bool = True,
     progress: Callable[[int, int | None], None] | None = None,
+    label_key: str | None = None,
 ) -> SimulationResult:
     """Run inputs through one or several chips.
 
@@ -53,10 +55,11 @@ def simulate(
         chip: the chips; all of them see all inputs. Or several chunks of chips of the same deployment, simulated one
             after another: the result of `hrat.programming.program_in_chunks`, or a generator that loads files.
         data: a tensor of inputs `(images, ...)`; a tuple or dict of the network's arguments; or a loader, or Dataset,
-            of `(input, label)`. It is read once for each chunk and has to be the same each time.
+            of `(input, label)`, or of dicts of arguments with `labels` or `label` in them (`hrat.batches`). It is read
+            once for each chunk and has to be the same each time. Numbers keep their type up to the first DAC.
         solver: how the layers are solved: one of `SOLVERS` by name, a `Nodal` or `Spice` with settings of its own, or
             either by layer, `{"conv1": "spice", "*": "behavioural"}`.
-        limit: use the first `limit` images only.
+        limit: use the first `limit` images only. An input without images, such as a mask, goes with all of them.
         voltages_of: layers whose amplifier outputs the result should hold.
         keep_outputs: False to get accuracies without `value`.
         device: where to compute.
@@ -66,6 +69,7 @@ def simulate(
         throw: False to get failures as values: outputs and accuracy of a chip that cannot be solved are not a number,
             and `failures` of the result says why.
         progress: called with (images done, images in all or None) after each batch; every chunk counts them anew.
+        label_key: key of the label in batches that are dicts, in place of `labels` or `label`.
 
     Returns:
         Outputs of every chip, and the accuracy of each where there are labels.
@@ -73,8 +77,9 @@ def simulate(
     Raises:
         SolverError: a chip cannot be solved, and `throw` is on.
         HratError: unknown solver, unknown layer, or no data; results that do not fit into the memory; chunks of
-            different deployments, or data that is not the same for each chunk.
-        ValueError: inputs that are not finite.
+            different deployments, or data that is not the same for each chunk; a batch that has to be cut where it
+            cannot be told which inputs have images.
+        ValueError: inputs that are not numbers, or infinite ones that drive a DAC.
     """
     chunks = [chip] if isinstance(chip, ProgrammedChip) else chip
     if not isinstance(chunks, Iterable):
@@ -95,6 +100,7 @@ def simulate(
         device=torch.device(device),
         memory_bytes=memory_bytes,
         progress=progress,
+        label_key=label_key,
         several_chunks=chunks is chip,
         n_chips=getattr(chunks, "n_chips", 0),
     )
@@ -159,7 +165,9 @@ class _Passed:
     kept: dict[str, Any]
     """`value` and `voltages` of the batch; see `_Outcome`."""
     right: Tensor
-    """Number of images that each chip classified right, `(chips,)`; empty without labels."""
+    """Number of labels that each chip has right, `(chips,)`; empty without labels."""
+    n_labels: int
+    """Number of labels that count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +183,7 @@ class _Work:
     device: torch.device
     memory_bytes: int
     progress: Callable[[int, int | None], None] | None
+    label_key: str | None
     several_chunks: bool
     n_chips: int
     """Number of chips over all chunks; 0 where that is not known."""
@@ -189,7 +198,7 @@ class _Work:
         if before and not chip.deployment.is_same_as(before[0].deployment):
             raise HratError("the chunks are of different deployments; expected chips of one: simulate the others apart")
         solvers = choose_solvers(self.choice, SOLVERS, list(chip.layers))
-        source = batches(chip, self.data, self.limit, self.device)
+        source = batches(chip, self.data, self.limit, self.device, label_key=self.label_key)
         first = list(islice(source, 1))
         if not first:
             raise HratError("there is nothing to simulate: the data has no images")
@@ -199,13 +208,15 @@ class _Work:
         right = torch.zeros(chip.n_chips, dtype=torch.int64)
         n_images = n_labelled = fingerprint = 0
         for batch, passed in self._passes(chip, solvers, beginning_with(first, source), share, notes):
+            if kept:  # to which these are joined
+                _check_rows(passed.kept["value"], batch.n_images)
             kept.append(passed.kept)
             taken += bytes_of(passed.kept)
             check_results(taken, self.memory_bytes)
             n_images += batch.n_images
-            if batch.classes is not None:
+            if passed.n_labels:
                 right += passed.right
-                n_labelled += batch.n_images
+                n_labelled += passed.n_labels
             if self.several_chunks:
                 fingerprint = batch.fingerprint(fingerprint)
             if self.progress is not None:
@@ -236,7 +247,12 @@ class _Work:
         `taken`: bytes that the results of other chunks take.
         """
         footprint = ChipSolver.footprint(
-            chip, first.inputs, solvers=solvers, device=self.device, voltages_of=self.voltages_of
+            chip,
+            first.inputs,
+            solvers=solvers,
+            device=self.device,
+            voltages_of=self.voltages_of,
+            n_images=first.n_images,
         )
         each = footprint.voltages + (footprint.outputs if self.keep_outputs else 0)
         total = images_in(self.data, self.limit)
@@ -272,7 +288,8 @@ class _Work:
                     notes.take(solver, chip.seeds[group])
                 del solver  # or its gains would still be there while those of the next group are made
             for batch, passed in zip(ahead, of_groups, strict=True):
-                yield batch, _Passed(joined([p.kept for p in passed], 0), torch.cat([p.right for p in passed]))
+                right = torch.cat([p.right for p in passed])
+                yield batch, _Passed(joined([p.kept for p in passed], 0), right, passed[0].n_labels)
                 passed.clear()
             ahead.clear()  # or it would still be there while the next batches are read
         if whole is not None:
@@ -282,16 +299,58 @@ class _Work:
         """Results of a group of chips for a batch, `n_images` at a time; `first_image` counts over all batches."""
         pieces: list[Any] = []
         right: list[Tensor] = []
+        n_labels = 0
         for piece in batch.pieces(n_images):
             voltages: dict[str, Tensor] = {}
             record = {name: partial(voltages.__setitem__, name) for name in self.voltages_of}
             out = solver.compute(piece.inputs, record=record, first_image=first_image)
             first_image += piece.n_images
-            if piece.classes is not None:
-                classes = _class_scores(out, piece.n_images).argmax(dim=2)
-                right.append((classes == piece.classes.to(classes.device)).sum(dim=1).cpu())
+            counts = _right_of_chips(out, piece)
+            if counts is not None:
+                right.append(counts[0])
+                n_labels += counts[1]
+            if piece is not batch:
+                _check_rows(out, piece.n_images)
             pieces.append(changed({"value": out if self.keep_outputs else None, "voltages": voltages}, Tensor.cpu))
-        return _Passed(joined(pieces, 1), torch.stack(right).sum(dim=0) if right else torch.zeros(0))
+        return _Passed(joined(pieces, 1), torch.stack(right).sum(dim=0) if right else torch.zeros(0), n_labels)
+
+
+def _check_rows(out: Any, n_images: int) -> None:
+    """Refuse outputs that cannot be joined to those of other images.
+
+    Raises:
+        HratError: their first dimension is not that of the images.
+    """
+    for tensor in tensors_of(out):
+        if tensor.ndim < 2 or tensor.shape[1] % n_images:
+            raise HratError(
+                f"the network makes an output of shape {tuple(tensor.shape[1:])} of {n_images} images, so that outputs "
+                "of several batches cannot be put together; expected the batch as the first dimension of each output, "
+                "or all images in one batch and a memory_bytes that holds them"
+            )
+
+
+def _right_of_chips(out: Any, batch: Batch) -> tuple[Tensor, int] | None:
+    """Labels that each chip has right, `(chips,)`, and how many count; None without labels that are classes.
+
+    Raises:
+        HratError: the outputs are no class scores of the images.
+    """
+    classes = batch.classes
+    if classes is None:
+        return None
+    if classes.ndim == 1:
+        out = _class_scores(out, batch.n_images)
+    scores = out.get("logits") if isinstance(out, dict) else out
+    if not isinstance(scores, Tensor):
+        return None
+    try:
+        counts = [right_and_counted(of_chip, classes.to(scores.device)) for of_chip in scores]
+    except DataError:
+        if classes.ndim == 1:
+            raise
+        return None  # whole numbers, several for an image, that are something else than the classes of tokens
+    return torch.stack([right for right, _ in counts]).cpu(), int(counts[0][1])
 
 
 def _accuracies(seeds: Sequence[int], right: Tensor, n_labelled: int, notes: _Notes) -> tuple[float, ...]:

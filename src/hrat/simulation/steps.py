@@ -118,25 +118,36 @@ class ChipSteps:
 
     def _part(self, node: Node, *, in_place: bool) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """What a part of the circuit does, and its arguments."""
-        spec = self.deployment.spec
         match node:
             case Within(source=source, low=low, high=high):
                 return (_hold_in_place if in_place else _hold), (source, low, high)
             case Dac(source=source, alpha=alpha):
-                return partial(input_voltage, device=spec.device, periphery=spec.periphery), (
-                    source,
-                    self.tensors[alpha.key],
-                )
+                return self._to_volts, (source, self.tensors[alpha.key])
             case Adc(source=source, alpha=alpha):
-                return partial(digital_value, periphery=spec.periphery), (source, self.tensors[alpha.key])
+                return self._to_digital, (source, self.tensors[alpha.key])
             case OutputRescale(source=source, alpha=alpha):
-                return to_digital_units, (source, self.tensors[alpha.key])
+                return self._rescaled, (source, self.tensors[alpha.key])
             case Constant(tensor=tensor):
                 return _as_it_is, (self.tensors[tensor.key],)
             case Output(value=value):
                 return _as_it_is, (map_nested(value, self._here),)
             case _:
                 raise HratError(f"node '{node.name}' ({node.op}) has no part in a simulation")
+
+    def _to_volts(self, x: Tensor, alpha: Tensor) -> Tensor:
+        """A DAC: digital values of any number type -> V in that of the conductances."""
+        spec = self.deployment.spec
+        return input_voltage(x.to(alpha.dtype), alpha, spec.device, spec.periphery)
+
+    def _to_digital(self, voltage_V: Tensor, alpha: Tensor) -> Tensor:
+        """An ADC: V -> digital values in the number type of the network."""
+        return self._in_digital_type(digital_value(voltage_V, alpha, self.deployment.spec.periphery))
+
+    def _rescaled(self, voltage_V: Tensor, alpha: Tensor) -> Tensor:
+        return self._in_digital_type(to_digital_units(voltage_V, alpha))
+
+    def _in_digital_type(self, value: Tensor) -> Tensor:
+        return value.to(self.deployment.digital_type) if self.deployment.number_type else value
 
     def _here(self, arg: Any) -> Any:
         """A tensor for its key, and the device where all is computed for the one that the network was traced on."""
@@ -146,23 +157,19 @@ class ChipSteps:
 
     def _recurrence(self, node: Recurrence, keep: bool) -> Callable[[Values, Gains], Any]:
         """A recurrent layer, its state digital between the steps; `keep` to have its amplifiers' outputs as well."""
-        spec, layer = self.deployment.spec, node.layer
+        layer = node.layer
         alpha_in, alpha_out = self.tensors[node.alpha_state.key], self.tensors[node.alpha_product.key]
         summed = layer in self.summed
-        swing_V = (-math.inf, math.inf) if summed else amplifier_limits_V(spec.periphery)
+        swing_V = (-math.inf, math.inf) if summed else amplifier_limits_V(self.deployment.spec.periphery)
 
         def run(values: Values, gains: Gains) -> Any:
             steps_V: list[Tensor] = []
 
             def product(state: Tensor) -> Tensor:
-                voltage_V = self._crossbar(
-                    layer, gains[layer], input_voltage(state, alpha_in, spec.device, spec.periphery)
-                )
+                voltage_V = self._crossbar(layer, gains[layer], self._to_volts(state, alpha_in))
                 steps_V.append(voltage_V.clamp(*swing_V))
                 last_V = steps_V[-1] if keep else steps_V.pop()
-                if summed:
-                    return to_digital_units(last_V, alpha_out)
-                return digital_value(last_V, alpha_out, spec.periphery)
+                return self._rescaled(last_V, alpha_out) if summed else self._to_digital(last_V, alpha_out)
 
             now = [None if state is None else values[state.name] for state in node.states]
             signal = values[node.source.name]

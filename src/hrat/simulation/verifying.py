@@ -91,6 +91,7 @@ def verify(
     rungs: Sequence[Rung] | None = None,
     limit: int | None = LIMIT_IMAGES,
     progress: Callable[[str], None] | None = None,
+    label_key: str | None = None,
 ) -> Verification:
     """Send the same images through a chip at one depth after another, and compare the voltages of every layer.
 
@@ -100,6 +101,7 @@ def verify(
         rungs: the depths, of which the first is the reference; those of `ladder` unless given.
         limit: use the first `limit` images only; the voltages of all layers are held for these.
         progress: called with the name of each depth before its turn.
+        label_key: as of `simulate`.
 
     Returns:
         For each depth accuracy, share of images with the same class as at the first depth, and for each layer the
@@ -122,7 +124,7 @@ def verify(
             progress(rung.name)
         try:
             at_depth = one if rung.wires else one.with_array(limit_wires=False)
-            result = simulate(at_depth, data, solver=rung.solver, limit=limit, voltages_of=layers)
+            result = simulate(at_depth, data, solver=rung.solver, limit=limit, voltages_of=layers, label_key=label_key)
         except HratError as error:
             if not results:
                 raise

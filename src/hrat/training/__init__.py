@@ -14,6 +14,7 @@ from hrat.training.logs import Display
 from hrat.training.one_at_a_time import alone_in
 from hrat.training.optimizer import parameter_groups
 from hrat.training.options import FitOptions
+from hrat.training.processor import bfloat16_instructions, has_bfloat16
 from hrat.training.ranks import Ranks, join_ranks, launch, the_ranks
 
 __all__ = [
@@ -26,10 +27,12 @@ __all__ = [
     "Ranks",
     "accuracy",
     "alone_in",
+    "bfloat16_instructions",
     "cache_folder",
     "data_digest",
     "fit",
     "folder_data",
+    "has_bfloat16",
     "join_ranks",
     "launch",
     "load_data",

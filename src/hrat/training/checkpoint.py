@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from hrat.errors import TrainingError
 from hrat.files import atomic_path
 from hrat.nn import PreparedModel
-from hrat.training.identity import plain
+from hrat.training.identity import plain, said
 
 __all__ = ["RandomState", "load_state", "load_weights", "put_away", "put_into", "save_state", "save_weights"]
 
@@ -251,7 +251,7 @@ def load_weights(
     """
     state = load_state(path, whole=False)
     of_run = state["identity"]["run"]
-    if identity is not None and plain(of_run if as_now is None else as_now(of_run)) != plain(identity):
+    if identity is not None and said(plain(of_run if as_now is None else as_now(of_run))) != said(plain(identity)):
         raise TrainingError(
             f"{path} holds the weights of another run than the files beside it; expected all of one run: train anew "
             "(--fresh; resume=False)"

@@ -50,6 +50,7 @@ def fit(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = True,
     loss: Loss | None = None,
+    label_key: str | None = None,
     device: torch.device | str | None = None,
     tensorboard: bool = False,
     progress: bool = True,
@@ -61,17 +62,22 @@ def fit(
 
     Args:
         model: a model from `hrat.prepare`, or any other module (then there is no noise and nothing to freeze).
-        train: loader of `(input, label)` with a length.
+        train: loader with a length, of `(input, label)` or of dicts with `labels` or `label` in them. The input is a
+            tensor, a tuple or list of positional arguments, or a dict of keyword arguments (`hrat.batches`).
         val: loader for validation; after each epoch the accuracy over a few random chips is measured on it.
         options: see `FitOptions`; its fields can be given as keywords too, `fit(model, loader, epochs=5)`.
         folder: where `last.pt`, `best.pt` and `metrics.csv` go; nothing is written without one.
         resume: resume from `folder/last.pt` if it exists; the result is bit for bit that of a run that was not
             interrupted, on the same machine with the same number of threads. A state of another network, hardware,
             data, options or `identity` is refused. False removes the files of an earlier run from the folder.
-        loss: function of `(output, label)`; cross entropy where none is given.
+        loss: function of `(output, label)`; where none is given the network's own, if its output has a `loss`, else
+            cross entropy of its output, or of the `logits` in it. Sequences have scores `(batch, tokens, classes)` and
+            labels `(batch, tokens)`, of which -100 does not count.
+        label_key: key of the label in batches that are dicts, in place of `labels` or `label`. A network that takes an
+            argument of that name gets the label too.
         device: where to train; by default where the model is.
         tensorboard: write TensorBoard logs to `folder/tensorboard`.
-        progress: show a progress bar, or a line an epoch where there is no terminal.
+        progress: show a progress bar; where there is no terminal a line an epoch, and one at least every half minute.
         title: title of the progress bar.
         identity: further identity of the run, such as `{"seed": 3}`, as plain data; it is kept in the checkpoints.
         **changes: fields of `FitOptions`.
@@ -85,6 +91,7 @@ def fit(
         The history, and the best validation accuracy. The model holds the weights of the last step.
 
     Raises:
+        DataError: batches without a label, or a label that does not fit the output.
         TrainingError: the loss is no longer finite, the options make no sense, a checkpoint does not fit, or another
             process trains into the folder.
         KeyboardInterrupt: Ctrl-C, or within `hrat.processes.orderly_end`, as on the command line, SIGTERM or SIGHUP;
@@ -98,7 +105,7 @@ def fit(
     ranks = the_ranks()
     root = None if folder is None else Path(folder)
     with statistics_over_ranks(model, ranks), alone_in(root, wanted=ranks.leads):
-        run = TrainingLoop(model, train, val, chosen, root, loss, ranks, identity)
+        run = TrainingLoop(model, train, val, chosen, root, loss, ranks, identity, label_key)
         if folder is not None and not resume and ranks.leads:
             put_away(folder)
         with closing(MetricsLog(folder if ranks.leads else None, tensorboard=tensorboard)) as log:

@@ -22,7 +22,7 @@ from hrat.nn import CrossbarLayer, PreparedModel
 from hrat.training.data import ArrayDataset
 from hrat.training.options import FitOptions
 
-__all__ = ["data_digest", "differences", "identity_of", "plain"]
+__all__ = ["data_digest", "differences", "identity_of", "plain", "said"]
 
 NO_MATTER = ("checkpoint_every_s",)
 """Options that training does not depend on."""
@@ -32,7 +32,12 @@ LONGEST_VALUE = 40
 
 
 def identity_of(
-    model: nn.Module, train: Any, options: FitOptions, loss: Any, run: Mapping[str, Any] | None
+    model: nn.Module,
+    train: Any,
+    options: FitOptions,
+    loss: Any,
+    run: Mapping[str, Any] | None,
+    label_key: str | None = None,
 ) -> dict[str, Any]:
     """Identity of a call of `fit`, as plain data.
 
@@ -42,6 +47,7 @@ def identity_of(
         options: training options.
         loss: the function, or None.
         run: the identity that the caller adds.
+        label_key: key of the label in batches, where one is named.
     """
     prepared = isinstance(model, PreparedModel)
     forms = {module.form for module in model.modules() if isinstance(module, CrossbarLayer)}
@@ -52,7 +58,7 @@ def identity_of(
             "forms": sorted(forms) if prepared else [],
             "options": {k: v for k, v in dataclasses.asdict(options).items() if k not in NO_MATTER},
             "data": _data(train),
-            "loss": _name(loss),
+            "loss": _name(loss) + (f" on '{label_key}'" if label_key else ""),
             "run": run or {},
         }
     )
@@ -89,12 +95,21 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     # Options that came after a run was begun had their defaults in it.
     options = {**plain(dataclasses.asdict(FitOptions())), **saved["options"]}
     options = {key: value for key, value in options.items() if key not in NO_MATTER}
-    for before, after in ((options, now["options"]), (saved["run"], now["run"])):
+    # What came to recipes and specs after a run was begun is empty in it.
+    for before, after in ((options, now["options"]), (said(saved["run"]), said(now["run"]))):
         if before != after:
             sentences.append(_changes(before, after))
     if saved["loss"] != now["loss"]:
         sentences.append(f"loss {saved['loss']}, now {now['loss']}")
     return sentences
+
+
+def said(value: Any) -> Any:
+    """Plain data without entries that say nothing: those that were added since it was written are not missed then."""
+    if not isinstance(value, dict):
+        return value
+    left = {name: said(part) for name, part in value.items()}
+    return {name: part for name, part in left.items() if part not in (None, {}, [], "")}
 
 
 def data_digest(dataset: Any) -> str | None:

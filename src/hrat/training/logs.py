@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,9 @@ from hrat.tables import csv_text
 __all__ = ["Display", "MetricsLog", "track"]
 
 T = TypeVar("T")
+
+LINE_EVERY_S = 30.0
+"""Seconds without a word after which there is a line where there is no terminal, s."""
 
 
 class MetricsLog:
@@ -59,11 +64,18 @@ class MetricsLog:
 
 
 class Display:
-    """A progress bar with the time left on a terminal; a line an epoch anywhere else; nothing if not wanted."""
+    """A progress bar with the time left on a terminal; elsewhere a line an epoch, and one at least every half minute.
+
+    Nothing if not wanted.
+    """
 
     def __init__(self, title: str, total: int, *, wanted: bool = True) -> None:
         self._console = Console(stderr=True)
         self._wanted = wanted
+        self._total = total
+        self._said_at = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        """When the first step was seen, and which it was: a run that goes on begins in its middle."""
         self._bar: Progress | None = None
         if wanted and self._console.is_terminal:
             self._bar = Progress(
@@ -90,6 +102,7 @@ class Display:
 
     def expect(self, total: int) -> None:
         """Set the total number of steps, unknown before."""
+        self._total = total
         if self._bar is not None:
             self._bar.update(self._task, total=total)
 
@@ -97,17 +110,29 @@ class Display:
         """`done` steps are done; `metrics` are the latest figures."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, metrics=metrics)
+            return
+        now = time.monotonic()
+        self._first = self._first or (now, done)
+        if self._wanted and now - self._said_at >= LINE_EVERY_S:
+            self._say("  ".join(filter(None, (f"step {done}/{self._total}", metrics, self._left(now, done)))))
 
     def epoch(self, row: dict[str, float], epochs: int) -> None:
         """An epoch has ended."""
         if self._wanted and self._bar is None:
             figures = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch")
-            self._console.print(
-                f"{self._title}: epoch {int(row['epoch'])}/{epochs}  {figures}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            self._say(f"epoch {int(row['epoch'])}/{epochs}  {figures}")
+
+    def _say(self, text: str) -> None:
+        self._said_at = time.monotonic()
+        self._console.print(f"{self._title}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+    def _left(self, now: float, done: int) -> str:
+        """The time left at the pace since the first step; nothing before the second one."""
+        assert self._first is not None
+        began_at, first = self._first
+        if done <= first:
+            return ""
+        return f"{timedelta(seconds=round((now - began_at) / (done - first) * (self._total - done)))} left"
 
 
 def track(items: Iterable[T], title: str, total: int, *, wanted: bool = True) -> Iterator[T]:

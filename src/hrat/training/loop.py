@@ -6,19 +6,20 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.data.distributed import DistributedSampler
 
-from hrat.errors import TrainingError
+from hrat.batches import Batch, cross_entropy, right_and_counted, split_batch
+from hrat.errors import DataError, TrainingError
 from hrat.nn import PreparedModel, calibrate_scales, freeze_batch_norm, set_noise_strength
 from hrat.processes import StopRequest
-from hrat.training.batches import equal_parts, on_device
+from hrat.training.batches import argument_names, equal_parts, on_device, part_of_rank
 from hrat.training.checkpoint import RandomState
 from hrat.training.evaluation import accuracy
 from hrat.training.identity import identity_of
@@ -37,6 +38,8 @@ Loss = Callable[[Any, Tensor], Tensor]
 
 LOOK_EVERY = 50
 """Steps on a GPU after which the loss is looked at: looking means waiting."""
+LOOK_EVERY_S = 10.0
+"""Seconds after which it is looked at where steps take long."""
 AGREE_EVERY = 10
 """Steps after which several ranks agree on whether to save or to stop."""
 
@@ -53,15 +56,19 @@ class TrainingLoop:
     loss: Loss | None
     ranks: Ranks
     own_identity: Mapping[str, Any] | None = None
+    label_key: str | None = None
     looked_at: int = 0
     """The last step behind which the loss was found to be finite."""
+    looked_at_s: float = field(default_factory=time.monotonic)
+    """When that was."""
 
     def __post_init__(self) -> None:
         options = self.options
         # Without a folder there is nothing to tell apart.
         identity = {}
         if self.folder is not None:
-            identity = identity_of(self.model, self.train, options, self.loss, self.own_identity)
+            identity = identity_of(self.model, self.train, options, self.loss, self.own_identity, self.label_key)
+        self.takes = argument_names(self.model)
         self.steps_per_epoch = len(self.train)
         self.total_steps = options.epochs * self.steps_per_epoch
         if options.channels_last:
@@ -119,18 +126,18 @@ class TrainingLoop:
         while self.at.epoch < options.epochs:
             freeze_batch_norm(self.model, self.at.epoch >= frozen_from)
             self.model.train()
-            for x, y in self._batches():
+            for batch in self._batches():
                 if self.at.step == 0:
-                    self._first_scales(x)
-                self._step(x, y)
-                if self.device.type == "cpu" or self.at.step - self.looked_at >= LOOK_EVERY:
+                    self._first_scales(batch)
+                self._step(batch)
+                if self._is_time_to_look():
                     self._look()
                     display.step(self.at.step, self._figures())
                 self._perhaps_stop(log, asked)
             self._end_epoch(log, display)
         freeze_batch_norm(self.model, False)
 
-    def _first_scales(self, x: Any) -> None:
+    def _first_scales(self, batch: Batch) -> None:
         """Calibrate the scales by a batch, where the options ask for it.
 
         Raises:
@@ -143,7 +150,7 @@ class TrainingLoop:
                 "first_scales = 'calibrated' looks at one batch, of which each rank has a part; expected one rank, or "
                 "hrat.nn.calibrate_scales(model, batches) before training on several"
             )
-        calibrate_scales(self.model, [x], trained=False)
+        calibrate_scales(self.model, [batch], trained=False)
 
     def _perhaps_stop(self, log: MetricsLog, asked: StopRequest) -> None:
         """Save at intervals, and stop on request: all ranks at the same step."""
@@ -156,7 +163,7 @@ class TrainingLoop:
         if stops:
             raise asked.error()
 
-    def _batches(self) -> Iterator[tuple[Any, Any]]:
+    def _batches(self) -> Iterator[Batch]:
         """The epoch's batches, or this rank's part of each; after a restore, those that are left."""
         if self.at.steps_in_epoch:
             assert self.at.epoch_random is not None
@@ -174,11 +181,10 @@ class TrainingLoop:
             self.random.set(self.at.random_now)
         self.at.random_now = None
         for batch in batches:
-            if not isinstance(batch, tuple | list) or len(batch) != 2:
-                raise TrainingError(f"expected the loader to yield (input, label), got {type(batch).__name__}")
-            yield (batch[0], batch[1]) if is_shared_out else (self.ranks.part(batch[0]), self.ranks.part(batch[1]))
+            whole = split_batch(batch, label_key=self.label_key, takes=self.takes)
+            yield whole if is_shared_out else part_of_rank(whole, self.ranks.rank, self.ranks.world)
 
-    def _step(self, x: Any, y: Any) -> None:
+    def _step(self, batch: Batch) -> None:
         options = self.options
         done = self.at.step / self.total_steps
         for group, peak in zip(self.groups, self.peak_lrs, strict=True):
@@ -186,12 +192,12 @@ class TrainingLoop:
         set_noise_strength(self.model, noise_strength(done, options.noise_ramp))
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        parts = equal_parts((x, y), options.accumulate)
-        for number, (part_x, part_y) in enumerate(parts, 1):
+        parts = equal_parts(batch, options.accumulate)
+        for number, part in enumerate(parts, 1):
             # Gradients of the parts add up on each rank, and are averaged over the ranks with the last one.
             waits = nullcontext() if self.parallel is None or number == len(parts) else self.parallel.no_sync()
             with waits, others_are_there(self.ranks):
-                self._forward_and_back(part_x, part_y, 1 / len(parts))
+                self._forward_and_back(part, 1 / len(parts))
         if options.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_norm)
         for optimizer in self.optimizers:
@@ -199,43 +205,49 @@ class TrainingLoop:
         self.at.step += 1
         self.at.steps_in_epoch += 1
 
-    def _forward_and_back(self, x: Any, y: Any, share: float) -> None:
+    def _forward_and_back(self, batch: Batch, share: float) -> None:
         """Gradients of a part of the batch, whose loss has a share in that of the whole."""
-        x, y = on_device(x, self.device, channels_last=self.options.channels_last), on_device(y, self.device)
+        batch = on_device(batch, self.device, channels_last=self.options.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.amp):
-            out = self.call(*x) if isinstance(x, tuple) else self.call(x)
-            loss = (
-                self.loss(out, y)
-                if self.loss is not None
-                else F.cross_entropy(out, y, label_smoothing=self.options.label_smoothing)
-            )
+            out = batch.call(self.call)
+            if self.loss is not None:
+                loss = self.loss(out, batch.label)
+            else:
+                loss = cross_entropy(out, batch.label, label_smoothing=self.options.label_smoothing)
         value = loss.detach()
         if self.device.type == "cpu" and not math.isfinite(value):  # nothing has to wait for it here
-            raise TrainingError(self._diverged(float(value), x))
+            raise TrainingError(self._diverged(float(value), batch))
         (loss * share if share != 1 else loss).backward()
-        right = torch.full((), math.nan, dtype=torch.float64, device=self.device)
-        if isinstance(out, Tensor) and isinstance(y, Tensor) and (out.ndim, y.ndim) == (2, 1):
-            right = (out.detach().argmax(1) == y).sum().double()
-        images = float(len(y))
-        self.at.sums += torch.stack((value.double() * images, right, torch.full_like(right, images)))
+        images = batch.rows
+        try:
+            right, counted = (count.double() for count in right_and_counted(out, batch.label))
+        except DataError:  # nothing to be right or wrong about
+            right = counted = value.new_tensor(math.nan, dtype=torch.float64)
+        self.at.sums += torch.stack((value.double() * images, right, torch.full_like(right, images), counted))
+
+    def _is_time_to_look(self) -> bool:
+        if self.device.type == "cpu" or self.at.step - self.looked_at >= LOOK_EVERY:
+            return True
+        return time.monotonic() - self.looked_at_s >= LOOK_EVERY_S
 
     def _look(self) -> None:
         """Raise an error if the loss is not finite."""
         if not math.isfinite(self.at.sums[0]):
-            raise TrainingError(self._diverged(float(self.at.sums[0]), ()))
-        self.looked_at = self.at.step
+            raise TrainingError(self._diverged(float(self.at.sums[0]), None))
+        self.looked_at, self.looked_at_s = self.at.step, time.monotonic()
 
     def _figures(self) -> str:
-        loss, right, images = self.at.sums.tolist()
-        return f"loss {loss / images:.3f}  accuracy {right / images:.2%}" if images else ""
+        loss, right, images, labels = self.at.sums.tolist()
+        return f"loss {loss / images:.3f}  accuracy {right / labels:.2%}" if images and labels else ""
 
     def _end_epoch(self, log: MetricsLog, display: Display) -> None:
         self._look()
-        loss, right, images = self.ranks.summed(self.at.sums).tolist()
+        loss, right, images, labels = self.ranks.summed(self.at.sums).tolist()
         self.at.epoch += 1
-        row = {"epoch": float(self.at.epoch), "loss": loss / images, "accuracy": right / images}
+        row = {"epoch": float(self.at.epoch), "loss": loss / images, "accuracy": right / labels if labels else math.nan}
         if self.val is not None:
-            row["val_accuracy"] = accuracy(self.model, self.val, chips=self.options.val_chips)
+            chips = self.options.val_chips
+            row["val_accuracy"] = accuracy(self.model, self.val, chips=chips, label_key=self.label_key)
         row["lr"] = self.groups[0]["lr"]
         self.at.sums, self.at.steps_in_epoch = torch.zeros_like(self.at.sums), 0
         self.at.epoch_random = None
@@ -246,14 +258,20 @@ class TrainingLoop:
             self.save("best.pt", log)
         self.save("last.pt", log)
 
-    def _diverged(self, value: float, x: Any) -> str:
+    def _diverged(self, value: float, batch: Batch | None) -> str:
+        """`batch` is the one at which it happened; None where that is not known."""
         where = "the input of this batch holds values that are not finite"
-        inputs = x if isinstance(x, tuple) else (x,)
-        if all(bool(torch.isfinite(part).all()) for part in inputs):
+        inputs = [] if batch is None else tree_leaves((batch.args, batch.kwargs))
+        # Minus infinity is what masks have.
+        if not any(isinstance(part, Tensor) and bool((part.isnan() | part.isposinf()).any()) for part in inputs):
             bad = [name for name, p in self.model.named_parameters() if not bool(torch.isfinite(p).all())]
             where = f"first parameter that is not finite: {bad[0]}" if bad else "all parameters are still finite"
         # On a GPU nobody waits for the loss of each step.
-        when = f"at step {self.at.step}" if inputs else f"at one of the steps {self.looked_at} to {self.at.step}"
+        when = (
+            f"at step {self.at.step}"
+            if batch is not None
+            else f"at one of the steps {self.looked_at} to {self.at.step}"
+        )
         kept = f" The last good state is {self.folder / 'last.pt'}." if self.folder and self.at.epoch else ""
         return (
             f"the loss became {value} {when} (epoch {self.at.epoch + 1}); {where}.{kept} Try a lower learning rate "

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hrat.errors import TrainingError
 from hrat.nn import CrossbarLayer, Scale
 from hrat.training.options import FitOptions
 
@@ -48,7 +49,17 @@ def parameter_groups(
 
 
 def build_optimizers(model: nn.Module, options: FitOptions) -> list[torch.optim.Optimizer]:
-    """Optimisers by the options: one, or SGD for the weights and AdamW for the learned scales."""
+    """Optimisers by the options: one, or SGD for the weights and AdamW for the learned scales.
+
+    Raises:
+        TrainingError: parameters in float16.
+    """
+    short = next((name for name, p in model.named_parameters() if p.requires_grad and p.dtype is torch.float16), None)
+    if short is not None:
+        raise TrainingError(
+            f"parameter '{short}' is of type float16, in which AdamW's smallest numbers are zero, so that it divides "
+            "by them; expected model.float(), with amp=True for products in 16 bits, or a model in bfloat16"
+        )
     if options.optimizer == "adamw":
         groups = parameter_groups(model, lr=options.lr, weight_decay=options.weight_decay, scale_lr=options.scale_lr)
         return [torch.optim.AdamW(groups)]

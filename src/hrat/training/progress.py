@@ -23,8 +23,8 @@ class Progress:
     """The best validation accuracy so far."""
     seconds_before: float = 0.0
     """Time that the run had taken when it was last stopped."""
-    sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
-    """Sums over the epoch so far on this rank: loss times images, images right, images; on the device."""
+    sums: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
+    """Sums over the epoch so far on this rank: loss times images, labels right, images, labels; on the device."""
     epoch_random: dict[str, Any] | None = None
     """State of the random numbers at the start of the epoch."""
     random_now: dict[str, Any] | None = None

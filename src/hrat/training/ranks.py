@@ -53,19 +53,6 @@ class Ranks:
         """Whether it is the one that writes files and prints."""
         return self.rank == 0
 
-    def part(self, value: Any) -> Any:
-        """This rank's rows of a batch, every `world`-th one: a tensor, or several of them."""
-        if self.world == 1:
-            return value
-        if isinstance(value, tuple | list):
-            return tuple(self.part(each) for each in value)
-        if len(value) % self.world:
-            raise TrainingError(
-                f"expected batches that {self.world} ranks can share equally, got one of {len(value)}; choose a batch "
-                "size that the number of ranks divides, and leave out a last batch that is not full (drop_last=True)"
-            )
-        return value[self.rank :: self.world]
-
     def summed(self, value: Tensor) -> Tensor:
         """The sum over all ranks, any shape."""
         if self.world > 1:

@@ -83,7 +83,9 @@ class Resumption:
         at.epoch, at.step, at.steps_in_epoch = state["epoch"], state["step"], state["steps_in_epoch"]
         at.best, at.epoch_random = state["best"], state["epoch_random"]
         if self.ranks.leads:  # which then holds those of all
-            at.sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
+            sums = state["sums"]
+            # An older state has no number of labels, of which each image had one.
+            at.sums.copy_(torch.tensor([*sums, sums[2]] if len(sums) == 3 else sums, dtype=torch.float64))
         for row in state["history"]:
             log.rows.append(row)
         at.seconds_before = state["seconds"]

@@ -167,7 +167,7 @@ def test_files_tables_and_pictures(trained: tuple[PreparedModel, Batches], tmp_p
     ("loader", "how", "message"),
     [
         ([], {}, "yields no images"),
-        ([torch.zeros(3, 24)], {}, r"a loader of \(input, label\), got one of Tensor"),
+        ([torch.zeros(3, 24)], {}, r"expected batches with a label"),
         (None, {"chips": 0}, "expected 1 chip or more"),
     ],
 )

@@ -438,7 +438,8 @@ def test_without_fusing_batch_norm_stays_apart_in_all_of_training(digits: DataSp
     assert torch.equal(fused.train()(x), fused.eval()(x))
 
 
-def test_what_a_recipe_says_of_gpus_holds_there_alone() -> None:
+def test_what_a_recipe_says_of_gpus_holds_there_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hrat.training.processor.bfloat16_instructions", list)
     recipe = load_recipe("vgg16-cifar10")
     on_cpu, on_gpu = recipe.on("cpu"), recipe.on("cuda")
     assert not any((on_cpu.fit.amp, on_cpu.fit.compile, on_cpu.fit.channels_last))
@@ -450,6 +451,20 @@ def test_what_a_recipe_says_of_gpus_holds_there_alone() -> None:
     assert load_recipe("fc4-mnist").on("cuda") == load_recipe("fc4-mnist")
     with pytest.raises(TrainingError, match="unknown training option 'ampp'; did you mean 'amp'"):
         replace(recipe, gpu={"ampp": True})
+
+
+def test_what_a_recipe_says_of_bfloat16_holds_on_processors_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hrat.training.processor.bfloat16_instructions", lambda: ["avx512_bf16"])
+    recipe = load_recipe("resnet20-cifar10")
+    for device in (None, "cpu"):
+        fit = recipe.on(device).fit
+        assert (fit.amp, fit.channels_last, fit.compile) == (True, True, False)
+    assert recipe.on("cpu").bf16 == {}
+    told = recipe.with_fit(amp=False, compile=True)
+    assert (told.on("cpu").fit.amp, told.on("cpu").fit.compile) == (False, True)
+    assert (told.on("cuda").fit.amp, told.on("cuda").fit.channels_last) == (False, True)
+    with pytest.raises(TrainingError, match="unknown training option 'ampp'"):
+        replace(recipe, bf16={"ampp": True})
 
 
 FOR_GPUS: dict[str, Callable[[], nn.Module]] = {

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import BudgetLayer, DeployedLayer
+from hrat.batches import Batch
 from hrat.encoding import Readout
 from hrat.mapping import deploy
 from hrat.nn import PreparedModel, crossbar_layers, restrictions, sampled_chip
@@ -29,7 +30,7 @@ Signals = dict[str, tuple[Tensor, Tensor]]
 
 @torch.no_grad()
 def layer_figures(
-    model: PreparedModel, spec: HardwareSpec, x: Any, names: Sequence[str], seed: int
+    model: PreparedModel, spec: HardwareSpec, x: Batch, names: Sequence[str], seed: int
 ) -> list[BudgetLayer]:
     """Figures of each layer on one batch.
 
@@ -70,11 +71,11 @@ def layer_figures(
     ]
 
 
-def _signals(model: PreparedModel, x: Any) -> Signals:
+def _signals(model: PreparedModel, x: Batch) -> Signals:
     """Run the model and keep what enters and leaves each layer."""
     kept: Signals = {}
     with _watched(model, kept):
-        model(*x) if isinstance(x, tuple | list) else model(x)
+        x.call(model)
     return kept
 
 

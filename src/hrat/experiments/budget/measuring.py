@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import BudgetRow, BudgetStep, RestrictionBudget
+from hrat.batches import Batch, class_scores, right_and_counted, split_batch
+from hrat.circuit import input_names
 from hrat.errors import HratError
 from hrat.experiments.budget.layers import layer_figures
 from hrat.experiments.budget.steps import next_steps
@@ -42,6 +44,7 @@ def restriction_budget(
     chips: int = 10,
     seed: int = 0,
     progress: Progress | None = None,
+    label_key: str | None = None,
 ) -> RestrictionBudget:
     """Measure the cost of each restriction for a trained network, and find the number whose change would help most.
 
@@ -57,14 +60,17 @@ def restriction_budget(
 
     Args:
         model: a trained model from `hrat.prepare`.
-        loader: batches of `(input, label)`. A choice is made by them: not the test images of a published accuracy.
+        loader: batches with labels, as `hrat.fit` takes them. A choice is made by them: not the test images of a
+            published accuracy.
         spec: other hardware of the same conductance window, in place of the model's.
         chips: number of chips, for the error bars.
         seed: seed of the first chip; the chips that verify have the seeds behind those.
         progress: called before each run.
+        label_key: key of the label in batches that are dicts, in place of `labels` or `label`.
 
     Raises:
         HratError: no chips, or a loader without labels or images.
+        DataError: batches of another kind, or labels that are no classes of the outputs.
     """
     if not isinstance(model, PreparedModel):
         raise HratError(f"expected a model that hrat.prepare returned, got {type(model).__name__}")
@@ -73,7 +79,7 @@ def restriction_budget(
     seed = check_seed(seed)
     started = time.monotonic()
     hardware = model.spec if spec is None else spec
-    batches = _batches(loader)
+    batches = _batches(model, loader, label_key)
     was_training = model.training
     model.eval()
     try:
@@ -84,12 +90,9 @@ def restriction_budget(
     return RestrictionBudget(**measured, seconds=time.monotonic() - started)
 
 
-def _batches(loader: Iterable[Any]) -> list[tuple[Any, Tensor]]:
-    batches = []
-    for batch in loader:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise HratError(f"expected a loader of (input, label), got one of {type(batch).__name__}")
-        batches.append((batch[0], batch[1]))
+def _batches(model: PreparedModel, loader: Iterable[Any], label_key: str | None) -> list[Batch]:
+    takes = input_names(model.circuit.nodes)
+    batches = [split_batch(raw, label_key=label_key, takes=takes).labelled() for raw in loader]
     if not batches:
         raise HratError("the loader yields no images; expected one of (input, label)")
     return batches
@@ -112,22 +115,21 @@ class _Budget:
         self,
         model: PreparedModel,
         spec: HardwareSpec,
-        batches: list[tuple[Any, Tensor]],
+        batches: list[Batch],
         chips: int,
         seed: int,
         progress: Progress | None,
     ) -> None:
         self.model, self.spec, self.batches, self.chips, self.seed = model, spec, batches, chips, seed
-        self.labels = torch.cat([y for _, y in batches])
         self.names = [name for name, on in spec.restrictions().items() if on]
         self.steps = next_steps(spec)
         self.progress = progress
         self.done, self.total = 0, 3 + 3 * len(self.names) + len(self.steps)
-        self.wanted = self._outputs(spec.ideal(), 1, 0)[0]
-        self.size = float(self.wanted.double().std())
+        self.wanted = [out[0] for out in self._outputs(spec.ideal(), 1, 0)]
+        self.size = float(torch.cat([out.flatten() for out in self.wanted]).double().std())
 
     def run(self) -> dict[str, Any]:
-        ideal = float((self.wanted.argmax(1) == self.labels).double().mean())
+        ideal = float(self._accuracies([out.unsqueeze(0) for out in self.wanted]))
         full = self._measured(self.spec, "all")
         alone = {name: self._measured(self.spec.only(name), f"{name} alone") for name in self.names}
         without = {name: self._measured(self.spec.without(name), f"without {name}") for name in self.names}
@@ -159,7 +161,7 @@ class _Budget:
         self._tell("layers")
         return {
             "spec": self.spec.name,
-            "n_images": len(self.labels),
+            "n_images": sum(batch.rows for batch in self.batches),
             "n_chips": self.chips,
             "seed": self.seed,
             "ideal": ideal,
@@ -170,7 +172,7 @@ class _Budget:
             "rows": tuple(rows),
             "steps": tuple(steps),
             "verified": verified,
-            "layers": tuple(layer_figures(self.model, self.spec, self.batches[0][0], self.names, self.seed)),
+            "layers": tuple(layer_figures(self.model, self.spec, self.batches[0], self.names, self.seed)),
         }
 
     def _further(self, worst: BudgetRow, full: _Run, steps: Sequence[BudgetStep]) -> list[BudgetStep]:
@@ -219,35 +221,38 @@ class _Budget:
         self._tell(what)
         differ = has_error(spec.programming, spec.faults)  # without errors all chips are one
         outputs = self._outputs(spec, self.chips if differ else 1, self.seed if seed is None else seed)
-        right = (outputs.argmax(2) == self.labels).double().mean(1)
-        error = (outputs - self.wanted).double().square().flatten(1).mean(1).sqrt() / self.size
+        accuracies = self._accuracies(outputs)
+        differences = zip(outputs, self.wanted, strict=True)
+        squares = torch.cat([(now - wanted).double().square().flatten(1) for now, wanted in differences], 1)
+        rms = squares.mean(1).sqrt() / self.size
         if not differ:
-            right, error = right.expand(self.chips), error.expand(self.chips)
-        return _Run(right, error)
+            accuracies, rms = accuracies.expand(self.chips), rms.expand(self.chips)
+        return _Run(accuracies, rms)
 
-    def _outputs(self, spec: HardwareSpec, chips: int, seed: int) -> Tensor:
-        """`(chips, images, classes)`, digital units."""
+    def _accuracies(self, outputs: list[Tensor]) -> Tensor:
+        """Share of the labels that count which each chip has right, `(chips,)`."""
+        of_chips = []
+        for index in range(len(outputs[0])):
+            counts = [right_and_counted(out[index], x.label) for out, x in zip(outputs, self.batches, strict=True)]
+            right, counted = (sum(float(count) for count in part) for part in zip(*counts, strict=True))
+            of_chips.append(right / counted if counted else math.nan)
+        return torch.tensor(of_chips, dtype=torch.float64)
+
+    def _outputs(self, spec: HardwareSpec, chips: int, seed: int) -> list[Tensor]:
+        """Class scores of each batch, `(chips, images, ...)`, digital units."""
         with restrictions(self.model, spec):
             deployment = deploy(self.model)
         programmed = program(deployment, chips=chips, seed=seed)
-        parts = [_first(simulate(programmed, x).value) for x, _ in self.batches]
-        return (
-            torch.cat(parts, 1)
-            if chips > 1
-            else torch.cat([_with_chips(part, x) for part, (x, _) in zip(parts, self.batches, strict=True)], 1)
-        )
+        return [_scores(simulate(programmed, Batch(x.args, x.kwargs)).value) for x in self.batches]
 
 
-def _first(value: Any) -> Tensor:
-    while not isinstance(value, Tensor):
+def _scores(value: Any) -> Tensor:
+    """The class scores, or the first of the outputs."""
+    scores = class_scores(value)
+    while scores is None:
         value = next(iter(value.values())) if isinstance(value, dict) else value[0]
-    return value
-
-
-def _with_chips(value: Tensor, x: Any) -> Tensor:
-    """Outputs with a dimension for chips, which those of one chip may lack."""
-    images = len(x[0]) if isinstance(x, tuple | list) else len(x)
-    return value.unsqueeze(0) if value.shape[0] == images and value.ndim == 2 else value
+        scores = class_scores(value)
+    return scores
 
 
 def _error(values: Tensor) -> float:

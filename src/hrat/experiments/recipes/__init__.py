@@ -12,7 +12,9 @@ from hrat.experiments.recipes.methods import (
     trainable,
 )
 from hrat.experiments.recipes.networks import NETWORKS, build_network
-from hrat.experiments.recipes.recipe import Recipe, RecipeError, load_recipe, recipe_names
+from hrat.experiments.recipes.own_network import RecipeError
+from hrat.experiments.recipes.recipe import Recipe, load_recipe, recipe_names
+from hrat.experiments.recipes.start import load_start
 
 __all__ = [
     "METHODS",
@@ -23,6 +25,7 @@ __all__ = [
     "VariationAware",
     "build_network",
     "load_recipe",
+    "load_start",
     "mapped",
     "prepared_for",
     "recipe_names",

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hrat.conversion import prepare
-from hrat.experiments.recipes.networks import build_network
 from hrat.experiments.recipes.recipe import Recipe
 from hrat.nn import BatchNormForm, PreparedModel, Scale, calibrate
 from hrat.spec import HardwareSpec
@@ -74,13 +73,13 @@ class VariationAware(nn.Module):
         self.sigma = relative_pair_error(spec)
         self.noisy_weights = [name for name, p in network.named_parameters() if p.ndim >= 2]
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's outputs, in training with noise injected into the weights."""
         if not self.training:
-            return self.network(*args)
+            return self.network(*args, **kwargs)
         parameters = dict(self.network.named_parameters())
         noisy = {name: self._with_noise(parameters[name]) for name in self.noisy_weights}
-        return functional_call(self.network, noisy, args)
+        return functional_call(self.network, noisy, args, kwargs)
 
     def _with_noise(self, weight: Tensor) -> Tensor:
         noise: Tensor = torch.randn_like(weight) * (self.sigma * weight.detach().abs().amax())
@@ -99,7 +98,10 @@ def trainable(method: Method, network: nn.Module, recipe: Recipe, spec: Hardware
     """The module that is trained: the network, noise-injected or not, or the prepared model."""
     if method.restricted:
         known = spec if method.sees is None else spec.only(*method.sees)
-        return prepared_for(method, network, recipe, known, train)
+        model = prepared_for(method, network, recipe, known, train)
+        if recipe.weights and method.first_scale_V is None:  # a trained network has signals to set scales by
+            calibrate(model, _calibration_loader(train))
+        return model
     return VariationAware(network, spec) if method.noise else network
 
 
@@ -127,14 +129,18 @@ def mapped(
     network = trained.network if isinstance(trained, VariationAware) else trained
     assert isinstance(network, nn.Module)
     model = prepared_for(method, network, recipe, spec, train).eval()
-    calibrate(model, make_loader(train.subset(min(CALIBRATION_IMAGES, len(train))), 250))
+    calibrate(model, _calibration_loader(train))
     return model
+
+
+def _calibration_loader(train: ArrayDataset) -> Any:
+    return make_loader(train.subset(min(CALIBRATION_IMAGES, len(train))), 250)
 
 
 def _for_the_whole_hardware(
     method: Method, trained: PreparedModel, recipe: Recipe, spec: HardwareSpec, train: ArrayDataset
 ) -> PreparedModel:
     """The trained model on the hardware with all of its restrictions."""
-    model = prepared_for(method, build_network(recipe.network), recipe, spec, train)
+    model = prepared_for(method, recipe.build(), recipe, spec, train)
     model.load_state_dict(trained.state_dict())
     return model.eval()

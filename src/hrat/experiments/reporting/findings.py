@@ -69,6 +69,7 @@ def report_parts(
     facts: Mapping[str, str] | None = None,
     save_in: str | os.PathLike[str] | None = None,
     progress: Say | None = None,
+    label_key: str | None = None,
 ) -> ReportParts:
     """Measure all that a report shows.
 
@@ -92,6 +93,7 @@ def report_parts(
         save_in: folder to leave `budget.json` and `verification.json` in as soon as they are made, so that they can be
             given to another call.
         progress: called as work goes on.
+        label_key: key of the label in batches that are dicts, in place of `labels` or `label`.
 
     Raises:
         HratError: the chips are not those of the model, or as `hrat.simulate`.
@@ -101,7 +103,7 @@ def report_parts(
     say = progress or nobody_asks
     missing: dict[str, str] = {}
     if budget is None:
-        budget = _budget(chips, model, train, budget_chips, seed, say, missing)
+        budget = _budget(chips, model, train, budget_chips, seed, say, missing, label_key)
         if budget is not None and save_in is not None:
             budget.save(Path(save_in) / "budget.json")
     result: SimulationResult | None = None
@@ -115,12 +117,13 @@ def report_parts(
             limit=limit,
             keep_outputs=False,
             throw=False,
+            label_key=label_key,
             progress=lambda done, total: say("accuracy", done, total or done),
         )
         if not result.accuracies:
             missing["accuracy"] = "the images have no labels"
         say("estimate", 0, 1)
-        cost_estimate = estimate(chips, test, limit=estimate_images)
+        cost_estimate = estimate(chips, test, limit=estimate_images, label_key=label_key)
         if verification is None and verify_images:
             rungs = ladder(chips.deployment.spec, spice=spice)
             names = [rung.name for rung in rungs]
@@ -129,6 +132,7 @@ def report_parts(
                 test,
                 rungs=rungs,
                 limit=verify_images,
+                label_key=label_key,
                 progress=lambda name: say(f"circuit: {name}", names.index(name), len(names)),
             )
             if save_in is not None:
@@ -159,6 +163,7 @@ def _budget(
     seed: int,
     say: Say,
     missing: dict[str, str],
+    label_key: str | None,
 ) -> RestrictionBudget | None:
     if model is None:
         missing["budget"] = "it needs the trained network, which chips do not hold (hrat report CHIPS --run RUN_FOLDER)"
@@ -178,6 +183,7 @@ def _budget(
         spec=chips.deployment.spec,
         chips=n_chips,
         seed=seed,
+        label_key=label_key,
         progress=lambda done, total, what: say(f"budget: {what}", done, total),
     )
 

@@ -122,6 +122,7 @@ def read_report_source(
     data: str | None = None,
     budget: str | os.PathLike[str] | None = None,
     verification: str | os.PathLike[str] | None = None,
+    network: str | None = None,
 ) -> ReportSource:
     """Read what a report is made from, so that all that can be wrong with it is found before the work.
 
@@ -133,6 +134,7 @@ def read_report_source(
         data: of chips: the data set to test on; that of their run unless given.
         budget: file of a restriction budget that was made before.
         verification: file of a verification that was made before.
+        network: file and name of the run's network, where that is the user's own (`load_run`).
 
     Raises:
         HratError: `run` or `data` is given for a run that has its own.
@@ -146,7 +148,7 @@ def read_report_source(
     given_budget = None if budget is None else RestrictionBudget.load(budget)
     given_verification = None if verification is None else Verification.load(verification)
     of_run = path if is_run else run
-    source = None if of_run is None else load_run(of_run)
+    source = None if of_run is None else load_run(of_run, network=network)
     if is_run and source is not None and data not in (None, source.recipe.data):
         raise HratError(f"--data is for chips; the run in {path} is of {source.recipe.data}")
     name = data if data is not None or source is None else source.recipe.data

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hrat.artifacts import read_json
 from hrat.errors import ArtifactError, HratError
-from hrat.experiments.recipes import METHODS, Recipe, build_network, prepared_for
+from hrat.experiments.recipes import METHODS, Recipe, prepared_for
 from hrat.nn import PreparedModel
 from hrat.seeds import check_seed
 from hrat.spec import HardwareSpec
@@ -74,10 +74,24 @@ class Run:
         return rows
 
 
-def load_run(folder: str | os.PathLike[str], *, data: DataSplits | None = None) -> Run:
+def load_run(
+    folder: str | os.PathLike[str],
+    *,
+    data: DataSplits | None = None,
+    network: str | None = None,
+    recipe: Recipe | None = None,
+) -> Run:
     """A finished run, its model ready to be deployed.
 
+    Args:
+        folder: the folder.
+        data: the run's data, where it is loaded already.
+        network: of a run with a network of the user's own: its file and name, as `mynet.py:Net`. What a run says of
+            code is never enough to run that code.
+        recipe: the recipe of the run, in place of `network`, where the caller has it.
+
     Raises:
+        RecipeError: the network's file is not that of the run.
         FileNotFoundError: the folder holds no run.
         ArtifactError: the run is not finished, or its files are damaged.
     """
@@ -85,9 +99,10 @@ def load_run(folder: str | os.PathLike[str], *, data: DataSplits | None = None) 
     info = _read(root)
     if "software" not in info or not (root / "model.pt").is_file():
         raise ArtifactError(f"the run in {root} is not finished; train it to the end with the same command first")
-    recipe, spec = Recipe.from_dict(info["recipe"]), HardwareSpec.from_dict(info["spec"])
+    recipe = _with_code(root, Recipe.from_dict(info["recipe"]), network, recipe)
+    spec = HardwareSpec.from_dict(info["spec"])
     data = load_data(recipe.data) if data is None else data
-    model = prepared_for(METHODS[info["method"]], build_network(recipe.network), recipe, spec, data.train).eval()
+    model = prepared_for(METHODS[info["method"]], recipe.build(), recipe, spec, data.train).eval()
     load_weights(model, root / "model.pt", identity={key: info[key] for key in IDENTITY}, as_now=_now)
     return Run(
         folder=root,
@@ -99,6 +114,23 @@ def load_run(folder: str | os.PathLike[str], *, data: DataSplits | None = None) 
         accuracy_without_error=info["software"],
         seconds=info["seconds"],
     )
+
+
+def _with_code(root: Path, saved: Recipe, network: str | None, recipe: Recipe | None) -> Recipe:
+    """The recipe of a run, with the file of its network where the user has named it."""
+    if saved.network_file is None:
+        return saved
+    if recipe is not None:
+        return replace(saved, network=recipe.network, folder=recipe.folder)  # whose digest has to be that of the run
+    if network is None:
+        raise ArtifactError(
+            f"the network of the run in {root} is {saved.network}, code of your own, which is run only where you name "
+            "it; expected its file and name: --network PATH/mynet.py:Net (load_run(network=))"
+        )
+    path, _, name = network.rpartition(":")
+    if name != saved.network.rpartition(":")[2]:
+        raise ArtifactError(f"the network of the run in {root} is {saved.network}, got {network}; expected that one")
+    return replace(saved, network=f"{Path(path).name}:{name}", folder=str(Path(path).parent))
 
 
 def run_in(root: Path) -> dict[str, Any]:

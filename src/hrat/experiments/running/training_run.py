@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hrat.errors import HratError
-from hrat.experiments.recipes import METHODS, Recipe, build_network, load_recipe, mapped, trainable
+from hrat.experiments.recipes import METHODS, Recipe, load_recipe, load_start, mapped, trainable
 from hrat.experiments.running.run_folder import FORMAT, IDENTITY, Run, load_run, run_in
 from hrat.files import path_within, write_atomic
 from hrat.nn import restrictions
@@ -82,16 +82,19 @@ def train(
     ranks = the_ranks()
     # A finished run may be read while others read it; only who trains keeps the others out.
     if resume and _is_finished(root, identity, ranks):
-        return load_run(root, data=data)
+        return load_run(root, data=data, recipe=recipe)
     with alone_in(root, wanted=ranks.leads):
         if ranks.leads and not resume:
             put_away(root, "model.pt", "run.json")
         if _is_finished(root, identity, ranks):  # by now
-            return load_run(root, data=data)
+            return load_run(root, data=data, recipe=recipe)
         if ranks.leads:
             write_atomic(path_within(root, "run.json"), json.dumps({"format": FORMAT, **identity}, indent=2) + "\n")
         torch.manual_seed(seed)
-        module = trainable(METHODS[method], build_network(recipe.network), recipe, chosen, data.train)
+        network = recipe.build()
+        if recipe.weights:
+            load_start(network, Path(recipe.weights), sha256=recipe.weights_sha256)
+        module = trainable(METHODS[method], network, recipe, chosen, data.train)
         augment = None if recipe.augment is None else AUGMENTATIONS[recipe.augment]
         loader = make_loader(data.train, recipe.batch_size, shuffle=True, seed=seed, drop_last=True, augment=augment)
         result = fit(
@@ -145,5 +148,5 @@ def _is_finished(root: Path, identity: dict[str, Any], ranks: Ranks) -> bool:
 
 def _identity(recipe: Recipe, spec: HardwareSpec, method: str, seed: int, data: DataSplits) -> dict[str, Any]:
     digests = {"train": data_digest(data.train), "test": data_digest(data.test)}
-    parts = (recipe.to_dict(), spec.to_dict(), method, seed, digests)
+    parts = (recipe.identity, spec.to_dict(), method, seed, digests)
     return plain(dict(zip(IDENTITY, parts, strict=True)))

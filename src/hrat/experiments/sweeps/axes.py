@@ -194,7 +194,10 @@ def _changed(base: Trial, point: Point) -> Trial:
     if of_trial.get("method", base.method) not in METHODS:
         raise HratError(f"unknown method {of_trial['method']!r}; expected one of {', '.join(METHODS)}")
     check_seed(of_trial.get("seed", 0))
-    new_recipe: Recipe = replace(base.recipe, fit=base.recipe.fit.replace(**fit), **recipe)
+    network = recipe.pop("network", None)
+    new_recipe: Recipe = replace(base.recipe.with_fit(**fit), **recipe)
+    if network is not None:
+        new_recipe = new_recipe.with_network(network)
     new_spec: HardwareSpec = base.spec.replace(spec) if spec else base.spec
     chip_spec = None if base.chip_spec is None and not chip else base.on_chip.replace({**spec, **chip})
     return replace(base, recipe=new_recipe, spec=new_spec, chip_spec=chip_spec, **of_trial)

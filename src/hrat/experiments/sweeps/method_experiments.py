@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def reproduce(
     chosen = EXPERIMENTS[experiment]
     recipe = load_recipe(chosen.short if short else chosen.recipe)
     if epochs is not None:
-        recipe = replace(recipe, fit=recipe.fit.replace(epochs=epochs))
+        recipe = recipe.with_fit(epochs=epochs)
     hardware = load_spec(recipe.spec if spec is None else spec)
     keys = [key for key in METHODS if methods is None or key in methods]
     started = time.monotonic()

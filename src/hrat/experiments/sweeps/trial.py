@@ -19,7 +19,7 @@ __all__ = ["Trial"]
 FORMAT = 1
 """Version of the keys: raised when the same inputs would give other results, so that old ones are not taken for new."""
 
-OF_NO_ACCOUNT = ("name", "description", "spec", "chips", "gpu")
+OF_NO_ACCOUNT = ("name", "description", "spec", "chips", "gpu", "bf16", "folder", "weights")
 """Fields of a recipe that training does not depend on, or that stand in the trial itself."""
 ONLY_TELLS = ("name", "description", "sources", "costs")
 """Fields of a spec that act on no accuracy."""
@@ -62,7 +62,8 @@ class Trial:
         that error.
         """
         method = METHODS[self.method]
-        recipe = {k: v for k, v in self.recipe.to_dict().items() if k not in OF_NO_ACCOUNT}
+        # What recipes got later is empty in those that do not use it, and no part of the keys of earlier sweeps.
+        recipe = {k: v for k, v in self.recipe.to_dict().items() if k not in OF_NO_ACCOUNT and v not in ("", {})}
         hardware: Any = None
         if method.restricted:
             hardware = {k: v for k, v in self.spec.to_dict().items() if k not in ONLY_TELLS}
@@ -107,17 +108,19 @@ def _digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _files(folder: str) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of each file, by which one that has changed is told without reading it again."""
-    files = [(path, path.stat()) for path in sorted(Path(folder).iterdir()) if path.is_file()]
-    return tuple((str(path), about.st_size, about.st_mtime_ns) for path, about in files)
+def _files(folder: str) -> tuple[tuple[str, str, int, int], ...]:
+    """Path, name, size and time of each file, by which one that has changed is told without reading it again."""
+    files = [(path, path.stat()) for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+    return tuple(
+        (str(path), path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns) for path, about in files
+    )
 
 
 @lru_cache(maxsize=16)
-def _contents(files: tuple[tuple[str, int, int], ...]) -> str:
+def _contents(files: tuple[tuple[str, str, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    for path, size, _ in files:
-        digest.update(f"{Path(path).name} {size} ".encode())
+    for path, name, size, _ in files:
+        digest.update(f"{name} {size} ".encode())
         with Path(path).open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hrat.errors import HratError
-from hrat.experiments.recipes import METHODS, Recipe, build_network, mapped, trainable
+from hrat.experiments.recipes import METHODS, Recipe, mapped, trainable
 from hrat.experiments.running import IDENTITY, TEST_BATCH, Run, run_in, train
 from hrat.experiments.sweeps.trial import Trial
 from hrat.mapping import deploy
@@ -20,6 +21,9 @@ from hrat.spec import HardwareSpec
 from hrat.training import ArrayDataset, DataSplits, accuracy, load_data, load_weights, make_loader
 
 __all__ = ["work"]
+
+OF_FILES = ("network", "network_args", "network_sha256", "weights", "weights_sha256", "folder")
+"""Fields of a recipe that name files."""
 
 
 def work(trials: list[dict[str, Any]], folder: str, threads: int) -> list[dict[str, Any]]:
@@ -78,7 +82,9 @@ def _for_training(trial: Trial, folder: Path) -> tuple[Recipe, HardwareSpec]:
     there = run_in(folder)
     if not there:
         return trial.recipe, trial.spec
-    return Recipe.from_dict(there["recipe"]), HardwareSpec.from_dict(there["spec"])
+    # Code and weights are those that the sweep names: what a folder says of them is not enough to run or read them.
+    own = {name: getattr(trial.recipe, name) for name in OF_FILES}
+    return replace(Recipe.from_dict(there["recipe"]), **own), HardwareSpec.from_dict(there["spec"])
 
 
 def _tested(trial: Trial, run: Run, data: DataSplits) -> dict[str, Any]:
@@ -110,7 +116,7 @@ def _for_chips(trial: Trial, run: Run, images: ArrayDataset) -> PreparedModel:
     method = METHODS[trial.method]
     if method.restricted:
         return run.model
-    network = trainable(method, build_network(trial.recipe.network), trial.recipe, trial.spec, images)
+    network = trainable(method, trial.recipe.build(), trial.recipe, trial.spec, images)
     there = run_in(run.folder)
     load_weights(network, run.folder / "last.pt", identity={key: there[key] for key in IDENTITY})
     return mapped(method, network, trial.recipe, trial.spec, images).cpu().eval()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hrat.nn.batch_norm.running import ForwardPass, RunningStatistics, values_per_channel
 from hrat.nn.fusing import BatchNormTerms, terms_of, track
+from hrat.nn.numbers import at_least_single
 from hrat.nn.straight_through import normalise
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class OnePass(RunningStatistics):
         gamma = torch.ones_like(running.mean) if running.gamma is None else running.gamma
         beta = torch.zeros_like(running.mean) if running.beta is None else running.beta
         bias = _bias(layer, at.before)
+        bias = None if bias is None else at_least_single(bias)
         # Errors of the last amplifiers come behind what batch norm does, as on the chip, and limits behind these.
         stage = at.stage if weights.errors is None else at.stage.without_limits()
         out, mean, var = normalise(u, at.alpha_out, gamma, beta, bias, running, weights.range.detach(), stage)

@@ -17,6 +17,7 @@ from hrat.training.data.arrays import ArrayDataset, pick_rows
 from hrat.training.data.cifar import read_cifar, read_class_names
 from hrat.training.data.downloads import cache_folder, fetch
 from hrat.training.data.idx import read_idx
+from hrat.training.data.images import is_image_folder, read_images
 from hrat.training.data.mnist5k import read_mnist5k, split_mnist5k
 from hrat.training.data.public import DIGITS, LAYOUTS, MNIST_MEAN, MNIST_STD, PUBLIC, Format, Layout, PublicSet
 
@@ -109,12 +110,15 @@ def load_data(
 
 def folder_data(
     path: str | os.PathLike[str],
-    format: Literal["auto", "idx", "cifar10", "cifar100"] = "auto",
+    format: Literal["auto", "idx", "cifar10", "cifar100", "images"] = "auto",
     *,
     val_size: int = 0,
     seed: int = 0,
 ) -> DataSplits:
-    """A data set of one's own, from a folder in one of the formats of the public sets.
+    """A data set of one's own, from a folder of images by class, or in one of the formats of the public sets.
+
+    * "images": train/CLASS/*.png and test/CLASS/*.png, or .jpg and such: all of one size, gray or in colour; the
+      classes in the order of their names. Read by Pillow, and held in memory;
 
     * "idx": train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each
       plain or as .gz; images of one channel and any size;
@@ -136,18 +140,21 @@ def folder_data(
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
+    if format == "images" or (format == "auto" and is_image_folder(folder)):
+        return _image_folder(folder, val_size, seed)
     layouts = {known: _own_layout(folder, known) for known in LAYOUTS}
     complete = [known for known, layout in layouts.items() if not layout.missing(folder)]
     if format != "auto":
         if format not in LAYOUTS:
-            raise DataError(f'Expected a format out of auto, {", ".join(LAYOUTS)}; got "{format}".')
+            raise DataError(f'Expected a format out of auto, {", ".join(LAYOUTS)}, images; got "{format}".')
         complete = [known for known in complete if known == format]
         layouts = {format: layouts[format]}
     if not complete:
         expected = "; or ".join(f"{known}: {layout.describe()}" for known, layout in layouts.items())
         there = sorted(entry.name for entry in folder.iterdir())
         raise DataError(
-            f"{folder} is not a folder of image data. Expected the files of {expected}. "
+            f"{folder} is not a folder of image data. Expected the files of {expected}; or train/CLASS/*.png and "
+            "test/CLASS/*.png. "
             f"Got {', '.join(there[:10]) or 'an empty folder'}{' ...' * (len(there) > 10)}."
         )
     if len(complete) > 1:
@@ -164,6 +171,20 @@ def folder_data(
     if classes is None:
         top = max(int(train.labels.max()), int(test.labels.max()))
         classes = tuple(str(label) for label in range(top + 1))
+    return _splits(folder.resolve().name, train, test, classes, None, val_size, seed)
+
+
+def _image_folder(folder: Path, val_size: int, seed: int) -> DataSplits:
+    if not is_image_folder(folder):
+        raise DataError(f"{folder} lacks train/ or test/; expected train/CLASS/*.png and test/CLASS/*.png.")
+    images, labels, classes = read_images(folder, "train", None)
+    test_images, test_labels, _ = read_images(folder, "test", classes)
+    if images.shape[1:] != test_images.shape[1:]:
+        raise DataError(
+            f"{folder}: images for train are {images.shape[1:]} and for test {test_images.shape[1:]} "
+            "(channels, height, width); expected them to be alike."
+        )
+    train, test = _Part(images, labels), _Part(test_images, test_labels)
     return _splits(folder.resolve().name, train, test, classes, None, val_size, seed)
 
 
