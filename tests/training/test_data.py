@@ -618,7 +618,7 @@ class TestFolderData:
             folder_data(tmp_path)
         with pytest.raises(DataError, match=r"Expected the files of cifar100: train.bin, test.bin\. Got photo.png"):
             folder_data(tmp_path, format="cifar100")
-        with pytest.raises(DataError, match='out of auto, idx, cifar10, cifar100; got "png"'):
+        with pytest.raises(DataError, match='out of auto, idx, cifar10, cifar100, images; got "png"'):
             folder_data(tmp_path, format="png")  # type: ignore[arg-type]
 
     def test_train_and_test_of_different_sizes(self, tmp_path: Path) -> None:

@@ -151,10 +151,10 @@ def folder_data(
         layouts = {format: layouts[format]}
     if not complete:
         expected = "; or ".join(f"{known}: {layout.describe()}" for known, layout in layouts.items())
+        expected += "; or train/CLASS/*.png and test/CLASS/*.png" if format == "auto" else ""
         there = sorted(entry.name for entry in folder.iterdir())
         raise DataError(
-            f"{folder} is not a folder of image data. Expected the files of {expected}; or train/CLASS/*.png and "
-            "test/CLASS/*.png. "
+            f"{folder} is not a folder of image data. Expected the files of {expected}. "
             f"Got {', '.join(there[:10]) or 'an empty folder'}{' ...' * (len(there) > 10)}."
         )
     if len(complete) > 1:
