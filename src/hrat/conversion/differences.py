@@ -9,10 +9,11 @@ from torch import Tensor, fx, nn
 
 from hrat.conversion.describe import describe
 from hrat.conversion.modes import clone_for_conversion
+from hrat.conversion.proof import mapped_tensors, tensors_in
 from hrat.conversion.trace import LINEAR_MODULES, trace
 from hrat.conversion.written_out import write_out
 
-__all__ = ["where_it_differs"]
+__all__ = ["moved_by_rounding", "where_it_differs"]
 
 RELATIVE = 1e-3
 """Differences below this part of the largest value are rounding."""
@@ -41,6 +42,35 @@ def where_it_differs(model: nn.Module, example: _Arguments, inputs: _Arguments) 
     if watcher.first is None:
         return " All layers of the traced network have the original's outputs: it differs behind them."
     return f" The first layer whose output differs is at {describe(watcher.first)}."
+
+
+def moved_by_rounding(model: nn.Module, inputs: _Arguments) -> float:
+    """How far the outputs of a network move where its inputs change in the last digit; 0 where that is not known."""
+    generator = torch.Generator().manual_seed(0)
+
+    def last_digit(value: Tensor) -> Tensor:
+        if not value.is_floating_point():
+            return value
+        way = torch.randint(-1, 2, value.shape, generator=generator).to(value.device, value.dtype)
+        return value * (1 + way * torch.finfo(value.dtype).eps)
+
+    try:
+        network = clone_for_conversion(model, LINEAR_MODULES).module
+        changed = mapped_tensors(inputs, last_digit)
+        once, again, moved = (_outputs(network, *each) for each in (inputs, inputs, changed))
+    except Exception:  # the error that is being told matters, not this one
+        return 0.0
+    if any(not torch.equal(one, other) for one, other in zip(once, again, strict=True)):
+        return 0.0  # it draws random numbers that no seed of torch holds
+    pairs = zip(once, moved, strict=True)
+    return max((float((one - other).abs().max()) for one, other in pairs if one.is_floating_point()), default=0.0)
+
+
+def _outputs(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Outputs with the same random numbers each time."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return tensors_in(network(*args, **kwargs))
 
 
 def _outputs_of_layers(network: nn.Module, inputs: _Arguments) -> dict[str, list[Tensor]]:

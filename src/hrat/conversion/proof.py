@@ -24,7 +24,7 @@ from hrat.errors import ConversionError, HratError
 from hrat.nests import is_record, plain_value
 from hrat.nn import PreparedModel, restrictions
 
-__all__ = ["DiffersError", "Reference", "tensors_in"]
+__all__ = ["DiffersError", "Reference", "mapped_tensors", "tensors_in"]
 
 ROUNDING = 1e3
 """Largest difference of outputs, in units of the coarsest precision on the way."""
@@ -47,6 +47,8 @@ class DiffersError(ConversionError):
 
     inputs: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
     """Positional and keyword arguments on which it has them."""
+    off: float = math.inf
+    """The largest difference."""
 
 
 @dataclass(frozen=True)
@@ -291,11 +293,13 @@ def _same_outputs(expected: list[Tensor], outputs: list[Tensor], coarsest: float
                 else "Does the forward pass use random numbers, in-place changes of views, or state that it keeps "
                 "itself?"
             )
-            raise DiffersError(
+            off = float((want - have).abs().nan_to_num().max())
+            error = DiffersError(
                 f"the converted model differs from the original{where} although all restrictions are off: largest "
-                f"difference {float((want - have).abs().nan_to_num().max()):.3g} where at most {tolerance:.3g} was "
-                f"expected. {cause}"
+                f"difference {off:.3g} where at most {tolerance:.3g} was expected. {cause}"
             )
+            error.off = off if torch.equal(torch.isfinite(want), torch.isfinite(have)) else math.inf
+            raise error
 
 
 def _changed(
@@ -344,6 +348,11 @@ def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_mapped(part, change) for part in value))
     return type(value)(_mapped(part, change) for part in value) if type(value) in (tuple, list) else change(value)
+
+
+def mapped_tensors(nest: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A nest like another one, dataclasses included, with its tensors changed."""
+    return _mapped(nest, lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf)
 
 
 def tensors_in(value: Any) -> list[Tensor]:
