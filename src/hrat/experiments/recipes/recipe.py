@@ -34,7 +34,7 @@ class Recipe:
     name: str
     description: str = ""
     network: str
-    """One of `hrat.experiments.NETWORKS`; or `mynet.py:Net`, a class or function of a file, by its path from the
+    """One of `hrat.experiments.NETWORKS`; or a class or function of a file, as ``mynet.py:Net``, by its path from the
     recipe."""
     data: str
     """Name of a data set, or a folder of one's own: images by class, or files in the formats of the public sets."""
