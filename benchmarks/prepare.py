@@ -45,18 +45,23 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--vocabulary", type=int, default=20_000)
+    parser.add_argument("--inplace", action="store_true", help="convert the model itself")
+    parser.add_argument("--no-check", action="store_true", help="compare outputs on the example alone")
     options = parser.parse_args()
     hrat.prepare(Decoder(1, 64, 50), "generic-4bit", torch.zeros(1, 4, dtype=torch.long))  # loads what is loaded once
     before = peak_bytes()
     torch.manual_seed(0)
     model = Decoder(options.layers, options.width, options.vocabulary)
     ids = torch.randint(options.vocabulary, (2, 64))
-    start, start_cpu = time.perf_counter(), time.process_time()
-    prepared = hrat.prepare(model, "generic-4bit", ids)
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
+    numbers = sum(p.numel() for p in model.parameters())
     own_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    how = {"inplace": True} if options.inplace else {}
+    how |= {"check": False} if options.no_check else {}
+    start, start_cpu = time.perf_counter(), time.process_time()
+    prepared = hrat.prepare(model, "generic-4bit", ids, **how)
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
     result = {
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": numbers,
         "model_MiB": round(own_bytes / 2**20),
         "peak_MiB": round((peak_bytes() - before) / 2**20),
         "peak_by_model": round((peak_bytes() - before) / own_bytes, 2),

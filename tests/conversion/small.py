@@ -9,14 +9,15 @@ from torch import Tensor, fx, nn
 
 from hrat.circuit import ModelCircuit
 from hrat.conversion.batch_norms import fuse_batch_norms, wrap_digital_batch_norms
-from hrat.conversion.blocks import Block, Signals
+from hrat.conversion.blocks import Block
 from hrat.conversion.borders import insert_borders
 from hrat.conversion.build import LayerBuilder
 from hrat.conversion.clamp_fusion import fuse_clamps
 from hrat.conversion.domains import Domains, mark_domains
 from hrat.conversion.emit import emit_circuit
 from hrat.conversion.network import Network
-from hrat.conversion.scales import ScaleMode, Scales, unite_signals
+from hrat.conversion.scales import ScaleMode, Scales
+from hrat.conversion.signals import Signals, unite_signals
 from hrat.conversion.trace import trace
 from hrat.nn import LayerRow, NoiseSource
 from hrat.spec import HardwareSpec
@@ -67,8 +68,7 @@ class Small:
         return self._blocks
 
     def domains(self) -> Domains:
-        self.blocks()
-        self._domains = mark_domains(self.network)
+        self._domains = mark_domains(self.network, self.blocks())
         return self._domains
 
     def borders(self) -> Domains:

@@ -34,16 +34,17 @@ def scale_names(small: Small, node: fx.Node) -> list[str]:
 
 
 def test_a_layer_has_the_place_the_weights_and_the_batch_norms_of_its_module() -> None:
-    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU())
+    norms = nn.BatchNorm1d(4), nn.BatchNorm1d(5)
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), norms[0], nn.Linear(4, 5), norms[1], nn.ReLU())
     small = Small(model, X)
-    before, linear, after = (small.network.module.get_submodule(name) for name in "012")
-    (row,) = small.built()
-    layer = small.network.module.get_submodule("1")
+    before, linear, after = (small.network.module.get_submodule(name) for name in "234")
+    _, row = small.built()
+    layer = small.network.module.get_submodule("3")
     assert isinstance(layer, CrossbarLayer)
     assert layer.weight is linear.weight
     assert layer.batch_norm_before is before
     assert layer.batch_norm is after
-    assert (row.name, row.batch_norm, row.bias, row.calls) == ("1", "0 (in front), 2", True, 1)
+    assert (row.name, row.batch_norm, row.bias, row.calls) == ("3", "2 (in front), 4", True, 1)
     assert (row.groups, row.rows, row.cols) == (1, 4, 5)
 
 

@@ -48,7 +48,6 @@ def test_what_commutes_with_a_scale_stays_analog(step: Callable[[Tensor], Tensor
     [
         (F.gelu, "does not commute with a scale"),
         (lambda v: v + 1, "one of its operands is digital or constant"),
-        (lambda v: torch.add(v, v, alpha=2), "one of its operands is digital or constant"),
         (lambda v: v * v, "multiplies signals, or one with numbers that no crossbar holds"),
     ],
 )
@@ -56,6 +55,57 @@ def test_what_does_not_is_digital_and_says_why(step: Callable[[Tensor], Tensor],
     analog, digital = analog_and_digital(Small(Between(step), X))
     assert analog == ["a", "b"]
     assert list(digital.values()) == [why]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda v: 0.1 * v,
+        lambda v: v / 3,
+        lambda v: torch.mul(F.relu(v), 2),
+        lambda v: v.mul(0.5) * 4,
+        lambda v: torch.cat([v[:, :2] * 2, F.relu(v)[:, 2:] * 2], 1) * 0.5,
+    ],
+)
+def test_a_product_with_a_positive_number_takes_no_hardware(step: Callable[[Tensor], Tensor]) -> None:
+    small = Small(Between(step), X)
+    assert small.domains().digital == {}
+    nodes = Small(Between(step), X).emitted().nodes
+    assert not {"mul", "truediv"} & {node.op for node in nodes}
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (lambda v: -0.1 * v, "the number is not positive"),
+        (lambda v: v * 0, "the number is not positive"),
+        (lambda v: v + 0.5 * F.relu(v), "meet in one signal, which has one scale"),
+        (lambda v: torch.sub(F.relu(v), v, alpha=2), "meet in one signal, which has one scale"),
+        (lambda v: 2 / v, "multiplies signals, or one with numbers"),
+    ],
+)
+def test_one_that_no_scale_can_take_is_digital(step: Callable[[Tensor], Tensor], why: str) -> None:
+    _, digital = analog_and_digital(Small(Between(step), X))
+    assert why in next(iter(digital.values()))
+
+
+class Branches(nn.Module):
+    """A sum of two layers with a factor, and one of a layer and of a sum with the same layer in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        y = torch.add(x, self.b(F.relu(x)), alpha=0.1)
+        return x + 0.2 * y
+
+
+def test_of_several_products_all_that_fit_together_are_analog() -> None:
+    analog, digital = analog_and_digital(Small(Branches(), X))
+    assert analog == ["a", "relu", "b", "mul_1", "add"]
+    assert list(digital) == ["mul", "add_1"]
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5])
@@ -101,7 +151,11 @@ def test_a_layer_whose_tiles_have_adcs_yields_a_digital_sum() -> None:
     ("model", "why"),
     [
         (nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU(), nn.BatchNorm2d(3)), "stands between relu and 'output'"),
-        (nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3, padding=1)), "the zero padding or the shape of '1'"),
+        (
+            nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3, padding=1)),
+            "the zero padding or the shape of '3'",
+        ),
+        (nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3)), "in front of the first crossbar"),
     ],
 )
 def test_a_batch_norm_that_stays_says_why(model: nn.Module, why: str) -> None:
@@ -115,3 +169,29 @@ def test_the_report_counts_converters_where_they_stand() -> None:
     rows = {row.operation: row for row in digital_rows(small.network, small.borders())}
     assert (rows["silu"].adc_bits, rows["silu"].dac_bits) == (7, None)
     assert (rows["gelu"].adc_bits, rows["gelu"].dac_bits) == (None, 6)
+
+
+class Slopes(nn.Module):
+    """PReLU whose slopes are given: by parameters, by what is computed from these alone, or by a signal."""
+
+    def __init__(self, slopes: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.weight, self.slopes = nn.Linear(4, 4), nn.Linear(4, 2), nn.Parameter(torch.rand(1)), slopes
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return self.b(F.prelu(x, self.slopes(self.weight, x)))
+
+
+@pytest.mark.parametrize(
+    ("slopes", "are_signals"),
+    [
+        (lambda w, x: w, False),
+        (lambda w, x: F.softplus(w).expand(4), False),
+        (lambda w, x: w * x.mean(), True),
+    ],
+)
+def test_slopes_are_numbers_of_the_network(slopes: Callable[[Tensor, Tensor], Tensor], are_signals: bool) -> None:
+    analog, digital = analog_and_digital(Small(Slopes(slopes), X))
+    assert ("prelu" in analog) != are_signals
+    assert ("its slopes are signals" in digital.values()) == are_signals

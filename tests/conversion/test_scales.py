@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from conversion.small import SPEC, Small
+from hrat.circuit import ScaleRef
 from hrat.conversion.scales import SIGMAS_OF_BATCH_NORM
 
 X = torch.randn(3, 4)
@@ -141,6 +142,18 @@ def test_a_scale_for_each_channel_where_it_can_vanish_into_weights(model: nn.Mod
     assert channels(model, "_0") == shape
 
 
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Conv1d(2, 5, 3), nn.ReLU()), (2, 5)),
+        (nn.Sequential(nn.Conv2d(2, 5, 3), nn.MaxPool2d(2), nn.Conv2d(5, 3, 1)), (2, 5, 5)),
+        (nn.Sequential(nn.Linear(4, 5), nn.ReLU()), (4,)),
+    ],
+)
+def test_without_a_batch_dimension_channels_have_one_scale(model: nn.Module, shape: tuple[int, ...]) -> None:
+    assert channels(model, "_0", torch.randn(shape)) == ()
+
+
 class Broadcast(nn.Module):
     """A sum of five channels and one."""
 
@@ -180,3 +193,43 @@ def test_each_scale_is_made_once_and_stands_in_front_of_all_that_computes() -> N
     assert len(scales.made) == 2
     targets = [str(node.target) for node in small.network.graph.nodes if node.op == "call_module"]
     assert all(target.startswith("scales.") for target in targets[:2])
+
+
+@pytest.mark.parametrize("frozen", ["0", "2"])
+def test_weights_that_are_frozen_have_no_scale_for_each_channel_on_either_side(frozen: str) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    model.get_submodule(frozen).requires_grad_(False)
+    assert channels(model, "_0") == ()
+    assert channels(model, "_2") == (() if frozen == "2" else (4,))
+
+
+class Halves(nn.Module):
+    """Two layers of which the second one adds a tenth, and what both yield, halved, is the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return (x + 0.1 * self.b(F.relu(x))) / 2
+
+
+def test_signals_that_differ_by_a_factor_have_one_scale_times_a_number() -> None:
+    circuit = Small(Halves(), X).emitted()
+    calls = circuit.first_calls()
+    assert (calls["a"].alpha_out.scale, calls["a"].alpha_out.factor) == ("scales.a", 1.0)
+    assert (calls["b"].alpha_in.scale, calls["b"].alpha_in.factor) == ("scales.a", 1.0)
+    assert (calls["b"].alpha_out.scale, calls["b"].alpha_out.factor) == ("scales.a", pytest.approx(0.1))
+    (read,) = (ref for key, ref in circuit.tensors.items() if key.endswith("reader"))
+    assert read == ScaleRef("scales.a", factor=2.0)
+
+
+def test_the_peak_of_each_value_is_within_its_limit_by_its_own_scale() -> None:
+    small = Small(Halves(), X)
+    scales = small.scales(output_peak=1e-9)
+    nodes = ("a", "b", "relu", "add")
+    peaks = {name: small.node(name).meta["seen"].peak for name in nodes}
+    alpha = float(scales.made[_made(scales, small.node("a"))]().detach())
+    ratios = {"a": 1.0, "b": 0.1, "relu": 1.0, "add": 1.0}
+    assert max(alpha * ratios[name] * peaks[name] for name in nodes) == pytest.approx(V_READ)

@@ -176,8 +176,8 @@ def first(graph: list[dict[str, Any]], op: str) -> dict[str, Any]:
 def _insert_on_wide(graph: list[dict[str, Any]], op: str, args: list[Any]) -> None:
     """An operation that may read `wide x` and `wide x.mT`: a row of 100,000 zeros, and a column."""
     _insert(graph, op, args)
-    for name, shape in (("x", [1, 100_000]), ("x.mT", [100_000, 1])):
-        graph.insert(1, {"name": f"wide {name}", "op": "zeros", "args": [shape], "kwargs": {}})
+    for name, shape in (("wide x", [1, 100_000]), ("wide x.mT", [100_000, 1]), ("flat", [100_000])):
+        graph.insert(1, {"name": name, "op": "zeros", "args": [shape], "kwargs": {}})
 
 
 def _insert(graph: list[dict[str, Any]], op: str, args: list[Any]) -> None:
@@ -197,6 +197,20 @@ def _insert(graph: list[dict[str, Any]], op: str, args: list[Any]) -> None:
         ("unbind", [{"ref": "wide x"}, -1], "cut into 100,000 pieces"),
         ("chunk", [{"ref": "wide x"}, 10**6, -1], "cut into 100,000 pieces"),
         ("tensor_split", [{"ref": "wide x"}, 10**8], "cut into 100,000,000 pieces"),
+        ("hsplit", [{"ref": "wide x"}, 10**6], "cut into 1,000,000 pieces"),
+        ("left_shift", [1, 10**9], "more than 64 bits"),
+        ("number_prod", [[[0], 10**9]], "math.prod of a list"),
+        ("logspace", [0, 1, 10**12], "bytes for these inputs"),
+        ("tril_indices", [10**6, 10**6], "bytes for these inputs"),
+        ("diag", [{"ref": "flat"}], "bytes for these inputs"),
+        ("diag_embed", [{"ref": "wide x"}], "bytes for these inputs"),
+        ("kron", [{"ref": "wide x"}, {"ref": "wide x.mT"}], "bytes for these inputs"),
+        ("cdist", [{"ref": "wide x.mT"}, {"ref": "wide x.mT"}], "bytes for these inputs"),
+        ("meshgrid", [{"ref": "flat"}, {"ref": "flat"}], "bytes for these inputs"),
+        ("cartesian_prod", [{"ref": "flat"}, {"ref": "flat"}], "bytes for these inputs"),
+        ("broadcast_tensors", [{"ref": "wide x"}, {"ref": "wide x.mT"}], "bytes for these inputs"),
+        ("block_diag", [{"ref": "wide x"}, {"ref": "wide x.mT"}], "bytes for these inputs"),
+        ("one_hot", [{"ref": "flat"}, 10**9], "bytes for these inputs|cannot be computed"),
         ("cosine_similarity", [{"ref": "wide x"}, {"ref": "wide x.mT"}, -1], "bytes for these inputs"),
     ],
 )

@@ -268,6 +268,88 @@ class Tokens(nn.Module):
         return self.b(x[:, 1:])
 
 
+class Slopes(nn.Module):
+    """PReLU of one slope, behind a sum, and of one for each channel, with and without a batch norm in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 1), nn.Linear(16, 3)
+        self.each, self.norm, self.one = nn.PReLU(4), nn.BatchNorm2d(4), nn.PReLU(init=0.1)
+        with torch.no_grad():
+            self.each.weight.copy_(torch.tensor([0.25, -0.5, 1.5, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.each(self.a(x))
+        x = self.one(x + self.each(self.norm(self.b(x))))
+        return self.c(F.max_pool2d(x, 2).flatten(1))
+
+
+class Factors(nn.Module):
+    """Products with numbers: of branches of one convolution, in front of a digital operation, and at the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv, self.side = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.norm, self.head, self.last = nn.BatchNorm2d(4), nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.norm(self.stem(x)))
+        for _ in range(2):
+            x = F.relu(x + 0.1 * self.conv(x))
+        x = (torch.add(x, self.side(x), alpha=3) / 2).mean((2, 3))
+        x = F.gelu(self.head(2 * F.max_pool1d(x, 1)) * 0.25)
+        return self.last(x) / 4, -0.5 * x
+
+
+class NormsFurtherInFront(nn.Module):
+    """Batch norms behind activations, with pooling or a flatten between them and the operation that takes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm_a, self.pool_a = nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.MaxPool2d(3, 2, 1)
+        self.b, self.norm_b, self.pool_b = nn.Conv2d(4, 5, 2), nn.BatchNorm2d(5), nn.AvgPool2d(2, 1)
+        self.c, self.norm_c = nn.Conv2d(5, 4, 1, bias=False), nn.BatchNorm2d(4, momentum=None)
+        self.norm_behind = nn.BatchNorm2d(4)
+        self.d, self.e, self.norm_e = nn.Linear(36, 6), nn.Conv1d(3, 3, 1), nn.BatchNorm1d(3)
+        self.f = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool_a(self.norm_a(F.relu(self.a(x))))
+        x = self.pool_b(self.norm_b(F.leaky_relu(self.b(x), 0.2)))
+        x = self.norm_c(F.relu(self.norm_behind(self.c(x))))
+        x = F.gelu(self.d(x.flatten(1))).unflatten(1, (3, 2))
+        return self.f(F.adaptive_max_pool1d(self.norm_e(F.silu(self.e(x))), 1).squeeze(2))
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """As torchvision and detectron2 write it: four buffers, and a product and a sum."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        for name in ("weight", "bias", "running_mean"):
+            self.register_buffer(name, torch.randn(channels))
+        self.register_buffer("running_var", torch.rand(channels) + 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return x * scale.reshape(1, -1, 1, 1) + shift.reshape(1, -1, 1, 1)
+
+
+class FrozenNorms(nn.Module):
+    """A frozen batch norm behind a convolution, in front of one, and beside none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.learning = nn.Conv2d(2, 4, 3), FrozenBatchNorm2d(4), nn.BatchNorm2d(5)
+        self.before, self.b, self.beside = FrozenBatchNorm2d(4, 1e-2), nn.Conv2d(4, 5, 1), FrozenBatchNorm2d(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(F.relu(self.norm(self.a(x))))
+        return self.beside(F.gelu(self.learning(self.b(x))))
+
+
 class Volumes(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -295,6 +377,10 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "keyword inputs": lambda: (TwoInputs(), {"text": _rand(4, 4), "image": _rand(4, 2, 5)}),
     "tuple output": lambda: (TupleOutput(), _rand(5, 4)),
     "tokens": lambda: (Tokens(), _rand(3, 5, 4)),
+    "slopes": lambda: (Slopes(), _rand(4, 2, 6, 6)),
+    "factors": lambda: (Factors(), _rand(4, 2, 6, 6)),
+    "norms further in front": lambda: (NormsFurtherInFront(), _rand(4, 2, 9, 9)),
+    "frozen norms": lambda: (FrozenNorms(), _rand(3, 2, 5, 5)),
     "volumes": lambda: (Volumes(), _rand(2, 1, 5, 5, 5)),
 }
 

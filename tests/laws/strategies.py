@@ -91,11 +91,18 @@ def transposed_convolutions(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
 
 
 def _finished(draw: st.DrawFn, layer: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, Tensor]:
+    layer = _with_random_weights(draw, layer)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
+    return layer, torch.randn(shape, dtype=torch.float64, generator=generator)
+
+
+def _with_random_weights(draw: st.DrawFn, layer: nn.Module) -> nn.Module:
+    """The layer in float64."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return layer.double(), torch.randn(shape, dtype=torch.float64, generator=generator)
+    return layer.double()
 
 
 layers = st.one_of(linear_layers(), convolutions(), transposed_convolutions())
@@ -113,7 +120,10 @@ def blocks(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
     if draw(st.booleans()):
         parts.append(norm(n_out, affine=draw(st.booleans())))
     if draw(st.booleans()):
-        parts.insert(0, norm(x.shape[1], affine=draw(st.booleans())))
+        # In front of the first layer it stays digital: another layer has to stand in front of it.
+        channels = x.shape[1]
+        first = nn.Linear(channels, channels) if x.ndim == 2 else CONVOLUTIONS[x.ndim - 2](channels, channels, 1)
+        parts = [_with_random_weights(draw, first), nn.ReLU(), norm(channels, affine=draw(st.booleans())), *parts]
     if draw(st.booleans()):
         parts.append(nn.LeakyReLU(0.2))
     return as_trained(nn.Sequential(*parts), seed=draw(st.integers(0, 99))), x

@@ -17,7 +17,7 @@ from hrat.simulation import Amplifier, ChipSolver, Metered, Spice
 from hrat.training import make_loader
 from laws.architectures import ARCHITECTURES, DenseNet, architecture
 from laws.checks import assert_law2, assert_laws, assert_model_is_chip, assert_same
-from laws.networks import SPECS
+from laws.networks import NETWORKS, SPECS, network
 from ngspice import needs_ngspice
 
 RECURRENT = ("lstm", "lstm deep", "gru", "rnn", "rnn relu")
@@ -121,10 +121,10 @@ def test_law_1_after_saving_and_loading(name: str, tmp_path: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
-@pytest.mark.parametrize("name", ["lstm deep", "gru with state", "transformer", "gpt", "convnext"])
+@pytest.mark.parametrize("name", ["lstm deep", "gru with state", "transformer", "gpt", "convnext", "slopes"])
 def test_chips_that_pass_each_operation_together(name: str) -> None:
     """As they do on a GPU."""
-    model, x = architecture(name)
+    model, x = network(name) if name in NETWORKS else architecture(name)
     chip = hrat.program(hrat.deploy(hrat.prepare(model, SPECS["harsh"], x)), chips=2)
     names = input_names(chip.deployment.graph)
     inputs = dict(zip(names, x if isinstance(x, tuple) else (x,), strict=True))

@@ -78,13 +78,13 @@ def test_word_lines_times_conductances_is_the_operation(case: Case) -> None:
 def test_batch_norm_in_front_folds_where_that_is_exact_and_else_is_digital(
     convolution: nn.Module, folds: bool, spec: str
 ) -> None:
-    model = as_trained(nn.Sequential(nn.BatchNorm2d(3), convolution))
-    prepared = assert_laws(model, torch.randn(3, 3, 5, 5, dtype=torch.float64), spec)
-    (layer,) = hrat.nn.crossbar_layers(prepared).values()
+    model = as_trained(nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU(), nn.BatchNorm2d(3), convolution))
+    prepared = assert_laws(model, torch.randn(3, 2, 5, 5, dtype=torch.float64), spec)
+    _, layer = hrat.nn.crossbar_layers(prepared).values()
     assert (layer.batch_norm_before is not None) == folds
     digital = [m for m in prepared.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(digital) == 1
-    assert ("(in front)" in prepared.report.layers[0].batch_norm) == folds
+    assert ("(in front)" in prepared.report.layers[1].batch_norm) == folds
     assert any("zero padding" in note for note in prepared.report.notes) != folds
 
 

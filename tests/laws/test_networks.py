@@ -119,3 +119,16 @@ def test_a_linear_layer_over_positions_with_scales_for_each_channel(positions: i
 
 def test_pooling_over_features_with_scales_for_each_channel() -> None:
     assert_laws(as_trained(_Maxout()), torch.randn(6, 5, dtype=torch.float64), SPECS["harsh"], scales="channel")
+
+
+@pytest.mark.parametrize("scales", ["signal", "channel"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Conv1d(4, 6, 3),
+        nn.Sequential(nn.Conv1d(4, 6, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(6, 2, 2)),
+        nn.Sequential(nn.Conv1d(4, 6, 3), nn.BatchNorm1d(6), nn.ReLU(), nn.Conv1d(6, 2, 2)),  # of six positions
+    ],
+)
+def test_convolutions_without_a_batch(model: nn.Module, scales: str) -> None:
+    assert_laws(as_trained(model), torch.randn(4, 8, dtype=torch.float64), SPECS["harsh"], scales=scales)

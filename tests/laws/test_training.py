@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 import hrat
 from hrat.nn import Scale, crossbar_layers, restrictions
 from laws.checks import assert_law1, assert_law2, assert_law3, assert_model_is_chip
-from laws.networks import SPECS, network, small_network
+from laws.networks import NETWORKS, SPECS, network, small_network
 
 FORMS = ("two_pass", "slice", "one_pass", "unfused")
 
@@ -159,3 +160,28 @@ def close(got: Tensor, want: Tensor | None, tolerance: float, what: str) -> None
     assert want is not None, what
     error, size = float((got - want).abs().max()), float(want.abs().max())
     assert error <= tolerance * max(size, 1.0), f"{what}: differs by {error:.3g} where the largest is {size:.3g}"
+
+
+class NormsOnBothSides(nn.Module):
+    """Batch norm in front of and behind one operation, which takes the shift of the first one off again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Linear(5, 4), nn.BatchNorm1d(4)
+        self.body, self.behind = nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.behind(self.body(self.norm(F.relu(self.stem(x)))))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["norms on both sides", *NETWORKS])
+def test_every_parameter_has_a_gradient_if_zero(name: str, form: str, frozen: bool) -> None:
+    """One without any would stop training on several ranks at the second step."""
+    model, x = (NormsOnBothSides().double(), torch.randn(6, 5).double()) if name not in NETWORKS else NETWORKS[name]()
+    prepared = hrat.prepare(model.double().train(), SPECS["harsh"], x, batch_norm=form)
+    hrat.nn.freeze_batch_norm(prepared, frozen)
+    outputs = prepared(**x) if isinstance(x, dict) else prepared(*x) if isinstance(x, tuple) else prepared(x)
+    torch.stack([leaf.sum() for leaf in tree_leaves(outputs) if leaf.requires_grad]).sum().backward()
+    assert [n for n, p in prepared.named_parameters() if p.requires_grad and p.grad is None] == []

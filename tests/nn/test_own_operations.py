@@ -47,7 +47,7 @@ def squared(x: Tensor) -> Tensor:
     return x * x.abs()
 
 
-sinc = hrat.operation(why="a curve")(torch.sinc)
+sinc = hrat.operation(why="a curve", name="narrow_sinc")(lambda x: torch.sinc(2 * x))
 
 
 def network(step: Any) -> nn.Module:

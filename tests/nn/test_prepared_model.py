@@ -309,3 +309,30 @@ def test_the_report_counts_what_the_chip_has() -> None:
         text = str(prepared.report)
         assert all(row.name in text for row in prepared.report.layers), name
         assert max(map(len, text.splitlines())) <= 120, name
+
+
+@pytest.mark.parametrize("scales", ["signal", "channel"])
+def test_frozen_weights_keep_their_conductances(scales: Any) -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+    model[0].requires_grad_(False)
+    x = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+    prepared = hrat.prepare(model, SPECS["harsh"], x, scales=scales).train()
+
+    def targets() -> list[Tensor]:
+        return [part for layer in hrat.deploy(prepared).layers.values() for part in (layer.g_pos_S, layer.g_neg_S)]
+
+    before = targets()
+    optimizer = torch.optim.Adam([p for p in prepared.parameters() if p.requires_grad], 1e-2)
+    for _ in range(20):
+        optimizer.zero_grad()
+        prepared(x).square().sum().backward()
+        optimizer.step()
+    stay = [torch.equal(old, new) for old, new in zip(before, targets(), strict=True)]
+    assert stay == [True, True, False, False]
+
+
+def test_the_report_has_its_digital_operations_by_their_older_name_too() -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.GELU(), nn.Linear(6, 3))
+    report = hrat.prepare(model, SPECS["harsh"], torch.randn(4, 6)).report
+    assert [row.operation for row in report.islands] == ["gelu"]
+    assert report.islands is report.digital_operations

@@ -85,7 +85,16 @@ REFUSED: list[tuple[nn.Module, Tensor, str]] = [
         torch.randn(2, 6),
         r"fft.*not among the operations.*hrat\.operation",
     ),
-    (_With(lambda fc, x: torch.linalg.inv(fc(x))), torch.randn(6, 6), r"inv.*is not among the operations"),
+    (_With(lambda fc, x: torch.linalg.cond(fc(x))), torch.randn(6, 6), r"cond.*is not among the operations"),
+    (_With(lambda fc, x: fc(x) + torch.rand_like(x)), torch.randn(2, 6), r"rand_like.*it draws random numbers"),
+    (_With(lambda fc, x: fc(x).uniform_()), torch.randn(2, 6), r"uniform_.*it draws random numbers"),
+    (
+        _With(lambda fc, x: fc(x[x[:, 0].nonzero()[:, 0]])),
+        torch.randn(2, 6),
+        r"nonzero.*it yields what has another size",
+    ),
+    (_With(lambda fc, x: torch.polar(fc(x), x).abs()), torch.randn(2, 6), r"polar.*it computes complex numbers"),
+    (_With(lambda fc, x: fc(x).to_sparse()), torch.randn(2, 6), r"to_sparse.*it handles sparse tensors"),
     (_With(packed), torch.randn(2, 3, 6), r"fix: give padded sequences to the recurrent layer as they are"),
     (
         _With(lambda fc, x: F.conv1d(fc(x), fc.weight[:, :, None].softmax(1))),
@@ -106,7 +115,16 @@ REFUSED: list[tuple[nn.Module, Tensor, str]] = [
     (spectral_normed(), IMAGE, r"'0' .*computes its weight from other parameters"),
     (nn.Sequential(nn.LazyConv2d(3, 3)), IMAGE, r"'0' .*has no weights yet; run the model once"),
     (nn.Sequential(nn.ReLU(), nn.Flatten()), IMAGE, r"no linear layer or convolution"),
-    (nn.Sequential(nn.MaxPool2d(2, return_indices=True)), IMAGE, r"is not among the operations"),
+    (
+        _With(lambda fc, x: torch.exp(fc(x), out=torch.empty(2, 6))),
+        torch.randn(2, 6),
+        r"node 'exp'.*it writes its result into another tensor \(out\)",
+    ),
+    (
+        _With(lambda fc, x: F.scaled_dot_product_attention(fc(x), x, x, dropout_p=0.5)),
+        torch.randn(2, 6, 6),
+        r"attention with dropout_p=0.5 is random",
+    ),
     (nn.Sequential(nn.Conv2d(4, 4, 3)), IMAGE, r"example input does not pass through node '_0'"),
     (nn.Linear(5, 2), torch.randn(2, 6), r"example input does not pass through"),
 ]

@@ -29,9 +29,11 @@ from hrat.circuit.nodes import (
     layer_of,
     map_nested,
 )
-from hrat.circuit.operations import MOST_BITS, MOST_VALUES, OPS, Op, op_of, ways_to_call
+from hrat.circuit.operations import MOST_BITS, MOST_VALUES, OPS, Op, arguments_for, op_of, ways_to_call, ways_to_write
+from hrat.circuit.outside import outside_by_reason, why_outside
 from hrat.circuit.own_operations import operation
 from hrat.circuit.recurrence import CELLS, Cell, through_time
+from hrat.circuit.signatures import bind, result_names, signatures_of
 
 __all__ = [
     "CELLS",
@@ -63,6 +65,8 @@ __all__ = [
     "TensorKey",
     "TensorRef",
     "Within",
+    "arguments_for",
+    "bind",
     "check_graph",
     "converters",
     "decode_node",
@@ -74,8 +78,13 @@ __all__ = [
     "merged_clamps",
     "op_of",
     "operation",
+    "outside_by_reason",
     "rectifies",
+    "result_names",
+    "signatures_of",
     "through_time",
     "voltages",
     "ways_to_call",
+    "ways_to_write",
+    "why_outside",
 ]

@@ -1,7 +1,8 @@
 """Nodes as JSON data and back.
 
 A node is `{"name", "op", "args", "kwargs"}`. Arguments are JSON values; what JSON has no word for is an object of one
-key that says what it is: `{"ref": name}`, `{"tensor": key}`, `{"dtype": ...}`, `{"tuple": [...]}` and so on.
+key that says what it is: `{"ref": name}`, `{"tensor": key}`, `{"dtype": ...}`, `{"tuple": [...]}` and so on. A dict is
+`{"dict": {...}}`, or `{"items": [[key, value], ...]}` where some keys are whole numbers.
 
 =============  ==================================
 operation      arguments
@@ -180,6 +181,8 @@ def _encode(value: Any) -> Any:
         return {"tensor": value.key}
     if isinstance(value, torch.dtype):
         return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, torch.memory_format):
+        return {"memory_format": str(value).removeprefix("torch.")}
     if isinstance(value, torch.device):
         return {"device": str(value)}
     if isinstance(value, float) and not math.isfinite(value):
@@ -193,10 +196,20 @@ def _encode(value: Any) -> Any:
     if isinstance(value, list):
         return [_encode(part) for part in value]
     if isinstance(value, dict):
-        return {"dict": {str(key): _encode(part) for key, part in value.items()}}
+        if all(isinstance(key, str) for key in value):
+            return {"dict": {key: _encode(part) for key, part in value.items()}}
+        return {"items": [[_encode_key(key), _encode(part)] for key, part in value.items()]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ArtifactError(f"a value of type {type(value).__name__} ({value!r}) cannot be written to a graph")
+
+
+def _encode_key(key: Any) -> str | int:
+    if isinstance(key, str | int):
+        return key
+    raise ArtifactError(
+        f"a key of type {type(key).__name__} ({key!r}) cannot be written to a graph; expected texts or whole numbers"
+    )
 
 
 def _decode(value: Any) -> Any:
@@ -223,6 +236,28 @@ def _decode_dtype(content: str) -> torch.dtype:
     return dtype
 
 
+def _decode_memory_format(content: str) -> torch.memory_format:
+    if content not in _MEMORY_FORMATS:
+        raise ValueError(f"expected one of {', '.join(_MEMORY_FORMATS)}")
+    return _MEMORY_FORMATS[content]
+
+
+_MEMORY_FORMATS = {
+    str(each).removeprefix("torch."): each
+    for each in (torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d)
+}
+
+
+def _decode_items(content: list[Any]) -> dict[str | int, Any]:
+    """A dict whose keys are not all texts, as JSON has them."""
+    decoded: dict[str | int, Any] = {}
+    for key, part in content:
+        if not isinstance(key, str | int) or key in decoded:
+            raise ValueError(f"expected texts or whole numbers as keys, each once, got {key!r:.100}")
+        decoded[key] = _decode(part)
+    return decoded
+
+
 def _decode_text(make: Callable[[str], Any]) -> Callable[[Any], Any]:
     def decode(content: Any) -> Any:
         if not isinstance(content, str):
@@ -246,5 +281,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "slice": _decode_slice,
     "ellipsis": lambda _: Ellipsis,
     "tuple": lambda content: tuple(_decode(part) for part in content),
+    "memory_format": _decode_text(_decode_memory_format),
+    "items": _decode_items,
     "dict": lambda content: {key: _decode(part) for key, part in content.items()},
 }

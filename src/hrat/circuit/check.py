@@ -131,7 +131,7 @@ def _leaves(value: Any, depth: int) -> Iterator[tuple[Any, int]]:
     if isinstance(value, tuple | list):
         parts: Sequence[Any] = value
     elif isinstance(value, dict):
-        parts = list(value.values())
+        parts = [*value, *value.values()]
     elif isinstance(value, slice):
         parts = (value.start, value.stop, value.step)
     else:

@@ -21,6 +21,8 @@ class ScaleRef:
     """Path of the module that holds the scale."""
     repeats: int = 1
     """How often each value stands in a row: behind a flatten a channel is a run of positions."""
+    factor: float = 1.0
+    """What it is multiplied by: a signal times a number is the same voltage, by another scale."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def operation(
             return torch.sign(x) * torch.log1p(255 * x.abs()) / 5.545
 
     The function is not traced, so that it may hold branches, loops and autograd functions; its first argument
-    carries the signal, and it must take batches. A function of torch's own is given as `operation(...)(torch.sinc)`.
+    carries the signal, and it must take batches. One of a library is given as `operation(...)(library.function)`.
     A file of a deployment names the operation and does not hold its code: register it before loading the file.
 
     Args:
@@ -72,7 +72,7 @@ def operation(
             return function(*args, **kwargs)
 
         _OWN.add(own)
-        register(Op(own, function, analog=analog, per_channel=per_channel, why="" if analog else why), [step])
+        register(Op(own, function, analog=analog, per_channel=per_channel, why="" if analog else why, own=True), [step])
         return step
 
     return decorate

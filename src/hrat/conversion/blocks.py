@@ -1,19 +1,22 @@
-"""Blocks of conversion: linear operations with their batch norms, and the signals between them."""
+"""Blocks of conversion: linear operations with their batch norms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from hrat.conversion.network import Network
+from hrat.conversion.trace import LINEAR_MODULES
 from hrat.encoding import Geometry
+from hrat.nn import Recurrence
 
-__all__ = ["Block", "Signals", "geometry_of"]
+__all__ = ["Block", "behind_crossbars", "geometry_of", "has_channels_in_dim_1"]
 
 
-@dataclass
+@dataclass(eq=False)
 class Block:
     """A linear operation with its batch norms, before it becomes a layer."""
 
@@ -21,6 +24,8 @@ class Block:
     module: nn.Module
     after: fx.Node | None = None
     before: fx.Node | None = None
+    normalised: fx.Node | None = None
+    """What the batch norm in front normalises, where something stands between it and the operation: an identity."""
 
     @property
     def key(self) -> tuple[Any, Any, Any]:
@@ -32,26 +37,26 @@ class Block:
         )
 
 
-@dataclass
-class Signals:
-    """Which values share a scale: union-find over nodes."""
+def has_channels_in_dim_1(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a linear operation's input or output of this shape has its channels in dimension 1.
 
-    parent: dict[fx.Node, fx.Node] = field(default_factory=dict)
+    Not without a batch dimension, where that one holds positions; of a linear layer over several positions neither.
+    """
+    assert isinstance(module, nn.Linear | _ConvNd)
+    return len(shape) == (2 if isinstance(module, nn.Linear) else len(module.kernel_size) + 2)
 
-    def find(self, node: fx.Node) -> fx.Node:
-        """The node that stands for all that share a scale with this one."""
-        root = self.parent.setdefault(node, node)
-        while root is not self.parent[root]:
-            root = self.parent[root]
-        self.parent[node] = root
-        return root
 
-    def unite(self, a: fx.Node, b: fx.Node) -> None:
-        """Let two values, and all that share a scale with either, share one."""
-        # The earlier signal names the group.
-        first, second = self.find(a), self.find(b)
-        if first is not second:
-            self.parent[second] = first
+def behind_crossbars(network: Network) -> set[fx.Node]:
+    """Nodes whose values a crossbar has a part in, the linear operations and recurrences among them."""
+    behind: set[fx.Node] = set()
+    for node in network.graph.nodes:
+        op = network.op(node)
+        reads = op is None or op.reads_values
+        if isinstance(network.module_at(node), (*LINEAR_MODULES, Recurrence)) or (
+            reads and not behind.isdisjoint(node.all_input_nodes)
+        ):
+            behind.add(node)
+    return behind
 
 
 def geometry_of(module: nn.Module, node: fx.Node) -> Geometry:

@@ -7,7 +7,7 @@ from torch import fx
 from hrat.conversion.domains import Domains
 from hrat.conversion.network import Network
 from hrat.conversion.trace import LINEAR_MODULES
-from hrat.nn import InputDac, OutputAdc, OutputRescale, SwingClamp
+from hrat.nn import GradientStop, InputDac, OutputAdc, OutputRescale, SwingClamp
 
 __all__ = ["insert_borders"]
 
@@ -19,6 +19,8 @@ def insert_borders(network: Network, domains: Domains) -> None:
         op = network.op(node)
         if isinstance(network.module_at(node), LINEAR_MODULES):
             borders.in_front_of_crossbar(node)
+        elif op is not None and op.name == "detach" and node in domains.analog:
+            borders.stop_gradient(node)
         elif node not in domains.analog:
             borders.in_front_of_digital(node)
         elif op is not None and op.amplifier:
@@ -62,6 +64,14 @@ class _Borders:
         self.domains.analog.add(clamped)
         for user in users:
             user.replace_input_with(node, clamped)
+
+    def stop_gradient(self, node: fx.Node) -> None:
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        stop = self.network.insert_behind(source, node.name, GradientStop())
+        self.domains.analog.add(stop)
+        node.replace_all_uses_with(stop)
+        self.network.graph.erase_node(node)
 
     def _adc(self, source: fx.Node) -> fx.Node:
         if source not in self.adcs:

@@ -16,6 +16,7 @@ from hrat.nn import (
     BatchNormForm,
     CrossbarLayer,
     CrossbarRecurrence,
+    GradientStop,
     InputDac,
     LayerRow,
     NoiseSource,
@@ -24,6 +25,7 @@ from hrat.nn import (
     Recurrence,
     Scale,
     SharedError,
+    TurnedLinear,
 )
 
 __all__ = ["LayerBuilder"]
@@ -44,10 +46,15 @@ class LayerBuilder:
         Returns:
             A row of the report for each layer, those of recurrences last.
         """
-        for node in self.network.calls_of(OutputRescale, OutputAdc, InputDac):
+        for node in self.network.calls_of(OutputRescale, OutputAdc, InputDac, GradientStop):
             signal = node if isinstance(self.network.module_at(node), InputDac) else node.args[0]
             node.args = (*node.args, self.scales.node_of(cast(fx.Node, signal)))
-        return self._linear_operations(blocks) + self._recurrences()
+        rows = self._linear_operations(blocks) + self._recurrences()
+        marks = [block.normalised for block in blocks if block.normalised is not None]
+        for node in (*self.scales.signals.factors, *marks):  # every reader has its scale: on the wire nothing is done
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            self.network.graph.erase_node(node)
+        return rows
 
     def _linear_operations(self, blocks: list[Block]) -> list[LayerRow]:
         calls: dict[tuple[Any, Any, Any], list[Block]] = {}
@@ -62,14 +69,26 @@ class LayerBuilder:
             layer = built[name] = self._layer(first)
             source = cast(fx.Node, first.node.args[0])
             names = self.scales.name_of(source), self.scales.name_of(first.node)
-            rows.append(self._row(name, layer, first, names, type(first.module).__name__, len(same)))
+            rows.append(self._row(name, layer, first, names, _kind(first.module), len(same)))
             error = self._shared_error(first.node.name, layer, scales[0]) if len(same) > 1 else None
             for block, (scale_in, scale_out) in zip(same, scales, strict=True):
                 block.node.args = (block.node.args[0], scale_in, scale_out, *([error] if error else []))
                 block.node.target = name
+                self._give_normalised(block, name)
         for name, layer in built.items():
             self.network.module.add_submodule(name, layer)
         return rows
+
+    def _give_normalised(self, block: Block, name: str) -> None:
+        """A batch norm from further in front takes its statistics there, and poolings on the way see its gains."""
+        if block.normalised is None or block.before is None:
+            return
+        is_voltage = block.normalised in self.scales.signals.parent
+        alpha = self.scales.node_of(block.normalised) if is_voltage else None
+        block.node.kwargs = {"normalised": (block.normalised, alpha)}
+        for node in self.network.graph.nodes:
+            if node.op == "get_attr" and node.target == f"{block.before.target}.weight":
+                node.target = f"{name}.batch_norm_before.weight"
 
     def _recurrences(self) -> list[LayerRow]:
         """The states' products go onto crossbars; their scales are those of the state and of its product."""
@@ -85,6 +104,8 @@ class LayerBuilder:
         block = Block(nodes[0], loop.product)
         layer = self._layer(block)
         name = target.replace(".", "_")
+        while f"{name}_state" in self.scales.made:
+            name += "_"
         peaks = max(node.meta["state_peak"] for node in nodes), max(node.meta["product_peak"] for node in nodes)
         scales = (
             self.scales.new(f"{name}_state", Scale(spec.device.v_read_V / peaks[0])),
@@ -111,15 +132,17 @@ class LayerBuilder:
             batch_norm_before=submodule(str(block.before.target)) if block.before else None,  # type: ignore[arg-type]
             form=self.form,
             noise=self.noise,
+            turned=isinstance(module, TurnedLinear),
         )
 
     def _shared_error(self, name: str, layer: CrossbarLayer, scales: tuple[fx.Node, fx.Node]) -> fx.Node:
         """A layer that is called several times is one set of devices: its error is drawn once."""
         graph = self.network.graph
-        self.network.module.add_submodule(f"{name}_error", SharedError(layer))
+        error = self.network.free_name(f"{name}_error")
+        self.network.module.add_submodule(error, SharedError(layer))
         last_scale = max(scales, key=list(graph.nodes).index)
         with graph.inserting_after(last_scale):
-            return graph.call_module(f"{name}_error", scales)
+            return graph.call_module(error, scales)
 
     def _row(
         self, name: str, layer: CrossbarLayer, block: Block, scales: tuple[str, str], kind: str, calls: int
@@ -142,6 +165,11 @@ class LayerBuilder:
             devices=layer.readout.n_devices,
             tile_adc_bits="" if layer.readout.tiles is None else bits,
         )
+
+
+def _kind(module: nn.Module) -> str:
+    """What a layer was in the network, in a word."""
+    return "Linear" if isinstance(module, TurnedLinear) else type(module).__name__
 
 
 def _free_name(wanted: str, built: dict[str, CrossbarLayer]) -> str:

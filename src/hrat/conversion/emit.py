@@ -6,6 +6,7 @@ weights of layers, one error for several calls is a matter of training, and drop
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -37,6 +38,7 @@ from hrat.nn import (
     CrossbarLayer,
     CrossbarRecurrence,
     DigitalBatchNorm,
+    GradientStop,
     InputDac,
     OutputAdc,
     Scale,
@@ -79,12 +81,12 @@ class _Emitter:
                 return Output(node.name, *self._values(node.args))
             case "call_module":
                 return self._module(node)
-        if node.target is torch.repeat_interleave:
-            return None  # a scale for each channel, spread over positions: part of the layers' weights by now
+        if node.target in (torch.repeat_interleave, torch.mul):
+            return None  # a scale spread over positions, or times a number: part of the layers' weights by now
         op = op_of(node.target)
         assert op is not None  # tracing refuses all others
-        if op.name == "identity":
-            return OpNode(node.name, op.name, self._values(node.args[:1]))
+        if op.name in ("identity", "detach"):
+            return OpNode(node.name, "identity", self._values(node.args[:1]))
         return OpNode(node.name, op.name, self._values(node.args), tuple(self._values(dict(node.kwargs)).items()))
 
     def _module(self, node: fx.Node) -> Node | None:
@@ -97,6 +99,8 @@ class _Emitter:
             return Crossbar(node.name, source, str(node.target))
         if isinstance(module, CrossbarRecurrence):
             return self._recurrence(node, module)
+        if isinstance(module, GradientStop):
+            return OpNode(node.name, "identity", (source,))
         if isinstance(module, SwingClamp):
             return ClampSwing(node.name, source)
         if isinstance(module, DigitalBatchNorm):
@@ -149,12 +153,14 @@ class _Emitter:
 
 
 def _scale_ref(node: Any) -> ScaleRef:
-    """The scale that a node yields: one of the model, or one that is repeated for a flatten."""
+    """The scale that a node yields: one of the model, times a number, or repeated for a flatten, or both."""
     node = cast(fx.Node, node)
     if node.op != "call_function":
         return ScaleRef(str(node.target))
-    source, repeats = node.args
-    return ScaleRef(_scale_ref(source).scale, cast(int, repeats))
+    source, number = node.args
+    if node.target is torch.mul:
+        return replace(_scale_ref(source), factor=cast(float, number))
+    return replace(_scale_ref(source), repeats=cast(int, number))
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,8 @@ class Network:
     def __init__(self, traced: Traced, spec: HardwareSpec) -> None:
         self.module = traced.module
         self.graph = traced.module.graph
-        self.fixed = traced.fixed
+        self.arguments = traced.arguments
+        self.form = traced.form
         self.spec = spec
         self.notes = list(traced.notes)
         """Notes on the conversion for the user, one sentence each."""
@@ -66,12 +67,19 @@ class Network:
                 yield node
 
     def insert_behind(self, source: fx.Node, name: str, module: nn.Module) -> fx.Node:
-        """Insert a call of a new module on a node's result; returns the new node."""
+        """Insert a call of a new module on a node's result; returns the new node. The name is one to begin with."""
+        name = self.free_name(name)
         self.module.add_submodule(name, module)
         with self.graph.inserting_after(source):
             node = self.graph.call_module(name, (source,))
         node.meta["seen"] = source.meta["seen"]
         return node
+
+    def free_name(self, wanted: str) -> str:
+        """A name that no part of the network has."""
+        while hasattr(self.module, wanted):
+            wanted += "_"
+        return wanted
 
     def drop_unused(self) -> None:
         """Remove unused modules and parameters, such as fused batch norms, which live in the layers."""

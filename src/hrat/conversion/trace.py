@@ -10,29 +10,35 @@ table `hrat.circuit.operations`; each node carries what it yields on the example
 
 from __future__ import annotations
 
-import copy
 import inspect
 import traceback
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils.parametrize import is_parametrized
 
-from hrat.circuit import op_of
+from hrat.circuit import op_of, why_outside
+from hrat.conversion.arguments import name_functions_one_way, put_in_order
 from hrat.conversion.calls import calls_to_modules, computes_its_weight
+from hrat.conversion.describe import OWN_FOLDER, describe
+from hrat.conversion.gradients import cut_gradients
+from hrat.conversion.in_place import make_functional
+from hrat.conversion.modes import compare_modes
 from hrat.conversion.tracer import ModelTracer
+from hrat.conversion.written_out import is_written_out
 from hrat.errors import ConversionError
-from hrat.nn import DROPOUTS, Recurrence, is_drop_path, is_dropout
+from hrat.nn import DROPOUTS, Arguments, Form, Recurrence, TurnedLinear, is_drop_path, is_dropout, plain_value
 
 __all__ = [
     "LINEAR_MODULES",
     "Seen",
     "Traced",
-    "clone_for_conversion",
     "describe",
     "example_args",
     "refuse_parametrised",
@@ -48,8 +54,6 @@ LINEAR_MODULES = (
     nn.ConvTranspose2d,
     nn.ConvTranspose3d,
 )
-OWN_FOLDER = str(Path(__file__).parent)
-"""Folder of this package, whose source lines are not the model's."""
 VALUES_LOOKED_AT = 1_000_000
 """Most values of a signal that are searched for its peak; of larger ones a sample is."""
 
@@ -64,6 +68,8 @@ class Seen:
     """The 99.9 % quantile of the magnitude, in digital units."""
     is_real: bool = False
     """Whether it holds floating-point numbers, not integers or booleans."""
+    step: float = 0.0
+    """Relative distance of neighbouring floating-point numbers of its type."""
 
 
 def example_args(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -82,47 +88,113 @@ class Traced:
     module: fx.GraphModule
     notes: list[str]
     """Notes for the user."""
-    fixed: dict[str, Any]
-    """Arguments of the example that hold no numbers, such as switches: they are part of the network now."""
+    arguments: Arguments
+    """How the network is called."""
+    form: Form
+    """Types of what it returns."""
+    own_gradients: tuple[str, ...]
+    """Autograd functions that were followed through their forward."""
+    coarsest: float
+    """Relative precision of the coarsest numbers on the way from inputs to outputs."""
 
 
-def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+def trace(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], notes: Sequence[str] = ()) -> Traced:
     """The model's graph in normal form.
 
     Args:
         model: the model in eval mode; it is not changed, but its parameters are shared with the result.
         args: positional example arguments.
         kwargs: keyword example arguments.
+        notes: what is known of the model already.
 
     Raises:
         ConversionError: the model has control flow that depends on the data, or an operation outside the table.
     """
-    given = _arguments_by_name(model, args, kwargs)
+    given, arguments = _arguments_by_name(model, args, kwargs)
+    tracer, graph = _followed(model, given)
+    tracer.notes[:0] = notes
+    if tracer.looks_at_mode:
+        tracer.notes += _modes(model, given, graph)
+    else:
+        _freeze_functions(graph)
+    _rename_clashing(tracer.root, graph)
+    module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
+    put_in_order(graph)
+    make_functional(graph, tracer)
+    graph.eliminate_dead_code()
+    cut_gradients(graph, tracer)
+    calls_to_modules(module)
+    _attributes_to_calls(graph)
+    tracer.notes.extend(name_functions_one_way(graph, describe))
+    graph.lint()
+    module.recompile()
+    coarsest = _annotate(module, {name: plain_value(value) for name, value in given.items()})
+    _drop_checks_of_tensors(graph)
+    for node in graph.nodes:
+        _refuse_unknown(node, module)
+    module.recompile()
+    arguments = replace(arguments, free=tuple(tracer.free), fixed=tracer.fixed, skeletons=tracer.skeletons)
+    return Traced(module, tracer.notes, arguments, tracer.form, tuple(dict.fromkeys(tracer.own_gradients)), coarsest)
+
+
+def _followed(model: nn.Module, given: dict[str, Any]) -> tuple[ModelTracer, fx.Graph]:
     tracer = ModelTracer(_is_leaf, given)
     try:
-        graph = tracer.trace(model)
+        return tracer, tracer.trace(model)
     except ConversionError:
         raise
     except Exception as error:  # fx raises whatever the model's own code raises on a proxy
         raise ConversionError(_control_flow_message(model, tracer, error)) from error
-    module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
-    _inplace_to_functional(graph)
-    graph.eliminate_dead_code()
-    calls_to_modules(module)
-    _attributes_to_calls(graph)
-    graph.lint()
-    module.recompile()
-    _annotate(module, given)
-    _drop_checks_of_tensors(graph)
+
+
+def _modes(model: nn.Module, given: dict[str, Any], in_eval: fx.Graph) -> list[str]:
+    """Notes on what a network that looks at `self.training` computes otherwise in training."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            for module in modes:
+                module.training = True
+            _, in_training = _followed(model, given)
+    except ConversionError as error:
+        return [
+            "the network looks at self.training, and in training mode it cannot be followed; the prepared network "
+            f"computes what eval mode does: {error}"
+        ]
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    notes = compare_modes(in_eval, in_training)
+    _freeze_functions(in_eval)
+    return notes
+
+
+def _freeze_functions(graph: fx.Graph) -> None:
+    """Functions that normalise by running statistics in both modes do so for good."""
     for node in graph.nodes:
-        _refuse_unknown(node, module)
-    _name_functions_one_way(graph)
-    module.recompile()
-    return Traced(module, tracer.notes, tracer.fixed)
+        if node.target in (F.batch_norm, F.instance_norm) and not node.meta.get("knows_mode"):
+            node.meta["stays_frozen"] = True
 
 
-def _arguments_by_name(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The example's arguments by the names that the model's forward has for them."""
+def _rename_clashing(root: nn.Module, graph: fx.Graph) -> None:
+    """Parts of the network that bear names of properties of a graph module get others."""
+    for name in [*root._modules, *root._parameters, *root._buffers]:
+        if not hasattr(fx.GraphModule, name) or hasattr(nn.Module, name):
+            continue
+        new = f"{name}_"
+        while hasattr(root, new):
+            new += "_"
+        for held in (root._modules, root._parameters, root._buffers):
+            if name in held:
+                held[new] = held.pop(name)  # type: ignore[assignment]
+        for node in graph.nodes:
+            if node.op in ("call_module", "get_attr") and str(node.target).split(".")[0] == name:
+                node.target = new + str(node.target)[len(name) :]
+
+
+def _arguments_by_name(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], Arguments]:
+    """The example's arguments by the names that the model's forward has for them, and how it is called."""
     signature = inspect.signature(type(model).forward)
     try:
         bound = signature.bind(model, *args, **kwargs)
@@ -140,7 +212,10 @@ def _arguments_by_name(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str
             by_name.update(value)
         else:
             by_name[name] = value
-    return by_name
+    own = list(signature.parameters.values())[1:]
+    positional = tuple(p.name for p in own if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    variable = next((p.name for p in own if p.kind is p.VAR_POSITIONAL), None)
+    return by_name, Arguments(type(model).__name__, positional, variable)
 
 
 def _is_leaf(module: nn.Module, name: str) -> bool:
@@ -148,6 +223,8 @@ def _is_leaf(module: nn.Module, name: str) -> bool:
     del name
     if isinstance(module, Recurrence) or is_drop_path(module):
         return True
+    if isinstance(module, _InstanceNorm):  # without running statistics it is a function of the input alone
+        return module.track_running_stats
     if not isinstance(module, (*LINEAR_MODULES, *DROPOUTS, _BatchNorm)):
         return False
     # A subclass with a forward of its own computes something else: look inside it.
@@ -157,21 +234,13 @@ def _is_leaf(module: nn.Module, name: str) -> bool:
 
 _STANDARD: set[Any] = {
     *LINEAR_MODULES,
+    TurnedLinear,
     *DROPOUTS,
     nn.BatchNorm1d,
     nn.BatchNorm2d,
     nn.BatchNorm3d,
     nn.SyncBatchNorm,
 }
-
-
-def describe(node: fx.Node) -> str:
-    """The node's name and the line of the model's source that made it."""
-    text = f"node '{node.name}' ({node.op} {getattr(node.target, '__name__', node.target)})"
-    for line in reversed((node.stack_trace or "").splitlines()):
-        if line.strip().startswith("File") and not any(part in line for part in ("/torch/", OWN_FOLDER)):
-            return f"{text}, {line.strip()}"
-    return text
 
 
 def refuse_parametrised(model: nn.Module) -> None:
@@ -188,15 +257,26 @@ def refuse_parametrised(model: nn.Module) -> None:
                 "torch.nn.utils.parametrize.remove_parametrizations (or remove_weight_norm, remove_spectral_norm) "
                 "on it first"
             )
+        hooked = [own for own, p in module.named_parameters(recurse=False) if p._backward_hooks or _post_hooks(p)]
+        if hooked or module._backward_hooks or module._backward_pre_hooks:
+            what = f"parameter '{hooked[0]}' of '{name}'" if hooked else f"'{name}' ({type(module).__name__})"
+            raise ConversionError(
+                f"{what} has gradient hooks, which conversion would silently drop; remove them, and put them onto the "
+                "parameters of the prepared model (prepared.named_parameters())"
+            )
         if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters(recurse=False)):
             raise ConversionError(
                 f"'{name}' ({type(module).__name__}) has no weights yet; run the model once on an input first"
             )
-        if isinstance(module, (*LINEAR_MODULES, _BatchNorm)) and (module._forward_hooks or module._forward_pre_hooks):
+        if (_is_leaf(module, "") or is_written_out(module)) and (module._forward_hooks or module._forward_pre_hooks):
             raise ConversionError(
                 f"'{name}' ({type(module).__name__}) has forward hooks, which conversion would silently drop; remove "
                 "them first"
             )
+
+
+def _post_hooks(parameter: nn.Parameter) -> bool:
+    return bool(getattr(parameter, "_post_accumulate_grad_hooks", None))
 
 
 def _is_normed_by_hook(module: nn.Module) -> bool:
@@ -220,39 +300,6 @@ def _control_flow_message(model: nn.Module, tracer: ModelTracer, error: Exceptio
         f"values of tensors, got {type(error).__name__}: {error}\n  at {place}\n"
         f"  fix: {fix}"
     )
-
-
-def _inplace_to_functional(graph: fx.Graph) -> None:
-    """`relu_(x)` changes x for all who read it later: let them read the result instead."""
-    order = {node: index for index, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-        by_name = str(name).endswith("_") and not str(name).endswith("__")
-        if not (by_name or _take_inplace_off(node)) or not isinstance(node.args[0], fx.Node):
-            continue
-        for user in list(node.args[0].users):
-            if order[user] > order[node]:
-                user.replace_input_with(node.args[0], node)
-
-
-def _take_inplace_off(node: fx.Node) -> bool:
-    """Whether a function was asked to overwrite its input; it no longer is."""
-    if node.op != "call_function" or not node.args:
-        return False
-    if "inplace" in node.kwargs:
-        was = bool(node.kwargs["inplace"])
-        node.kwargs = {**node.kwargs, "inplace": False}
-        return was
-    try:
-        names = list(inspect.signature(cast(Any, node.target)).parameters)
-    except (TypeError, ValueError):  # built in
-        return False
-    place = names.index("inplace") if "inplace" in names else len(node.args)
-    if place >= len(node.args):
-        return False
-    was = bool(node.args[place])
-    node.update_arg(place, False)
-    return was
 
 
 def _name_functions_one_way(graph: fx.Graph) -> None:
@@ -285,14 +332,17 @@ def _drop_checks_of_tensors(graph: fx.Graph) -> None:
     graph.eliminate_dead_code()
 
 
-def _annotate(module: fx.GraphModule, given: dict[str, Any]) -> None:
-    """Run the graph once on the example and note what each node yields."""
+def _annotate(module: fx.GraphModule, given: dict[str, Any]) -> float:
+    """Run the graph once on the example and note what each node yields; returns the coarsest precision on the way."""
     watcher = _Watcher(module)
     watcher.extra_traceback = False
     watcher.run(*(given[str(node.target)] for node in module.graph.nodes if node.op == "placeholder"))
+    return watcher.coarsest
 
 
 class _Watcher(fx.Interpreter):
+    coarsest = 0.0
+
     def run_node(self, n: fx.Node) -> Any:
         try:
             with torch.no_grad():
@@ -302,6 +352,8 @@ class _Watcher(fx.Interpreter):
         except Exception as error:
             raise ConversionError(f"the example input does not pass through {describe(n)}: {error}") from error
         n.meta["seen"] = _seen(value)
+        if isinstance(value, Tensor) and value.is_floating_point() and n.op not in ("placeholder", "get_attr"):
+            self.coarsest = max(self.coarsest, torch.finfo(value.dtype).eps)
         if n.op == "call_module" and isinstance(loop := self.fetch_attr(str(n.target)), Recurrence):
             args_of_call, _ = self.fetch_args_kwargs_from_env(n)
             outputs, start = value[0], [part for part in args_of_call[1:2] if isinstance(part, Tensor)]
@@ -316,12 +368,13 @@ def _seen(value: Any) -> Seen:
         return Seen(True, (), max(_seen(part).peak for part in value))
     if not isinstance(value, Tensor):
         return Seen(False)
-    if not value.is_floating_point() or value.numel() == 0:
+    if not value.is_floating_point() or value.numel() == 0 or value.layout != torch.strided:
         return Seen(True, tuple(value.shape))
     values = value.detach().reshape(-1)
     magnitude = values[:: -(-values.numel() // VALUES_LOOKED_AT)].abs().float()
     rank = max(1, int(0.999 * magnitude.numel()))
-    return Seen(True, tuple(value.shape), float(magnitude.kthvalue(rank).values), is_real=True)
+    peak, step = float(magnitude.kthvalue(rank).values), torch.finfo(value.dtype).eps
+    return Seen(True, tuple(value.shape), peak, is_real=True, step=step)
 
 
 def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
@@ -331,27 +384,23 @@ def _refuse_unknown(node: fx.Node, module: fx.GraphModule) -> None:
         target = module.get_submodule(str(node.target))
         if isinstance(target, Recurrence):
             return
-        if isinstance(target, (*LINEAR_MODULES, _BatchNorm)) or is_dropout(target):
+        if isinstance(target, (*LINEAR_MODULES, _BatchNorm, _InstanceNorm)) or is_dropout(target):
             if len(node.args) != 1 or node.kwargs:
                 raise ConversionError(
                     f"{describe(node)} is called with more than its input (output_size?); give the layer an "
                     "output_padding instead"
                 )
             return
-    elif op_of(node.target) is not None and not node.kwargs.get("return_indices"):
+    elif op_of(node.target) is not None and not computes_its_weight(node):
         return
     if computes_its_weight(node):
         raise ConversionError(
             f"{describe(node)} is a convolution whose weight is computed in the forward pass; expected a parameter of "
             "the model, which devices can hold: compute it once and put the result into a convolution"
         )
+    why = why_outside(node.target)
     raise ConversionError(
-        f"{describe(node)} is not among the operations that a chip can do, on voltages or digitally; replace it by one "
-        "that hrat.circuit.operations lists, move it out of the model that is prepared, or register it: hrat.operation"
+        f"{describe(node)} is not among the operations that a chip can do, on voltages or digitally"
+        f"{f': it {why}' if why else ''}; replace it by one "
+        "that docs/operations.md lists, move it out of the model that is prepared, or register it: hrat.operation"
     )
-
-
-def clone_for_conversion(model: nn.Module) -> nn.Module:
-    """A copy of the model whose parameters are its own, in eval mode; a layer alone becomes a network of one layer."""
-    copied = copy.deepcopy(model)
-    return (nn.Sequential(copied) if isinstance(copied, LINEAR_MODULES) else copied).eval()

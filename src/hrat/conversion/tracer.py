@@ -6,41 +6,78 @@ Beyond what torch.fx does by itself:
   types, and sizes. A size that Python needs as a number (a loop over time steps, a branch on a length) is that of the
   example from there on, and the graph gets a check that says so if another size comes (`expect` in
   `hrat.circuit.operations`). Sizes that only reach other operations stay free.
-* Arguments that the example does not give keep their defaults.
+* Arguments that the example does not give keep their defaults; tuples, lists, dicts and dataclasses of tensors arrive
+  as what they are, with symbols inside.
+* What changes a tensor in place is recorded as such (`hrat.conversion.in_place` makes it functional afterwards), and so
+  is what was computed without gradients.
 * The value of a tensor is never known here: a branch on it cannot be followed, which a chip could not do either.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.proxy import TraceError
-from torch.nn.modules import transformer
 from torch.utils._pytree import tree_leaves, tree_map
 
 from hrat.circuit import OPS
+from hrat.conversion.patches import followed
+from hrat.errors import ConversionError
+from hrat.nn import FREE, Form, is_record, plain_value, taken_apart
 
-__all__ = ["ModelTracer"]
+__all__ = ["IN_PLACE_OPERATORS", "ModelTracer"]
 
-KNOWN_ATTRIBUTES = frozenset(
-    ("dtype", "ndim", "layout", "requires_grad", "itemsize", "is_sparse", "is_nested", "is_quantized", "is_leaf")
-)
+NUMBER_TYPE = frozenset(("dtype", "is_floating_point", "is_complex"))
+"""What tells the type of a tensor's numbers; a check of the kind of numbers goes into the graph."""
+RANK = frozenset(("dim", "ndimension", "ndim"))
+"""What tells a tensor's number of dimensions; a check goes into the graph."""
+KNOWN_ATTRIBUTES = frozenset(("dtype", "ndim", "layout", "itemsize", "is_sparse", "is_nested", "is_quantized"))
 """Attributes of a tensor that are equal for every input of the example's kind."""
 KNOWN_METHODS = frozenset(("dim", "ndimension", "is_floating_point", "is_complex", "is_contiguous", "element_size"))
 """Methods and functions whose results are equal for every input of the example's kind."""
 PLACE = frozenset(("device", "is_cuda", "is_cpu", "is_mps", "is_meta", "is_xpu", "get_device"))
 """Attributes of a tensor's device: known while tracing, and free to change afterwards."""
-FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tril_indices", "triu_indices")
-"""Functions that take sizes and no tensor, which torch.fx does not see."""
+FIELDS = frozenset(
+    name
+    for kind in vars(torch.return_types).values()
+    if isinstance(kind, type)
+    for name in dir(kind)
+    if name in ("values", "indices") or not (name.startswith(("_", "n_")) or hasattr(Tensor, name))
+)
+"""Names of the parts of what torch's functions return, such as `values` and `indices`."""
+CHANGES_GRADIENTS = {
+    "register_hook": "changes gradients by a hook, which a chip's training would lose",
+    "register_post_accumulate_grad_hook": "hooks a gradient, which conversion would lose",
+    "requires_grad_": "asks for gradients of a value in the forward pass",
+    "retain_grad": "keeps the gradient of a value in the forward pass, which conversion would lose",
+    "backward": "computes gradients in the forward pass",
+}
+"""Methods that act on the backward pass alone, of which a traced graph keeps nothing."""
+IN_PLACE_OPERATORS: dict[str, Callable[..., Any]] = {
+    "__iadd__": operator.iadd,
+    "__isub__": operator.isub,
+    "__imul__": operator.imul,
+    "__itruediv__": operator.itruediv,
+    "__ifloordiv__": operator.ifloordiv,
+    "__imod__": operator.imod,
+    "__ipow__": operator.ipow,
+    "__iand__": operator.iand,
+    "__ior__": operator.ior,
+    "__ixor__": operator.ixor,
+    "__setitem__": operator.setitem,
+}
+"""Python's operators that change their left side, by the names of the methods behind them."""
 
 
 class Symbol(fx.Proxy):
@@ -52,16 +89,42 @@ class Symbol(fx.Proxy):
         if name == "shape":
             return self.size()
         if name in KNOWN_ATTRIBUTES:
-            return getattr(self.tracer.example_of(self.node), name)
+            return self.tracer.fact(self.node, name)
+        if name == "requires_grad":
+            return self.tracer.learns(self.node)
+        if name == "data":
+            return self.detach()
         if name in ("T", "mT"):
             return self.transpose(-2, -1)
+        if name in FIELDS and (place := self.tracer.place_of(self.node, name)) is not None:
+            return operator.getitem(self, place)
+        if name in ("grad", "grad_fn"):
+            raise ConversionError(
+                f"{_place()} reads .{name} of a tensor in the forward pass, which no chip has; expected a forward that "
+                "works without gradients"
+            )
         return _Attribute(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("tracer", "node", "root", "attr", "_node"):
+            object.__setattr__(self, name, value)
+            return
+        raise ConversionError(
+            f"{_place()} sets .{name} of a tensor in the forward pass, which changes the model itself; "
+            "expected weights that only training changes: multiply by a mask in forward "
+            "(`F.linear(x, self.weight * self.mask)`), or set what is fixed before hrat.prepare"
+        )
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
 
     def __len__(self) -> int:
         value = self.tracer.example_of(self.node)
         if isinstance(value, Tensor):
             return int(self.tracer.known(self.size(0).node))
         if isinstance(value, torch.Size):
+            for source in self.node.all_input_nodes[:1]:
+                self.tracer.expect_rank(source)
             return len(value)
         return int(self.tracer.known(self.tracer.create_proxy("call_function", len, (self,), {}).node, tell=False))
 
@@ -74,14 +137,57 @@ class Symbol(fx.Proxy):
     def __float__(self) -> float:
         return float(self.tracer.known(self.node))
 
+    def __hash__(self) -> int:
+        return id(self.node)
+
     def __format__(self, form: str) -> str:
         return format(repr(self), form)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """`np.float64(2) * x` is `2 * x`; other functions of numpy see the number that a size has."""
+        plain = [value.item() if isinstance(value, np.generic) else value for value in inputs]
+        by_python = _UFUNCS.get(ufunc.__name__)
+        if method == "__call__" and by_python is not None and not kwargs:
+            return by_python(*plain)
+        numbers = [value.__float__() if isinstance(value, Symbol) else value for value in plain]
+        return getattr(ufunc, method)(*numbers, **kwargs)
+
+
+_UFUNCS: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "true_divide": operator.truediv,
+    "floor_divide": operator.floordiv,
+    "power": operator.pow,
+    "remainder": operator.mod,
+}
+
+
+def _in_place(name: str) -> Callable[[Symbol, Any], Any]:
+    changes = IN_PLACE_OPERATORS[name]
+    plain: Callable[..., Any] = getattr(operator, name.replace("__i", "").rstrip("_").join(("__", "__")))
+
+    def change(self: Symbol, other: Any) -> Any:
+        if not isinstance(self.tracer.example_of(self.node), Tensor):
+            return plain(self, other)  # numbers and tuples are made anew
+        return self.tracer.create_proxy("call_function", changes, (self, other), {})
+
+    return change
+
+
+for _name in IN_PLACE_OPERATORS:
+    if _name != "__setitem__":
+        setattr(Symbol, _name, _in_place(_name))
 
 
 class _Attribute(fx.proxy.Attribute, Symbol):
     """An attribute of a value; a method if it is called."""
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("type", "index") and self.attr == "device":
+            return getattr(self.tracer.example_of(self.node), name)
         return _Attribute(self, name)
 
 
@@ -102,14 +208,25 @@ class ModelTracer(fx.Tracer):
         self.is_leaf = is_leaf
         self.given = given
         self.notes: list[str] = []
+        self.free: list[str] = []
+        """Arguments of the example that hold numbers: the graph takes them."""
         self.fixed: dict[str, Any] = {}
         """Arguments of the example that hold no numbers: the network keeps them."""
+        self.skeletons: dict[str, Any] = {}
+        """See `hrat.nn.call_form.Arguments`."""
+        self.form = Form()
+        """Types of the outputs."""
+        self.own_gradients: list[str] = []
+        """Names of the autograd functions that were followed."""
+        self.looks_at_mode = False
+        """Whether the network asked for `self.training`."""
         self.where = ""
         """The module that was entered last."""
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._evaluates = False
         self._examples: dict[fx.Node, Any] = {}
-        self._checked: set[fx.Node] = set()
+        self._checked: set[Any] = set()
+        self._constants: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     # -- what torch.fx asks for
 
@@ -123,6 +240,8 @@ class ModelTracer(fx.Tracer):
         made_on_the_way = m not in (self.submodule_paths or {}) and next(m.parameters(), None) is None
         if self._evaluates or made_on_the_way:
             return forward(*args, **kwargs)
+        if not args and list(kwargs) == ["input"] and self.is_leaf(m, ""):
+            args, kwargs = (kwargs["input"],), {}
         return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
@@ -131,7 +250,7 @@ class ModelTracer(fx.Tracer):
 
     def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
         """The graph of a model."""
-        with _sizes_to_factories(self), _without_fused_paths():
+        with followed(self, root):
             return super().trace(root, concrete_args)
 
     def create_args_for_root(
@@ -140,24 +259,79 @@ class ModelTracer(fx.Tracer):
         """A placeholder for each argument of the example that holds numbers; all others are as the example has them."""
         del is_module, concrete_args
         args: list[Any] = [self.root]
-        names = []
-        for name, value in self.given.items():
-            if any(
-                isinstance(leaf, Tensor | int | float) and leaf is not True and leaf is not False
-                for leaf in tree_leaves(value)
-            ):
+        for name, given in self.given.items():
+            value = plain_value(given)
+            if any(_is_number(leaf) for leaf in tree_leaves(value)):
                 proxy = self.create_proxy("placeholder", name, (), {})
                 self._examples[proxy.node] = tree_map(self._faked, value)
                 args.append(proxy)
-                names.append(name)
-        self.fixed = fixed = {name: value for name, value in self.given.items() if name not in names}
+                self.free.append(name)
+            else:
+                _refuse_hidden_tensors(name, given)
+                self.fixed[name] = given
 
         def call(root: nn.Module, *values: Any) -> Any:
-            arguments = fixed | dict(zip(names, values, strict=True))
+            unpacked = {
+                name: self._unpacked(name, self.given[name], v) for name, v in zip(self.free, values, strict=True)
+            }
+            arguments = self.fixed | unpacked
             positional, keywords = _in_order(root_fn, {name: arguments[name] for name in self.given})
-            return self._only_values(root_fn(root, *positional, **keywords), "output")
+            outputs, self.form = taken_apart(root_fn(root, *positional, **keywords), self._output, "output")
+            return outputs
 
         return call, args
+
+    def _unpacked(self, name: str, given: Any, proxy: Any) -> Any:
+        """An argument as the model takes it: nests are real ones, with symbols for the numbers in them."""
+        parts, make = _parts_of(given)
+        if parts is None:
+            return proxy
+        self.skeletons[name] = _skeleton(given)
+        return make({key: self._part(f"{name}[{key!r}]", part, proxy, key) for key, part in parts.items()})
+
+    def _part(self, place: str, given: Any, nest: Any, key: Any) -> Any:
+        if not any(_is_number(leaf) for leaf in tree_leaves(plain_value(given))):
+            _refuse_hidden_tensors(place, given)
+            return given
+        proxy = nest[key]
+        parts, make = _parts_of(given)
+        if parts is None:
+            return proxy
+        return make({inner: self._part(f"{place}[{inner!r}]", part, proxy, inner) for inner, part in parts.items()})
+
+    def _output(self, value: Any, place: str) -> Any:
+        """A value that the model returns: one that is no tensor, such as a cache of keys and values, is left out."""
+        if isinstance(value, fx.Proxy | Tensor | int | float | str | type(None) | torch.Size):
+            return value
+        self.notes.append(f"{place} ({type(value).__name__}) is no tensor and is left out")
+        return None
+
+    def create_arg(self, a: Any) -> Any:
+        """A value as an argument of a node."""
+        if isinstance(a, fx.Proxy):
+            return a.node
+        if isinstance(a, np.generic):
+            return a.item()
+        if isinstance(a, Tensor) and not isinstance(a, nn.Parameter) and a not in self.tensor_attrs:
+            a = self._as_it_is_now(a)
+        return super().create_arg(a)
+
+    def _as_it_is_now(self, constant: Tensor) -> Tensor:
+        """A constant that the model made, which it may go on to change: each state of it is a constant of its own."""
+        if any(constant is buffer for buffer in self.root.buffers()):
+            return constant
+        key = id(constant), constant._version
+        if key not in self._constants:
+            # The original stays alive beside its copy, so that no other tensor gets its id.
+            self._constants[key] = constant, constant.clone()
+        return self._constants[key][1]
+
+    def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        """A node, which knows whether it was made without gradients."""
+        node = super().create_node(kind, target, *args, **kwargs)
+        if not torch.is_grad_enabled():
+            node.meta["no_grad"] = True
+        return node
 
     def proxy(self, node: fx.Node) -> Symbol:
         """A symbol for a node."""
@@ -174,9 +348,16 @@ class ModelTracer(fx.Tracer):
         proxy_factory_fn: Any = None,
     ) -> Any:
         """A symbol for what an operation yields, or its value where that is known."""
+        named = _name_of(target)
+        if kind == "call_method" and named in CHANGES_GRADIENTS:
+            raise ConversionError(f"{_place()} calls {named}(), which {CHANGES_GRADIENTS[named]}; {_NO_HOOKS}")
+        if kind == "call_method" and named in IN_PLACE_OPERATORS:
+            kind, target = "call_function", IN_PLACE_OPERATORS[named]
+        if kind == "call_function" and named in LIST_FUNCTIONS and args and isinstance(args[0], fx.Proxy):
+            args = (list(self.iter(args[0])), *args[1:])
         proxy = super().create_proxy(kind, target, args, kwargs, name, type_expr, proxy_factory_fn)
-        if kind in ("call_method", "call_function") and _name_of(target) in KNOWN_METHODS:
-            return self.example_of(proxy.node)
+        if kind in ("call_method", "call_function") and named in KNOWN_METHODS:
+            return self.known_method(proxy.node, named)
         return proxy
 
     def to_bool(self, obj: fx.Proxy) -> bool:
@@ -200,6 +381,116 @@ class ModelTracer(fx.Tracer):
                 finally:
                     self._evaluates = False
         return self._examples[node]
+
+    def stands_for(self, node: fx.Node, value: Any) -> None:
+        """Set what a node yields on the example."""
+        self._examples[node] = value
+
+    def evaluated(self, node: fx.Node) -> Any:
+        """What a node yields on the example as it is now, whatever it yielded before."""
+        self._evaluates = True
+        try:
+            with self._fake, torch.no_grad():
+                return self._value(node)
+        finally:
+            self._evaluates = False
+
+    def type_of(self, node: fx.Node) -> type[Any] | None:
+        """Type of a node's value on the example, for tensors and numbers; None for others, or where it has none."""
+        if self._evaluates:
+            return None
+        try:
+            value = self.example_of(node)
+        except Exception:  # asking for a type must not fail: the operation itself will say what is wrong
+            return None
+        if isinstance(value, Tensor):
+            return nn.Parameter if self._is_parameter(node) else Tensor
+        return type(value) if type(value) in (int, float, bool) else None
+
+    def _is_parameter(self, node: fx.Node) -> bool:
+        return node.op == "get_attr" and isinstance(self._attribute(node), nn.Parameter)
+
+    def place_of(self, node: fx.Node, name: str) -> int | None:
+        """Index of a named part of what a function of torch returned; None if it returned something else."""
+        value = self.example_of(node)
+        if not isinstance(value, tuple) or not hasattr(type(value), name):
+            return None
+        part = getattr(value, name)
+        return next(index for index, each in enumerate(value) if each is part)
+
+    def learns(self, node: fx.Node) -> bool:
+        """Whether a value has a gradient in training: it comes from a parameter that trains, or from such an input."""
+        todo, seen = [node], {node}
+        while todo:
+            each = todo.pop()
+            if each.meta.get("no_grad") or _name_of(each.target) in ("detach", "detach_"):
+                continue
+            if each.op == "call_module" and any(
+                p.requires_grad for p in self.root.get_submodule(str(each.target)).parameters()
+            ):
+                return True
+            if each.op == "get_attr" and getattr(self._attribute(each), "requires_grad", False):
+                return True
+            if each.op == "placeholder" and any(
+                isinstance(leaf, Tensor) and leaf.requires_grad for leaf in tree_leaves(self.given[str(each.target)])
+            ):
+                return True
+            todo += [source for source in each.all_input_nodes if source not in seen]
+            seen.update(each.all_input_nodes)
+        return False
+
+    def length(self, value: fx.Proxy) -> Any:
+        """`len` of a symbol, which for a tensor is its first size, as a symbol."""
+        if isinstance(self.example_of(value.node), Tensor):
+            return value.size(0)
+        return len(value)
+
+    def asked_for_mode(self, module: nn.Module) -> None:
+        """A module was asked for its `training`."""
+        if not self._evaluates and not isinstance(module, _TORCH_TRANSFORMERS):
+            self.looks_at_mode = True
+
+    def fact(self, node: fx.Node, name: str) -> Any:
+        """An attribute of the example that other inputs must have as well: a check goes into the graph."""
+        value = getattr(self.example_of(node), name)
+        if name in RANK:
+            self.expect_rank(node)
+        elif name in NUMBER_TYPE:
+            self._expect_kind(node)
+        return value
+
+    def known_method(self, node: fx.Node, name: str) -> Any:
+        """Result of a method that tells such a fact."""
+        if name in RANK:
+            self._expect(node, ("rank", node.args[0]))
+        elif name in NUMBER_TYPE and isinstance(node.args[0], fx.Node):
+            self._expect_kind(node.args[0])
+        return self.example_of(node)
+
+    def expect_rank(self, node: fx.Node) -> None:
+        """Put a check of a tensor's number of dimensions into the graph."""
+        if ("rank", node) not in self._checked and isinstance(self.example_of(node), Tensor):
+            self._expect(self.create_node("call_method", "dim", (node,), {}), ("rank", node))
+
+    def _expect_kind(self, node: fx.Node) -> None:
+        """Put a check of a tensor's kind of numbers into the graph, where it is that of an input."""
+        if self._is_of_input(node) and ("kind", node) not in self._checked:
+            self._expect(self.create_node("call_function", OPS["number_kind"].function, (node,), {}), ("kind", node))
+
+    def _expect(self, fact: fx.Node, key: Any) -> None:
+        if key not in self._checked and self._depends_on_sizes(fact):
+            self._checked.add(key)
+            self.create_node("call_function", OPS["expect"].function, (fact, self.example_of(fact), _place()), {})
+
+    def _is_of_input(self, node: fx.Node) -> bool:
+        """Whether a value's numbers are those of an input, on which no module with weights has worked yet."""
+        todo = [node]
+        for each in todo:
+            if each.op == "placeholder":
+                return True
+            if each.op != "call_module":
+                todo += [source for source in each.all_input_nodes if source not in todo]
+        return False
 
     def known(self, node: fx.Node, *, tell: bool = True) -> Any:
         """Value of a node on the example where Python needs a number; adds a check to the graph, a note if `tell`.
@@ -265,18 +556,6 @@ class ModelTracer(fx.Tracer):
     def _faked(self, value: Any) -> Any:
         return self._fake.from_tensor(value, static_shapes=True) if isinstance(value, Tensor) else value
 
-    def _only_values(self, value: Any, name: str) -> Any:
-        """Outputs of the model, without objects that are no nests of tensors, such as a cache of keys and values."""
-        if isinstance(value, dict):
-            return {key: self._only_values(part, f"{name} '{key}'") for key, part in value.items()}
-        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-            return type(value)(self._only_values(part, f"{name} [{index}]") for index, part in enumerate(value))
-        kinds = (fx.Proxy, Tensor, int, float, str, type(None), tuple)
-        if isinstance(value, kinds):
-            return value
-        self.notes.append(f"{name} ({type(value).__name__}) is no tensor and is left out")
-        return None
-
 
 def _name_of(target: Any) -> str:
     return target if isinstance(target, str) else getattr(target, "__name__", "")
@@ -319,52 +598,75 @@ def _place() -> str:
     return "in torch"
 
 
-@contextmanager
-def _sizes_to_factories(tracer: ModelTracer) -> Iterator[None]:
-    """`torch.zeros(x.size(0))` becomes part of the graph like `x.new_zeros(x.size(0))`."""
-    originals = {name: getattr(torch, name) for name in FACTORIES}
-
-    def seen(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if any(isinstance(leaf, fx.Proxy) for leaf in tree_leaves((args, kwargs))):
-                return tracer.create_proxy("call_function", function, args, kwargs)
-            return function(*args, **kwargs)
-
-        return call
-
-    try:
-        for name, function in originals.items():
-            setattr(torch, name, seen(function))
-        yield
-    finally:
-        for name, function in originals.items():
-            setattr(torch, name, function)
+_TORCH_TRANSFORMERS = (
+    nn.TransformerEncoder,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoder,
+    nn.TransformerDecoderLayer,
+    nn.Transformer,
+)
+"""Modules that look at their mode to choose between two ways to the same values."""
+_NO_HOOKS = (
+    "expected a forward pass that leaves gradients alone: use a registered operation with a gradient of its own "
+    "(hrat.operation on the `apply` of a torch.autograd.Function), or do it in the training loop"
+)
+LIST_FUNCTIONS = frozenset(("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack"))
+"""Functions of a list of tensors, which may be what another function returned."""
 
 
-def _as_told(mask: Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
-    return bool(is_causal)
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor | int | float) and not isinstance(leaf, bool)
 
 
-def _dtype_of(mask: Any) -> torch.dtype | None:
-    return None if mask is None else mask.dtype
+def _parts_of(given: Any) -> tuple[dict[Any, Any] | None, Callable[[dict[Any, Any]], Any]]:
+    """Parts of a nest by key, and how to make another one like it; None for what is no nest."""
+    if is_record(given):
+        return {part.name: getattr(given, part.name) for part in dataclasses.fields(given)}, functools.partial(
+            _record_like, given
+        )
+    if isinstance(given, dict):
+        return dict(given), dict if type(given) is dict else functools.partial(_dict_like, given)
+    if isinstance(given, tuple | list):
+        if hasattr(given, "_fields"):
+            return dict(enumerate(given)), lambda parts: type(given)(*parts.values())
+        return dict(enumerate(given)), lambda parts: type(given)(parts.values())
+    return None, lambda parts: given
 
 
-@contextmanager
-def _without_fused_paths() -> Iterator[None]:
-    """`nn.TransformerEncoderLayer` has a second, fused way to compute the same in eval mode: not that one.
+def _record_like(given: Any, parts: dict[str, Any]) -> Any:
+    made = copy.copy(given)
+    for name, part in parts.items():
+        object.__setattr__(made, name, part)
+    return made
 
-    Nor does it matter whether the mask that is given happens to be a causal one, which `nn.TransformerEncoder` looks
-    for in its values: the mask is used as it is.
+
+def _dict_like(given: dict[Any, Any], parts: dict[Any, Any]) -> Any:
+    made = copy.copy(given)
+    for key, part in parts.items():
+        dict.__setitem__(made, key, part)
+    return made
+
+
+def _skeleton(given: Any) -> Any:
+    """A nest with `FREE` in the place of numbers."""
+    parts, _ = _parts_of(given)
+    if parts is None:
+        return FREE if _is_number(given) else given
+    inner = {key: _skeleton(part) for key, part in parts.items()}
+    return inner if isinstance(given, dict) or is_record(given) else list(inner.values())
+
+
+def _refuse_hidden_tensors(place: str, value: Any) -> None:
+    """Objects that hold tensors would become part of the network with those of the example.
+
+    Raises:
+        ConversionError: naming the argument.
     """
-    was, detect = torch.backends.mha.get_fastpath_enabled(), transformer._detect_is_causal_mask
-    dtype_of = F._none_or_dtype
-    torch.backends.mha.set_fastpath_enabled(False)
-    transformer._detect_is_causal_mask = _as_told
-    F._none_or_dtype = _dtype_of  # type: ignore[assignment]  # the original one wants a Tensor
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(was)
-        transformer._detect_is_causal_mask = detect
-        F._none_or_dtype = dtype_of
+    for leaf in tree_leaves(value):
+        held = getattr(leaf, "__dict__", None)
+        if isinstance(held, dict) and any(isinstance(each, Tensor) for each in tree_leaves(list(held.values()))):
+            raise ConversionError(
+                f"argument '{place}' is a {type(leaf).__name__} that holds tensors, which a graph cannot take; "
+                "expected tensors, numbers, and tuples, lists, dicts or dataclasses of them: pass what the network "
+                "reads of it"
+            )

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hrat.circuit import CELLS
+from hrat.conversion.frozen import as_batch_norm, is_frozen_batch_norm
 from hrat.errors import ConversionError
-from hrat.nn import Recurrence
+from hrat.nn import Recurrence, TurnedLinear
 
-__all__ = ["write_out"]
+__all__ = ["is_written_out", "write_out"]
 
 
 def write_out(model: nn.Module) -> nn.Module:
@@ -41,6 +42,11 @@ def write_out(model: nn.Module) -> nn.Module:
     return model if replace is None else replace(model, "the model").train(model.training)
 
 
+def is_written_out(module: nn.Module) -> bool:
+    """Whether a module is one of those that are replaced."""
+    return _replacement(module) is not None
+
+
 class Attention(nn.Module):
     """`nn.MultiheadAttention`: four linear operations; the products of queries, keys and values are digital."""
 
@@ -60,6 +66,7 @@ class Attention(nn.Module):
         self.num_heads = attention.num_heads
         self.batch_first = attention.batch_first
         self.weight_dropout = nn.Dropout(attention.dropout)
+        _keep_attributes(self, attention)
 
     def forward(
         self,
@@ -131,6 +138,7 @@ class Recurrent(nn.Module):
         self.directions = 2 if network.bidirectional else 1
         self.batch_first = network.batch_first
         self.between = nn.Dropout(network.dropout)
+        _keep_attributes(self, network)
         for layer in range(network.num_layers):
             for suffix in _suffixes(layer, self.directions):
                 of_input, of_state = (
@@ -145,6 +153,9 @@ class Recurrent(nn.Module):
                     f"state_{suffix}",
                     Recurrence(self.kind, of_state, time_dim=1 if self.batch_first else 0, reverse=reverse),
                 )
+
+    def flatten_parameters(self) -> None:
+        """Nothing: there is no fused call to lay out parameters for."""
 
     def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """Outputs and last states, with the arguments of `nn.LSTM` and `nn.GRU`; packed sequences are refused."""
@@ -185,6 +196,7 @@ class RecurrentCell(nn.Module):
         self.kind = kind or f"rnn_{cell.nonlinearity}"
         self.input = _linear(cell.weight_ih, cell.bias_ih)
         self.state = _linear(cell.weight_hh, cell.bias_hh)
+        _keep_attributes(self, cell)
 
     def forward(self, x: Tensor, hx: Any = None) -> Any:
         """Next state or states, with the arguments of the cell."""
@@ -197,6 +209,13 @@ class RecurrentCell(nn.Module):
             states = (hx[0], hx[1]) if cell.states == 2 else (hx,)
         states = cell.step(from_input, self.state(states[0]), states)
         return states if cell.states == 2 else states[0]
+
+
+def _keep_attributes(module: nn.Module, replaced: nn.Module) -> None:
+    """Sizes and switches that a network may ask of the module that was replaced."""
+    for name, value in vars(replaced).items():
+        if isinstance(value, int | float | str) and not name.startswith("_") and not hasattr(module, name):
+            setattr(module, name, value)
 
 
 _Writer = Callable[[Any, str], nn.Module]
@@ -216,6 +235,8 @@ def _replacement(module: nn.Module) -> _Writer | None:
         # A subclass with a forward of its own computes something else.
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return writer
+    if is_frozen_batch_norm(module):
+        return as_batch_norm
     if type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers"):
         return _of_transformers_conv1d
     return None
@@ -224,17 +245,27 @@ def _replacement(module: nn.Module) -> _Writer | None:
 def _of_transformers_conv1d(module: Any, name: str) -> nn.Module:
     """Linear layer for GPT-2's `Conv1D`, whose weight is stored as `(in, out)`."""
     del name
-    return _linear(module.weight.t(), module.bias)
+    with torch.device("meta"):
+        layer = TurnedLinear(module.weight.shape[0], module.weight.shape[1], bias=module.bias is not None)
+    layer.weight, layer.bias = module.weight, module.bias
+    return layer
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A linear layer with weights of its own, `(out, in)`."""
     with torch.device("meta"):
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    layer.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format), weight.requires_grad)
+    layer.weight = _own(weight)
     if bias is not None:
-        layer.bias = nn.Parameter(bias.detach().clone(), bias.requires_grad)
+        layer.bias = _own(bias)
     return layer
+
+
+def _own(tensor: Tensor) -> nn.Parameter:
+    """A parameter as it is, so that what shares it still does; a part of one as a parameter of its own."""
+    if isinstance(tensor, nn.Parameter):
+        return tensor
+    return nn.Parameter(tensor.detach().clone(memory_format=torch.contiguous_format), tensor.requires_grad)
 
 
 def _separate_weights(attention: nn.MultiheadAttention) -> tuple[Tensor, ...]:

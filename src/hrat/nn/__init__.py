@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm
+from hrat.nn.batch_norm import BATCH_NORM_FORMS, BatchNormForm, FrozenBatchNorm
 from hrat.nn.calibration import OUTPUT_PEAK, calibrate, calibrate_scales
+from hrat.nn.call_form import FREE, Arguments, Form, is_record, plain_value, taken_apart
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource, draw_pair_error
 from hrat.nn.dropout import DROPOUTS, is_drop_path, is_dropout
@@ -20,6 +21,7 @@ from hrat.nn.report import ConversionReport, DigitalOperationRow, LayerRow
 from hrat.nn.shared_error import SharedError
 from hrat.nn.signals import (
     DigitalBatchNorm,
+    GradientStop,
     InputDac,
     OutputAdc,
     OutputRescale,
@@ -29,17 +31,23 @@ from hrat.nn.signals import (
     batch_norm_over_ranks,
 )
 from hrat.nn.state import freeze_batch_norm, sampled_chip, set_noise_strength, use_chip
+from hrat.nn.turned import TurnedLinear
 
 __all__ = [
     "BATCH_NORM_FORMS",
     "DROPOUTS",
+    "FREE",
     "OUTPUT_PEAK",
+    "Arguments",
     "BatchNormForm",
     "ConversionReport",
     "CrossbarLayer",
     "CrossbarRecurrence",
     "DigitalBatchNorm",
     "DigitalOperationRow",
+    "Form",
+    "FrozenBatchNorm",
+    "GradientStop",
     "InputDac",
     "LayerRow",
     "NoiseSource",
@@ -51,6 +59,7 @@ __all__ = [
     "Scale",
     "SharedError",
     "SwingClamp",
+    "TurnedLinear",
     "batch_norm_over_ranks",
     "calibrate",
     "calibrate_scales",
@@ -60,10 +69,13 @@ __all__ = [
     "is_drop_path",
     "is_dropout",
     "is_half",
+    "is_record",
     "layers_with_scales",
+    "plain_value",
     "restrictions",
     "sampled_chip",
     "set_noise_strength",
+    "taken_apart",
     "tensor_value",
     "use_chip",
 ]

@@ -112,17 +112,21 @@ def _set_scales(model: PreparedModel, inputs: list[Batch], quantile: float, *, t
     with torch.random.fork_rng():  # of dropout
         fitting = _fitting_scales(model, inputs, quantile)
     model.load_state_dict(before)  # statistics that the batch has moved on
-    read = set() if trained else _scales_of_outputs(model)
+    read = {} if trained else _scales_of_outputs(model)
     room = model.spec.periphery.v_swing_V / OUTPUT_PEAK
     for scale, alpha in fitting:
-        scale.set(alpha.clamp(max=room) if scale in read else alpha)
+        scale.set(alpha.clamp(max=room / read[scale]) if scale in read else alpha)
 
 
-def _scales_of_outputs(model: PreparedModel) -> set[Scale]:
-    """Scales of the values that leave the chip."""
+def _scales_of_outputs(model: PreparedModel) -> dict[Scale, float]:
+    """Scales of the values that leave the chip, each with the largest factor that such a value has it by."""
     refs = [model.circuit.tensors[node.alpha.key] for node in model.circuit.nodes if isinstance(node, OutputRescale)]
-    found = (model.graph.get_submodule(ref.scale) for ref in refs if isinstance(ref, ScaleRef))
-    return {scale for scale in found if isinstance(scale, Scale)}
+    factors: dict[Scale, float] = {}
+    for ref in refs:
+        scale = model.graph.get_submodule(ref.scale) if isinstance(ref, ScaleRef) else None
+        if isinstance(ref, ScaleRef) and isinstance(scale, Scale):
+            factors[scale] = max(ref.factor, factors.get(scale, 0.0))
+    return factors
 
 
 def _fitting_scales(model: PreparedModel, inputs: list[Batch], quantile: float) -> list[tuple[Scale, Tensor]]:

@@ -18,9 +18,9 @@ from hrat.encoding import (
     errors_of_layer,
     has_window,
 )
-from hrat.nn.batch_norm import BatchNormForm, ForwardPass, statistics_of, terms_before
+from hrat.nn.batch_norm import BatchNormForm, ForwardPass, running_terms_before, statistics_of, terms_before
 from hrat.nn.device_errors import ChipSample, DeviceErrors, NoiseSource, PairError, draw_pair_error
-from hrat.nn.fusing import BatchNormTerms, Fused, fuse, terms_of
+from hrat.nn.fusing import BatchNormTerms, Fused, fuse, stays_frozen, terms_of
 from hrat.nn.numbers import at_least_single
 from hrat.nn.straight_through import OutputStage, digital_sum_ste, pair_of, realise
 from hrat.nn.weights import LayerTargets, Weights
@@ -71,11 +71,14 @@ class CrossbarLayer(nn.Module):
         batch_norm_before: _BatchNorm | None = None,
         form: BatchNormForm = "one_pass",
         noise: NoiseSource | None = None,
+        turned: bool = False,
     ) -> None:
         super().__init__()
         self.geometry = geometry
         self.spec = spec
         self.weight = weight
+        self.turned = turned
+        """Whether the parameter of a linear layer is `(in, out)`."""
         self.bias: nn.Parameter | None
         self.register_parameter("bias", bias)
         self.batch_norm = batch_norm
@@ -83,7 +86,8 @@ class CrossbarLayer(nn.Module):
         self.form: BatchNormForm = form
         self.noise = noise if noise is not None else NoiseSource()
         self.log_range = nn.Parameter(weight.new_full((), math.log(INITIAL_RANGE)).detach())
-        self.log_range.requires_grad_(has_window(spec))
+        # Frozen weights keep their conductances, which are fractions of the window.
+        self.log_range.requires_grad_(has_window(spec) and weight.requires_grad)
         self.log_tile_adc_V: nn.Parameter | None
         self.register_parameter("log_tile_adc_V", self._first_full_scales())
         self.watch_partial_sums: Callable[[Tensor], None] | None = None
@@ -126,6 +130,7 @@ class CrossbarLayer(nn.Module):
         within_read: bool = False,
         rectifies: bool = False,
         drives_word_lines: bool = False,
+        normalised: tuple[Tensor, Tensor | None] | None = None,
     ) -> Tensor:
         """Word-line voltages to amplifier outputs.
 
@@ -138,16 +143,25 @@ class CrossbarLayer(nn.Module):
             within_read: `voltage` is known to be within the read threshold (see `hrat.circuit.merging`).
             rectifies: a ReLU stands behind the amplifiers.
             drives_word_lines: nothing but crossbars reads the output, which is then held within the read threshold.
+            normalised: what the batch norm in front normalises, `(batch, channels, *space)`, with its scale if these
+                are volts; `voltage` itself if nothing is given.
 
         Returns:
             V, `(..., out)` or `(batch, out, *space)`.
         """
         lines = self._word_lines(voltage, alpha_in, digital, within_read)
         stage = self._output_stage(rectifies, drives_word_lines)
-        learns = self.training and not self.batch_norm_frozen
-        before = terms_before(self, lines, alpha_in, learns=learns)
+        before = terms_before(self, *(normalised or (lines.voltage, alpha_in)))
         at = self._pass(lines, alpha_in, alpha_out, before, error, stage)
-        return statistics_of(self.form, training=self.training, frozen=self.batch_norm_frozen).output(self, at)
+        statistics = statistics_of(self.form, training=self.training, frozen=not self.learns(self.batch_norm))
+        return statistics.output(self, at)
+
+    def learns(self, batch_norm: _BatchNorm | None) -> bool:
+        """Whether one of this layer's batch norms follows the statistics of each batch now."""
+        if batch_norm is None or stays_frozen(batch_norm):
+            return False
+        # One that is in eval mode by itself was frozen apart from the others.
+        return batch_norm.training and self.training and not self.batch_norm_frozen
 
     def fuse(
         self,
@@ -159,7 +173,7 @@ class CrossbarLayer(nn.Module):
     ) -> Fused:
         """W' in PyTorch layout and b', `(out,)`, V, of this layer; see `hrat.nn.fusing.fuse`."""
         return fuse(
-            at_least_single(self.weight),
+            at_least_single(self.weight.t() if self.turned else self.weight),
             None if self.bias is None else at_least_single(self.bias),
             self.geometry,
             alpha_in=alpha_in,
@@ -336,7 +350,7 @@ class CrossbarLayer(nn.Module):
         return AnyReads(self.noise.generator, self.noise_strength).of_layer("")
 
     def _fused_in_eval(self, alpha_in: Tensor, alpha_out: Tensor) -> Fused:
-        before = None if self.batch_norm_before is None else terms_of(self.batch_norm_before)
+        before = running_terms_before(self)
         after = None if self.batch_norm is None else terms_of(self.batch_norm)
         return self.fuse(alpha_in, alpha_out, before, after)
 

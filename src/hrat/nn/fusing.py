@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrat.encoding import Geometry
@@ -31,6 +31,14 @@ class BatchNormTerms:
     def gain(self) -> Tensor:
         """`gamma / sigma` with its sign, `(channels,)`."""
         return self.inverse if self.gamma is None else self.gamma * self.inverse
+
+    def repeated(self, times: int) -> BatchNormTerms:
+        """The same for inputs of which each channel is a run of `times`, as a flatten makes them."""
+        if times == 1:
+            return self
+        mean, var, inverse = (part.repeat_interleave(times) for part in (self.mean, self.var, self.inverse))
+        gamma, beta = (None if part is None else part.repeat_interleave(times) for part in (self.gamma, self.beta))
+        return BatchNormTerms(mean, var, gamma, beta, self.eps, inverse)
 
     def shift(self, gain: Tensor) -> Tensor:
         """`beta - gain * mean`, `(channels,)`."""
@@ -107,6 +115,11 @@ def terms_of(bn: _BatchNorm, mean: Tensor | None = None, var: Tensor | None = No
     mean, var = at_least_single(mean), at_least_single(var)
     gamma, beta = (None if part is None else at_least_single(part) for part in (bn.weight, bn.bias))
     return BatchNormTerms(mean, var, gamma, beta, bn.eps, torch.rsqrt(var + bn.eps))
+
+
+def stays_frozen(bn: nn.Module) -> bool:
+    """Whether a batch norm was frozen in the original network, so that its running statistics never move."""
+    return bool(getattr(bn, "stays_frozen", False))
 
 
 def track(bn: _BatchNorm, mean: Tensor, var: Tensor, count: int) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from hrat.circuit import ModelCircuit, ScaleRef, TensorRef
 from hrat.errors import ConversionError
+from hrat.nn.call_form import Arguments, Form
 from hrat.nn.crossbar_layer import CrossbarLayer
 from hrat.nn.device_errors import NoiseSource
 from hrat.nn.numbers import DigitalBorder
@@ -46,8 +47,8 @@ class PreparedModel(nn.Module):
         report: ConversionReport,
         noise: NoiseSource,
         *,
-        fixed: dict[str, Any] | None = None,
-        output_type: type[Any] | None = None,
+        arguments: Arguments,
+        form: Form = Form(),  # noqa: B008  # it cannot be changed
     ) -> None:
         """Wrap the converted network.
 
@@ -57,11 +58,12 @@ class PreparedModel(nn.Module):
             spec: the hardware.
             report: what conversion did.
             noise: where programming errors are drawn from.
-            fixed: arguments that are part of the network, with their values.
-            output_type: what the original network returned.
+            arguments: how the network is called.
+            form: types of what it returns.
         """
         super().__init__()
-        self.fixed = fixed or {}
+        self.arguments = arguments
+        self.form = form
         self.graph = graph
         kind = next(module.weight.dtype for module in graph.modules() if isinstance(module, CrossbarLayer))
         for module in graph.modules():
@@ -71,26 +73,19 @@ class PreparedModel(nn.Module):
         self.spec = spec
         self.report = report
         self.noise = noise
-        # A dict with attributes, such as the outputs of the transformers package, leaves the graph as a plain one.
-        own_dict = output_type is not None and issubclass(output_type, dict) and output_type is not dict
-        self.output_type = output_type if own_dict else None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Outputs of the network, with the arguments and the output type of the original model."""
+        """Outputs of the network, with the arguments and the output type of the original model.
+
+        Raises:
+            ConversionError: an argument that the network was not prepared for, or torch.export of this model.
+        """
         if torch.compiler.is_exporting():
             raise ConversionError(
                 "torch.export cannot take a prepared model, whose network is called 'graph' like the graph of what it "
                 "exports; export that network: torch.export.export(model.graph, args)"
             )
-        for name in self.fixed.keys() & kwargs.keys():
-            value = kwargs.pop(name)
-            if value is not self.fixed[name] and value != self.fixed[name]:
-                raise ConversionError(
-                    f"'{name}' is {self.fixed[name]!r} as in the example input, and part of the network; got "
-                    f"{value!r}: prepare the model again with that value"
-                )
-        out = self.graph(*args, **kwargs)
-        return out if self.output_type is None else self.output_type(**out)
+        return self.form.put_together(self.graph(*self.arguments.bound(args, kwargs)))
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
@@ -129,6 +124,8 @@ def tensor_value(model: PreparedModel, origin: ScaleRef | TensorRef) -> Tensor:
     scale = model.graph.get_submodule(origin.scale)
     assert isinstance(scale, Scale)
     alpha: Tensor = scale()
+    if origin.factor != 1:
+        alpha = alpha * origin.factor
     return alpha if origin.repeats == 1 else alpha.repeat_interleave(origin.repeats)
 
 

@@ -67,6 +67,11 @@ class ConversionReport:
     """Signals that pass a DAC: the network's inputs, digital values that crossbars read, states of recurrences."""
 
     @property
+    def islands(self) -> list[DigitalOperationRow]:
+        """The digital operations, by the older name of `digital_operations`: the same list."""
+        return self.digital_operations
+
+    @property
     def devices(self) -> int:
         """Memristors of the whole chip."""
         return sum(row.devices for row in self.layers)

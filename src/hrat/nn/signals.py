@@ -8,15 +8,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
-from hrat.nn.fusing import BatchNormTerms, track
+from hrat.nn.fusing import BatchNormTerms, stays_frozen, track
 from hrat.nn.numbers import DigitalBorder, at_least_single
 from hrat.nn.ranks import world_size
 from hrat.nn.straight_through import batch_statistics, convert_ste
 from hrat.physics import amplifier_limits_V, digital_value, input_voltage, relu_floor_V, to_digital_units
 from hrat.spec import HardwareSpec
 
-__all__ = ["DigitalBatchNorm", "InputDac", "OutputAdc", "OutputRescale", "Scale", "SwingClamp", "batch_norm_over_ranks"]
+__all__ = [
+    "DigitalBatchNorm",
+    "GradientStop",
+    "InputDac",
+    "OutputAdc",
+    "OutputRescale",
+    "Scale",
+    "SwingClamp",
+    "batch_norm_over_ranks",
+]
 
 
 class Scale(nn.Module):
@@ -74,18 +84,42 @@ class OutputRescale(DigitalBorder):
         return self.into_digital(to_digital_units(voltage, alpha))
 
 
-class DigitalBatchNorm(nn.Module):
-    """A batch norm that no crossbar could take, computed digitally; frozen with the fused ones."""
+class GradientStop(nn.Module):
+    """`detach` on a wire: the signal has no gradient in front of here, and its scale is free as everywhere.
 
-    def __init__(self, batch_norm: _BatchNorm) -> None:
+    The digital value `x = v / alpha` is what is detached. The voltage that carries it grows with the scale, so that
+    this gradient must stay, or training would be told that a larger scale makes a smaller signal.
+    """
+
+    def forward(self, voltage: Tensor, alpha: Tensor) -> Tensor:
+        """V, `(batch, channels, ...)` -> V, the same."""
+        stopped = voltage.detach()
+        if not alpha.requires_grad:
+            return stopped
+        one = alpha / alpha.detach()
+        return stopped * (one.view(-1, *(1,) * (voltage.ndim - 2)) if one.ndim else one)
+
+
+class DigitalBatchNorm(nn.Module):
+    """A batch norm that no crossbar could take, computed digitally; frozen with the fused ones.
+
+    So is an instance norm with running statistics, which in eval mode is a batch norm. Its statistics are those of
+    each rank's own images.
+    """
+
+    def __init__(self, batch_norm: _BatchNorm | _InstanceNorm) -> None:
         super().__init__()
         self.batch_norm = batch_norm
         self.batch_norm_frozen = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Digital units, `(batch, channels, ...)` -> digital units of that shape."""
-        self.batch_norm.train(self.training and not self.batch_norm_frozen)
-        out: Tensor = self.batch_norm(x) if world_size() == 1 else batch_norm_over_ranks(self.batch_norm, x)
+        bn = self.batch_norm
+        was_training = bn.training  # in eval mode by itself it was frozen apart from the others
+        bn.train(was_training and self.training and not self.batch_norm_frozen and not stays_frozen(bn))
+        shared = world_size() > 1 and isinstance(bn, _BatchNorm)
+        out: Tensor = batch_norm_over_ranks(bn, x) if shared else bn(x)  # type: ignore[arg-type]
+        bn.train(was_training)
         return out
 
 

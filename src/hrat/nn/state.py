@@ -28,7 +28,10 @@ __all__ = ["freeze_batch_norm", "sampled_chip", "set_noise_strength", "use_chip"
 
 
 def freeze_batch_norm(model: nn.Module, frozen: bool = True) -> None:
-    """Let batch norm use its running statistics in training too, so that training and eval are the same function."""
+    """Let batch norm use its running statistics in training too, so that training and eval are the same function.
+
+    Batch norms that were frozen in the original network stay so whatever is asked.
+    """
     for module in model.modules():
         if isinstance(module, CrossbarLayer | DigitalBatchNorm):
             module.batch_norm_frozen = frozen

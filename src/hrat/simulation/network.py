@@ -175,7 +175,7 @@ class ChipSolver:
                 index
                 for value in tensors_of(values)
                 if value.is_floating_point()
-                for index in value.isnan().flatten(1).any(1).nonzero().flatten().tolist()
+                for index in value.isnan().reshape(len(value), -1).any(1).nonzero().flatten().tolist()
             }
             for index in sorted(bad - self.failures.keys()):
                 why = (

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Literal
 
+from hrat.nn.batch_norm.frozen import FrozenBatchNorm
 from hrat.nn.batch_norm.one_pass import OnePass
-from hrat.nn.batch_norm.running import ForwardPass, RunningStatistics, terms_before
+from hrat.nn.batch_norm.running import ForwardPass, RunningStatistics, running_terms_before, terms_before
 from hrat.nn.batch_norm.slice_of_batch import SliceOfBatch
 from hrat.nn.batch_norm.two_pass import TwoPass
 from hrat.nn.batch_norm.unfused import Unfused
 
-__all__ = ["BATCH_NORM_FORMS", "BatchNormForm", "ForwardPass", "RunningStatistics", "statistics_of", "terms_before"]
+__all__ = [
+    "BATCH_NORM_FORMS",
+    "BatchNormForm",
+    "ForwardPass",
+    "FrozenBatchNorm",
+    "RunningStatistics",
+    "running_terms_before",
+    "statistics_of",
+    "terms_before",
+]
 
 BatchNormForm = Literal["two_pass", "slice", "one_pass", "unfused"]
 """Source of the batch statistics in training.

@@ -55,7 +55,12 @@ def _bias(layer: CrossbarLayer, before: BatchNormTerms | None) -> Tensor | None:
     one = layer.weight.new_ones(())
     with torch.no_grad():
         bias = layer.fuse(one, one, before, None).bias_V
-    return bias if bias is None or layer.bias is None else bias + 0.0 * layer.bias  # a gradient for DDP
+    # Batch norm behind takes the bias off again, and with it all that it was made of: gradients of zero, not none,
+    # which DDP would take amiss.
+    for part in (layer.bias, before.beta):
+        if bias is not None and part is not None:
+            bias = bias + 0.0 * part.sum()
+    return bias
 
 
 def _detach_scalar(alpha: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from hrat.physics import Draw
 if TYPE_CHECKING:
     from hrat.nn.crossbar_layer import CrossbarLayer
 
-__all__ = ["ForwardPass", "RunningStatistics", "terms_before", "values_per_channel"]
+__all__ = ["ForwardPass", "RunningStatistics", "running_terms_before", "terms_before", "values_per_channel"]
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,29 @@ class RunningStatistics:
         return at.stage.limit_(layer.crossbar(at, fused, bias_V))
 
 
-def terms_before(layer: CrossbarLayer, lines: WordLines, alpha_in: Tensor, *, learns: bool) -> BatchNormTerms | None:
-    """The batch norm in front of a layer's operation: with statistics of the word lines' voltages, where it learns."""
-    if layer.batch_norm_before is None:
-        return None
-    if not learns:
-        return terms_of(layer.batch_norm_before)
-    count = values_per_channel(layer, lines.voltage)
-    mean, var = batch_statistics(lines.voltage)
-    mean, var = mean / alpha_in, var / alpha_in**2
-    track(layer.batch_norm_before, mean, var, count)
-    return terms_of(layer.batch_norm_before, mean, var)
+def terms_before(layer: CrossbarLayer, signal: Tensor, alpha: Tensor | None) -> BatchNormTerms | None:
+    """The batch norm in front of a layer's operation: with statistics of the batch, where it learns.
+
+    Args:
+        layer: the layer.
+        signal: what the batch norm normalises, `(batch, channels, *space)`.
+        alpha: scale of the signal, scalar or `(channels,)`, V per unit; None where it is in digital units.
+    """
+    bn = layer.batch_norm_before
+    if bn is None or not layer.learns(bn):
+        return running_terms_before(layer)
+    count = values_per_channel(layer, signal)
+    mean, var = batch_statistics(signal)
+    if alpha is not None:
+        mean, var = mean / alpha, var / alpha**2
+    track(bn, mean, var, count)
+    return terms_of(bn, mean, var).repeated(layer.geometry.in_channels // bn.num_features)
+
+
+def running_terms_before(layer: CrossbarLayer) -> BatchNormTerms | None:
+    """The batch norm in front of a layer's operation with its running statistics, if there is one."""
+    bn = layer.batch_norm_before
+    return None if bn is None else terms_of(bn).repeated(layer.geometry.in_channels // bn.num_features)
 
 
 def values_per_channel(layer: CrossbarLayer, x: Tensor) -> int:

@@ -38,7 +38,7 @@ class Unfused(RunningStatistics):
         to_volts = _to_volts(layer, at, fused, terms)
         u, weights = layer.crossbar_in_windows(at, replace(fused, gain=fused.gain * to_volts))
         product = u * (weights.range / to_volts)
-        if not layer.batch_norm_frozen:
+        if layer.learns(layer.batch_norm):
             count = values_per_channel(layer, product)
             mean, var = batch_statistics(product)
             mean = mean if fused.bias_V is None else mean + fused.bias_V
