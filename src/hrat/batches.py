@@ -1,6 +1,6 @@
 """Batches as loaders yield them: the arguments of a network, and a label. For training, simulation and all else.
 
-* A tensor is the one argument, without a label.
+* A tensor, or an instance of a dataclass, is the one argument, without a label.
 * `(input, label)`, as a tuple or a list: the input is a tensor, a tuple or list of positional arguments, or a dict of
   keyword arguments. `(input,)` is the same without a label.
 * `(x1, x2, ..., label)`: several arguments by position, and the label.
@@ -13,7 +13,7 @@ Arguments may be nests of tensors and other values themselves; what is nested is
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import torch.nn.functional as F
@@ -22,7 +22,17 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from hrat.errors import DataError
 
-__all__ = ["IGNORED", "LABELS", "Batch", "class_scores", "cross_entropy", "right_and_counted", "split_batch"]
+__all__ = [
+    "IGNORED",
+    "LABELS",
+    "Batch",
+    "class_scores",
+    "cross_entropy",
+    "is_record",
+    "plain_value",
+    "right_and_counted",
+    "split_batch",
+]
 
 LABELS = ("labels", "label")
 """Keys of the label in a dict, where none is named."""
@@ -127,7 +137,7 @@ def split_batch(raw: Any, *, label_key: str | None = None, takes: Collection[str
     """
     if isinstance(raw, Batch):
         return raw
-    if isinstance(raw, Tensor):
+    if isinstance(raw, Tensor) or is_record(raw):
         return Batch((raw,))
     if isinstance(raw, Mapping):
         return _split_dict(raw, label_key, takes)
@@ -151,6 +161,22 @@ def _split_dict(raw: Mapping[str, Any], label_key: str | None, takes: Collection
     key = next((key for key in ((label_key,) if label_key else LABELS) if key in raw), None)
     kwargs = {str(name): value for name, value in raw.items() if name != key or name in takes}
     return Batch((), kwargs, None if key is None else raw[key])
+
+
+def is_record(value: Any) -> bool:
+    """Whether a value is an instance of a dataclass, and no dict as well."""
+    return is_dataclass(value) and not isinstance(value, type | dict)
+
+
+def plain_value(value: Any) -> Any:
+    """A nest of arguments without dataclasses: these become dicts of their fields."""
+    if is_record(value):
+        return {part.name: plain_value(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, dict):
+        return {key: plain_value(part) for key, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return tuple(map(plain_value, value))
+    return type(value)(map(plain_value, value)) if type(value) in (tuple, list) else value
 
 
 def _first_sizes(nested: Any) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -129,13 +130,60 @@ def test_arguments_without_numbers_are_those_of_the_example(tmp_path: Any) -> No
     chips_of(Switched(), example).save(tmp_path / "chips")
     chips = hrat.load(tmp_path / "chips")
     value = hrat.simulate(chips, {"x": x, "y": y}).value
-    for given in ((x, None, y, True, "sum"), (x, None, y, True), (x, y), example):
+    for given in ((x, None, y, True, "sum"), (x, None, y, True), (x, None, y), example):
         assert torch.equal(hrat.simulate(chips, given).value, value)
     for given in ((x, None, y, False), {**example, "negative": False}):
         with pytest.raises(hrat.HratError, match=r"'negative' is True as in the example input.*got False"):
             hrat.simulate(chips, given)
-    with pytest.raises(hrat.HratError, match="got True as an argument"):
+    for wrong, message in (((x, y), "the network's|'mask' is None"), ((x, None, y, True, "sum", 3), "input.*got 6")):
+        with pytest.raises(hrat.HratError, match=message):
+            hrat.simulate(chips, wrong)
+    with pytest.raises(hrat.HratError, match=r"takes 1 input\(s\) .*got 2"):
         hrat.simulate(chips_of(nn.Linear(6, 3), x), (x, True))
+
+
+def test_what_the_example_left_out_may_be_none() -> None:
+    class Shifting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+            return self.body(x if shift is None else x + shift)  # type: ignore[no-any-return]
+
+    x = torch.randn(8, 6)
+    chips = chips_of(Shifting(), x)
+    value = hrat.simulate(chips, x).value
+    for given in ((x, None), {"x": x, "shift": None}):
+        assert torch.equal(hrat.simulate(chips, given).value, value)
+    with pytest.raises(hrat.HratError, match="no input 'shift'"):
+        hrat.simulate(chips, (x, x))
+
+
+@dataclass
+class Signals:
+    """Two signals as one argument."""
+
+    x: Tensor
+    y: Tensor
+
+
+def test_a_dataclass_is_an_argument() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 4), nn.Linear(3, 4)
+
+        def forward(self, signals: Signals) -> Tensor:
+            return self.a(signals.x) + self.b(signals.y)  # type: ignore[no-any-return]
+
+    signals = Signals(torch.randn(8, 6), torch.randn(8, 3))
+    chips = chips_of(Both(), (signals,))
+    value = hrat.simulate(chips, (signals,)).value
+    labels = torch.zeros(8).long()
+    for data in ([signals], [(signals, labels)], {"signals": signals}):
+        assert torch.equal(hrat.simulate(chips, data).value, value)
+    torch.testing.assert_close(hrat.simulate(chips, [(signals, labels)], limit=3).value, value[:, :3])
 
 
 def test_infinities_are_numbers_but_for_a_dac() -> None:

@@ -126,7 +126,9 @@ class Deployment:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """Scales of converters and of output rescaling, and constants of digital operations, by the graph's keys."""
     fixed: dict[str, bool | str | None] = field(default_factory=dict)
-    """Arguments that are part of the network, such as switches, with the values that it was prepared with; in order."""
+    """Arguments that are part of the network, such as switches, with the values that it was prepared with."""
+    positional: tuple[str, ...] = ()
+    """Names of the arguments that a call may give by position, in order; those of the inputs where it is empty."""
     number_type: str = ""
     """Type of digital values, `float16` or `bfloat16`; empty where it is that of the conductances."""
 
@@ -219,6 +221,8 @@ class Deployment:
         }
         if self.fixed:
             content["fixed"] = self.fixed
+        if self.positional:
+            content["positional"] = list(self.positional)
         if self.number_type:
             content["number_type"] = self.number_type
         return content, tensors
@@ -248,6 +252,7 @@ class Deployment:
             layers=layers,
             graph=tuple(decode_node(node.name, node.op, node.args, node.kwargs) for node in data.graph),
             fixed=dict(data.fixed),
+            positional=data.positional,
             number_type=data.number_type,
             tensors={key.removeprefix("graph/"): value for key, value in tensors.items() if key.startswith("graph/")},
         )

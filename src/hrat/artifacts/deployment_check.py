@@ -84,6 +84,7 @@ class DeploymentData:
     layers: Annotated[tuple[LayerData, ...], Field(min_length=1)]
     graph: Annotated[tuple[NodeData, ...], Field(min_length=1)]
     fixed: dict[str, bool | str | None] = field(default_factory=dict)
+    positional: tuple[str, ...] = ()
     number_type: Literal["", "float16", "bfloat16"] = ""
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hrat.batches import is_record, plain_value
 from hrat.conversion.trace import Traced
 from hrat.errors import ConversionError, HratError
-from hrat.nests import is_record, plain_value
 from hrat.nn import PreparedModel, restrictions
 
 __all__ = ["DiffersError", "Reference", "mapped_tensors", "tensors_in"]

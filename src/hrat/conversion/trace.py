@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils.parametrize import is_parametrized
 
+from hrat.batches import plain_value
 from hrat.circuit import op_of, why_outside
 from hrat.conversion.arguments import name_functions_one_way, put_in_order
 from hrat.conversion.calls import calls_to_modules, computes_its_weight
@@ -33,7 +34,6 @@ from hrat.conversion.modes import compare_modes
 from hrat.conversion.tracer import ModelTracer
 from hrat.conversion.written_out import is_written_out
 from hrat.errors import ConversionError
-from hrat.nests import plain_value
 from hrat.nn import DROPOUTS, Arguments, Form, Recurrence, TurnedLinear, is_drop_path, is_dropout
 
 __all__ = [

@@ -31,10 +31,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.proxy import TraceError
 from torch.utils._pytree import tree_leaves, tree_map
 
+from hrat.batches import is_record, plain_value
 from hrat.circuit import OPS
 from hrat.conversion.patches import followed
 from hrat.errors import ConversionError
-from hrat.nests import is_record, plain_value
 from hrat.nn import FREE, Form, taken_apart
 
 __all__ = ["IN_PLACE_OPERATORS", "ModelTracer"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hrat.artifacts import DeployedLayer, Deployment
-from hrat.circuit import layer_of
+from hrat.circuit import Input, layer_of
 from hrat.errors import ConversionError
 from hrat.nn import CrossbarLayer, PreparedModel, is_half, layers_with_scales, tensor_value
 from hrat.physics import bias_full_scale_V, convert, converter_codes
@@ -43,9 +43,11 @@ def deploy(model: PreparedModel) -> Deployment:
             layers[name] = _layer(name, *trained[name], model.spec)
         for key in node.tensor_keys():
             tensors[key] = _tensor(key, tensor_value(model, circuit.tensors[key]))
-    fixed = {
-        name: value for name, value in model.arguments.fixed.items() if value is None or isinstance(value, bool | str)
-    }
+    arguments = model.arguments
+    fixed = {name: value for name, value in arguments.fixed.items() if value is None or isinstance(value, bool | str)}
+    inputs = [node.argument for node in circuit.nodes if isinstance(node, Input)]
+    # Only a call by position of other arguments than the inputs alone needs to be told.
+    by_position = arguments.positional if list(arguments.positional) != inputs else ()
     kind = next(iter(trained.values()))[0].weight.dtype
     return Deployment(
         spec=model.spec,
@@ -53,6 +55,7 @@ def deploy(model: PreparedModel) -> Deployment:
         graph=circuit.nodes,
         tensors=tensors,
         fixed=fixed,
+        positional=by_position,
         number_type=str(kind).removeprefix("torch.") if is_half(kind) else "",
     )
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hrat.batches import is_record, plain_value
 from hrat.errors import ConversionError
-from hrat.nests import is_record, plain_value
 
 __all__ = ["FREE", "Arguments", "Form", "taken_apart"]
 

@@ -78,7 +78,7 @@ class PreparedModel(nn.Module):
         """Outputs of the network, with the arguments and the output type of the original model.
 
         Raises:
-            ConversionError: an argument that the network was not prepared for.
+            ConversionError: an argument that the network was not prepared for, or torch.export of this model.
         """
         if torch.compiler.is_exporting():
             raise ConversionError(

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 from hrat.artifacts import Deployment, ProgrammedChip
-from hrat.batches import Batch
+from hrat.batches import Batch, plain_value
 from hrat.circuit import OPS, Dac, Input, OpNode, input_names
 from hrat.errors import HratError
-from hrat.nests import plain_value
 from hrat.simulation.nested import changed, tensors_of
 
 __all__ = ["NetworkArguments"]
@@ -23,6 +22,7 @@ class NetworkArguments:
     def __init__(self, chip: ProgrammedChip) -> None:
         self.names = input_names(chip.deployment.graph)
         self._fixed = chip.deployment.fixed
+        self._positional = chip.deployment.positional
         self._to_dacs = _driving_dacs(chip.deployment)
 
     def by_name(self, batch: Batch) -> dict[str, Any]:
@@ -32,35 +32,25 @@ class NetworkArguments:
             HratError: too many, unknown ones, or other values than the network was prepared with.
         """
         named: dict[str, Any] = {}
-        # In a call both come in the order of the signature, so that each kind can be counted off by itself.
-        fixed, names = iter(self._fixed.items()), iter(self.names)
-        for value in batch.args:
-            if value is None or isinstance(value, bool | str):
-                name, wanted = next(fixed, (None, None))
-                if name is None:
-                    raise HratError(
-                        f"got {value!r} as an argument, but the network was prepared without arguments of its kind; "
-                        f"expected {', '.join(self.names)}"
-                    )
-                self._check_fixed(name, value, wanted)
-                continue
-            name = next(names, None)
-            if name is None:
-                given = sum(not (part is None or isinstance(part, bool | str)) for part in batch.args)
-                raise HratError(f"the network takes {len(self.names)} input(s) ({', '.join(self.names)}), got {given}")
-            named[name] = plain_value(value)
-        for name, value in batch.kwargs.items():
+        given = [*zip(self._names_by_position(len(batch.args)), batch.args, strict=True), *batch.kwargs.items()]
+        for name, value in given:
+            if name in named:
+                raise HratError(f"the network's input '{name}' is given twice; expected it once")
             if name in self._fixed:
                 self._check_fixed(name, value, self._fixed[name])
-            elif name not in self.names:
-                raise HratError(f"the network has no input '{name}'; it takes {', '.join(self.names)}")
-            elif name in named:
-                raise HratError(f"the network's input '{name}' is given twice; expected it once")
-            else:
+            elif name in self.names:
                 named[name] = plain_value(value)
+            elif value is not None:  # what a network was prepared without is None, if it is anything
+                raise HratError(f"the network has no input '{name}'; it takes {', '.join(self.names)}")
         if not tensors_of(named):
             raise HratError("a batch holds no inputs; expected (input, label) of each, or inputs alone as a tensor")
         return named
+
+    def _names_by_position(self, count: int) -> list[str]:
+        order = [*self._positional, *(name for name in self.names if name not in self._positional)]
+        if count > len(order):
+            raise HratError(f"the network takes {len(self.names)} input(s) ({', '.join(self.names)}), got {count}")
+        return order[:count]
 
     def sound(self, inputs: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
         """The arguments on a device.
