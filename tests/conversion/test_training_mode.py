@@ -148,6 +148,30 @@ def test_weights_tied_by_transposition_stay_one_parameter(how: str) -> None:
     assert [tuple(p.shape) for p in prepared.parameters() if p.ndim == 2] == [(6, 4)]
 
 
+PRODUCTS = [
+    lambda x, w: x @ torch.permute(w, (1, 0)),
+    lambda x, w: x @ w.permute(1, 0),
+    lambda x, w: x @ w.transpose(-1, -2),
+    lambda x, w: x @ torch.permute(w.t(), (0, 1)),
+    lambda x, w: x @ w.t().permute(0, 1),
+    lambda x, w: F.linear(x, torch.permute(w, (0, 1))),
+]
+
+
+@pytest.mark.parametrize("product", PRODUCTS, ids=range(len(PRODUCTS)))
+def test_a_permutation_is_a_transposition_only_where_it_swaps(product: Any) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.weight = nn.Linear(6, 6), nn.Parameter(torch.randn(6, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return product(self.first(x), self.weight)  # type: ignore[no-any-return]
+
+    model = Net()
+    torch.testing.assert_close(hrat.prepare(model, IDEAL, X).eval()(X), model(X), rtol=0, atol=2e-5)
+
+
 def test_recurrent_layers_that_share_a_matrix_still_do() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

@@ -241,6 +241,19 @@ def test_a_network_whose_gradient_conversion_loses_is_found() -> None:
         check_laws(Net(turned), "generic-4bit", images(), laws=(1, 2, 3, 5))
 
 
+def always_dropped(net: nn.Module, x: Tensor) -> Tensor:
+    """Random numbers in eval mode too, of which no chip has any."""
+    return torch.nn.functional.dropout(x, 0.5, training=True)
+
+
+def test_random_numbers_are_not_taken_for_rounding() -> None:
+    quiet, random = Net(lambda net, x: x).double(), Net(always_dropped).double()
+    random.load_state_dict(quiet.state_dict())
+    x = images().double()
+    finding = nothing_is_lost(random, hrat.prepare(quiet, "generic-4bit", x), x)
+    assert finding.status == "broken"
+
+
 def test_a_straight_through_gradient_is_kept() -> None:
     check_laws(Net(rounded), "generic-4bit", images(), laws=(1, 2, 3, 5))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from hrat.conversion.convert import prepare
+from hrat.conversion.differences import ROUNDINGS, last_digit, moved_by_rounding
 from hrat.conversion.scales import ScaleMode
+from hrat.conversion.trace import example_args
 
-__all__ = ["ScaleMode", "prepare"]
+__all__ = ["ROUNDINGS", "ScaleMode", "example_args", "last_digit", "moved_by_rounding", "prepare"]

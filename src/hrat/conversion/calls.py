@@ -248,7 +248,14 @@ def _is_turned(node: Any) -> bool:
     if not isinstance(node, fx.Node) or node.op not in ("call_method", "call_function"):
         return False
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name in _TURNED and len(node.all_input_nodes) == 1 and node.all_input_nodes[0].op == "get_attr"
+    if name not in _TURNED or len(node.all_input_nodes) != 1 or node.all_input_nodes[0].op != "get_attr":
+        return False
+    first = node.args[1] if len(node.args) == 2 else None
+    given = first if isinstance(first, tuple | list) else node.args[1:]
+    dims = [d % 2 for d in (*given, *node.kwargs.values()) if isinstance(d, int)]
+    if name == "permute":
+        return dims == [1, 0]
+    return sorted(dims) == [0, 1] if name != "t" else not dims
 
 
 def _held(module: fx.GraphModule, source: Any) -> tuple[nn.Parameter | None, bool]:
@@ -257,10 +264,6 @@ def _held(module: fx.GraphModule, source: Any) -> tuple[nn.Parameter | None, boo
     parameter = _parameter(module, source.all_input_nodes[0] if turned else source)
     if parameter is None or parameter.ndim != 2:
         return None, False
-    if turned:
-        dims = [d for d in source.args[1:] if isinstance(d, int)] or [0, 1]
-        if sorted(d % 2 for d in dims) != [0, 1] or (source.target == "permute" and dims[0] % 2 == 0):
-            return None, False
     return parameter, turned
 
 

@@ -27,12 +27,13 @@ from hrat.conversion.batch_norms import fuse_batch_norms, wrap_digital_batch_nor
 from hrat.conversion.borders import insert_borders
 from hrat.conversion.build import LayerBuilder
 from hrat.conversion.clamp_fusion import fuse_clamps
-from hrat.conversion.differences import moved_by_rounding, where_it_differs
+from hrat.conversion.differences import ROUNDINGS, moved_by_rounding, where_it_differs
 from hrat.conversion.domains import Domains, digital_rows, mark_domains
 from hrat.conversion.emit import emit_circuit
 from hrat.conversion.modes import clone_for_conversion
+from hrat.conversion.nests import tensors_in
 from hrat.conversion.network import Network
-from hrat.conversion.proof import DiffersError, Reference, tensors_in
+from hrat.conversion.proof import DiffersError, Reference
 from hrat.conversion.scales import ScaleMode, Scales
 from hrat.conversion.signals import unite_signals
 from hrat.conversion.trace import LINEAR_MODULES, Traced, example_args, refuse_parametrised, trace
@@ -53,9 +54,6 @@ from hrat.nn import (
 from hrat.spec import HardwareSpec, load_spec
 
 __all__ = ["prepare"]
-
-ROUNDINGS = 30
-"""How many times as far as by a change of the last digit of its inputs the outputs of a network may be apart."""
 
 
 def prepare(

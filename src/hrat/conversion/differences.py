@@ -1,4 +1,4 @@
-"""Where a converted network begins to differ from the original: for the message of an error alone."""
+"""Differences of a converted network: how much of them is rounding, and where they begin."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from torch import Tensor, fx, nn
 
 from hrat.conversion.describe import describe
 from hrat.conversion.modes import clone_for_conversion
-from hrat.conversion.proof import mapped_tensors, tensors_in
+from hrat.conversion.nests import mapped, tensors_in
 from hrat.conversion.trace import LINEAR_MODULES, trace
 from hrat.conversion.written_out import write_out
 
-__all__ = ["moved_by_rounding", "where_it_differs"]
+__all__ = ["ROUNDINGS", "last_digit", "moved_by_rounding", "where_it_differs"]
 
+ROUNDINGS = 30
+"""How many times as far as by a change of the last digit of its inputs the outputs of a network may be apart."""
 RELATIVE = 1e-3
 """Differences below this part of the largest value are rounding."""
 
@@ -44,19 +46,20 @@ def where_it_differs(model: nn.Module, example: _Arguments, inputs: _Arguments) 
     return f" The first layer whose output differs is at {describe(watcher.first)}."
 
 
+def last_digit(value: Tensor, generator: torch.Generator) -> Tensor:
+    """Real numbers, each rounded up, down or not at all; others as they are."""
+    if not value.is_floating_point():
+        return value
+    way = torch.randint(-1, 2, value.shape, generator=generator).to(value.device, value.dtype)
+    return value * (1 + way * torch.finfo(value.dtype).eps)
+
+
 def moved_by_rounding(model: nn.Module, inputs: _Arguments) -> float:
     """How far the outputs of a network move where its inputs change in the last digit; 0 where that is not known."""
     generator = torch.Generator().manual_seed(0)
-
-    def last_digit(value: Tensor) -> Tensor:
-        if not value.is_floating_point():
-            return value
-        way = torch.randint(-1, 2, value.shape, generator=generator).to(value.device, value.dtype)
-        return value * (1 + way * torch.finfo(value.dtype).eps)
-
     try:
         network = clone_for_conversion(model, LINEAR_MODULES).module
-        changed = mapped_tensors(inputs, last_digit)
+        changed = mapped(inputs, lambda value: last_digit(value, generator))
         once, again, moved = (_outputs(network, *each) for each in (inputs, inputs, changed))
     except Exception:  # the error that is being told matters, not this one
         return 0.0

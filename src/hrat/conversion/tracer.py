@@ -15,8 +15,6 @@ Beyond what torch.fx does by itself:
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import functools
 import inspect
 import operator
@@ -33,6 +31,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from hrat.batches import is_record, plain_value
 from hrat.circuit import OPS
+from hrat.conversion.nests import parts_of
 from hrat.conversion.patches import followed
 from hrat.errors import ConversionError
 from hrat.nn import FREE, Form, taken_apart
@@ -284,7 +283,7 @@ class ModelTracer(fx.Tracer):
 
     def _unpacked(self, name: str, given: Any, proxy: Any) -> Any:
         """An argument as the model takes it: nests are real ones, with symbols for the numbers in them."""
-        parts, make = _parts_of(given)
+        parts, make = parts_of(given)
         if parts is None:
             return proxy
         self.skeletons[name] = _skeleton(given)
@@ -295,7 +294,7 @@ class ModelTracer(fx.Tracer):
             _refuse_hidden_tensors(place, given)
             return given
         proxy = nest[key]
-        parts, make = _parts_of(given)
+        parts, make = parts_of(given)
         if parts is None:
             return proxy
         return make({inner: self._part(f"{place}[{inner!r}]", part, proxy, inner) for inner, part in parts.items()})
@@ -619,38 +618,9 @@ def _is_number(leaf: Any) -> bool:
     return isinstance(leaf, Tensor | int | float) and not isinstance(leaf, bool)
 
 
-def _parts_of(given: Any) -> tuple[dict[Any, Any] | None, Callable[[dict[Any, Any]], Any]]:
-    """Parts of a nest by key, and how to make another one like it; None for what is no nest."""
-    if is_record(given):
-        return {part.name: getattr(given, part.name) for part in dataclasses.fields(given)}, functools.partial(
-            _record_like, given
-        )
-    if isinstance(given, dict):
-        return dict(given), dict if type(given) is dict else functools.partial(_dict_like, given)
-    if isinstance(given, tuple | list):
-        if hasattr(given, "_fields"):
-            return dict(enumerate(given)), lambda parts: type(given)(*parts.values())
-        return dict(enumerate(given)), lambda parts: type(given)(parts.values())
-    return None, lambda parts: given
-
-
-def _record_like(given: Any, parts: dict[str, Any]) -> Any:
-    made = copy.copy(given)
-    for name, part in parts.items():
-        object.__setattr__(made, name, part)
-    return made
-
-
-def _dict_like(given: dict[Any, Any], parts: dict[Any, Any]) -> Any:
-    made = copy.copy(given)
-    for key, part in parts.items():
-        dict.__setitem__(made, key, part)
-    return made
-
-
 def _skeleton(given: Any) -> Any:
     """A nest with `FREE` in the place of numbers."""
-    parts, _ = _parts_of(given)
+    parts, _ = parts_of(given)
     if parts is None:
         return FREE if _is_number(given) else given
     inner = {key: _skeleton(part) for key, part in parts.items()}

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from hrat.artifacts import ProgrammedChip
+from hrat.conversion import ROUNDINGS, example_args, moved_by_rounding
 from hrat.encoding import Geometry
 from hrat.nn import PreparedModel, Scale, restrictions, use_chip
 from hrat.simulation import simulate
@@ -28,8 +28,6 @@ __all__ = [
 
 TOLERANCE = 1e-12
 """Largest difference, relative to the largest output, in float64."""
-ROUNDINGS = 30
-"""How many times as far as by a change of the last digit of its inputs the outputs of a network may be apart."""
 SCALE_SPREAD = 2.8
 """Width in which the logarithms of changed scales lie: each scale moves by a factor of up to four."""
 
@@ -72,19 +70,11 @@ def nothing_is_lost(model: nn.Module, prepared: PreparedModel, inputs: Any, boun
         finding = compared("law 2", claim, call(prepared, inputs), expected, bound)
     if finding.ok:
         return finding
-    moved = compared("law 2", claim, call(model, tree_map(_last_digit, inputs)), expected, bound).error
-    if moved is not None and finding.error is not None and bound < finding.error <= ROUNDINGS * moved:
+    largest = max((float(out.abs().max()) for _, out in named_tensors(expected) if out.numel()), default=0.0)
+    moved = moved_by_rounding(model, example_args(inputs)) / max(1.0, largest)
+    if finding.error is not None and bound < finding.error <= ROUNDINGS * moved:
         return unchecked("law 2", claim, f"rounding alone moves the original's own outputs by {moved:.2g}")
     return finding
-
-
-def _last_digit(value: Any) -> Any:
-    """Real numbers rounded up, down or not at all."""
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        return value
-    generator = torch.Generator().manual_seed(0)
-    way = torch.randint(-1, 2, value.shape, generator=generator).to(value.dtype)
-    return value * (1 + way * torch.finfo(value.dtype).eps)
 
 
 def scale_is_a_gauge(prepared: PreparedModel, inputs: Any, seed: int = 5, bound: float = TOLERANCE) -> Finding:

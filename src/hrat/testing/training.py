@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 
+from hrat.conversion import last_digit
 from hrat.nn import PreparedModel, restrictions
 from hrat.testing.compare import compared, dropout_places, named_tensors, passed, without_dropout
 from hrat.testing.origins import Origins, batch_norms_by_origin
@@ -131,11 +132,11 @@ def _moved_by_rounding(model: nn.Module, inputs: Any, steps: int, seed: int) -> 
     """Difference of two trainings of the original whose inputs and parameters differ in the last digit."""
     apart, moved = [copy.deepcopy(model).train() for _ in range(2)], 0.0
     generator = torch.Generator().manual_seed(seed)
-    _last_digit(list(apart[1].parameters()), generator)
+    _round(list(apart[1].parameters()), generator)
     with torch.random.fork_rng(devices=[]), without_dropout(apart[0]), without_dropout(apart[1]):
         for step in range(steps):
             batches = [_scaled(inputs, step), _scaled(inputs, step)]
-            _last_digit([leaf for _, leaf in named_tensors(batches[1])], generator)
+            _round([leaf for _, leaf in named_tensors(batches[1])], generator)
             one, other = (_Gradients.of(net, batch, seed + step) for net, batch in zip(apart, batches, strict=True))
             same = Origins.find(one.parameters, one.parameters)
             findings = [compared("", "", other.outputs, one.outputs, 0.0)]
@@ -147,12 +148,10 @@ def _moved_by_rounding(model: nn.Module, inputs: Any, steps: int, seed: int) -> 
 
 
 @torch.no_grad()
-def _last_digit(tensors: list[Tensor], generator: torch.Generator) -> None:
-    """Round each number up, down or not at all."""
+def _round(tensors: list[Tensor], generator: torch.Generator) -> None:
+    """Change the last digit of each number, or not."""
     for tensor in tensors:
-        if tensor.is_floating_point():
-            way = torch.randint(-1, 2, tensor.shape, generator=generator).to(tensor.dtype)
-            tensor.mul_(1 + way * torch.finfo(tensor.dtype).eps)
+        tensor.copy_(last_digit(tensor, generator))
 
 
 @torch.no_grad()
